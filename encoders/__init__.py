@@ -1,0 +1,1 @@
+"""One modality in, one vector an item out; the store that keeps every vector once."""

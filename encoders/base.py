@@ -1,0 +1,83 @@
+"""What an encoder is: three duties, and the features that come of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p5mm.registry import Registry
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """One modality in, one vector an item out.
+
+    Attributes:
+        modality: "image", "text", or any other name. The item's raw value comes from the
+            catalog's field of that name; ``source`` may name another field.
+        dim: Length of a vector.
+        fingerprint: Changes whenever weights or preprocessing change; the feature store's key.
+    """
+
+    modality: str
+    dim: int
+    fingerprint: str
+
+    def load(self, raw: Any) -> Any:
+        """One raw value (path, bytes, text, floats) to a model input; runs in a worker process.
+
+        Raises:
+            ValueError: The value is broken; the message is the reason kept in quarantine.
+        """
+
+    def encode(self, batch: Sequence[Any]) -> NDArray[np.float32]:
+        """A batch of loaded values to vectors ``[n, dim]``, in order."""
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A raw value that could not be loaded, and why."""
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Features:
+    """Vectors of one modality for a list of items.
+
+    Attributes:
+        modality: The name under which fusion mixes these vectors.
+        spec: The encoder's spec string.
+        fingerprint: The encoder's fingerprint.
+        vectors: ``[n, dim]`` float32; rows of absent items are zero.
+        present: ``[n]`` bool, True where the item has this modality.
+        quarantine: What was given but could not be loaded.
+    """
+
+    modality: str
+    spec: str
+    fingerprint: str
+    vectors: NDArray[np.float32]
+    present: NDArray[np.bool_]
+    quarantine: tuple[Quarantined, ...] = field(default=())
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self.vectors.shape[1])
+
+
+encoders: Registry[Any] = Registry(
+    "encoder",
+    "p5mm.encoders",
+    modules=(
+        "p5mm.encoders.clip",
+        "p5mm.encoders.timm",
+        "p5mm.encoders.hf",
+        "p5mm.encoders.vector",
+        "p5mm.encoders.embedded",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Vectors to soft tokens: mixing modalities and the id residual."""

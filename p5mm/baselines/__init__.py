@@ -1,0 +1,1 @@
+"""The models that every table is printed beside."""

@@ -1,0 +1,1 @@
+"""The demonstration on embedded data: a sticker shop with simulated shoppers."""

@@ -1,0 +1,65 @@
+"""Sequences of items in integers: who took what, in order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Item sequences of many users in one flat array (CSR).
+
+    Attributes:
+        items: ``[n]`` int64 item rows, a user's items together and in order of time.
+        offsets: ``[users + 1]`` int64; user ``u`` has ``items[offsets[u]:offsets[u + 1]]``.
+        ratings: ``[n]`` float32 aligned with ``items``, NaN where unknown; None without ratings.
+    """
+
+    items: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    ratings: NDArray[np.float32] | None = None
+
+    @classmethod
+    def from_lists(cls, lists: Sequence[Sequence[int]]) -> "Histories":
+        """Histories of plain lists of item rows.
+
+        Example:
+            >>> Histories.from_lists([[3, 1], [2]])[0].tolist()
+            [3, 1]
+        """
+        lengths = np.array([len(one) for one in lists], dtype=np.int64)
+        flat = [np.asarray(one, dtype=np.int64) for one in lists if len(one)]
+        items = np.concatenate(flat) if flat else np.empty(0, dtype=np.int64)
+        return cls(items, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, user: int) -> NDArray[np.int64]:
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """``[users]`` number of items of each user."""
+        return np.diff(self.offsets)
+
+    def select(self, users: NDArray[np.int64]) -> "Histories":
+        """The histories of some users, in the order given."""
+        return self._gather(self.offsets[users], self.lengths[users])
+
+    def head(self, lengths: NDArray[np.int64]) -> "Histories":
+        """The first items of every user; ``lengths`` is ``[users]``, at most what there is."""
+        return self._gather(self.offsets[:-1], lengths)
+
+    def without_last(self, n: int) -> "Histories":
+        """The histories without their last ``n`` items (empty where there are no more)."""
+        return self.head(np.maximum(self.lengths - n, 0))
+
+    def _gather(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> "Histories":
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+        take = np.repeat(starts, lengths) + within
+        ratings = None if self.ratings is None else self.ratings[take]
+        return Histories(self.items[take], offsets, ratings)

@@ -1,0 +1,1 @@
+"""Item vectors, FAISS, candidates, item codes."""
