@@ -1,0 +1,280 @@
+"""Text and picture encoders in Hugging Face form: a hub name or a local folder."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p5mm.encoders.base import encoders
+from p5mm.errors import InputError
+
+POOLINGS = ("mean", "cls", "max", "lasttoken")
+TEXT_MODULES = ("Transformer", "Pooling", "Normalize")
+
+
+class HFText:
+    """A text transformer's pooled states (or CLIP's text projection), at unit length.
+
+    Args:
+        model: A transformers model without its unused pooler.
+        tokenizer: The checkpoint's tokenizer.
+        pooling: "mean", "cls", "max" or "lasttoken" of the last states.
+        max_length: Longer texts are cut here, in tokens.
+    """
+
+    modality = "text"
+    in_process = True
+
+    def __init__(self, model: Any, tokenizer: Any, pooling: str, max_length: int) -> None:
+        from p5mm.encoders.frozen import fingerprint, freeze
+
+        self.model = freeze(model)
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        self.max_length = max_length
+        # SigLIP was trained on rows of full length without a mask.
+        self.padded = str(getattr(model.config, "model_type", "")).startswith("siglip")
+        words = json.dumps(sorted(tokenizer.get_vocab().items()))
+        self.fingerprint = fingerprint(model, words, f"hf text {pooling} {max_length} unit")
+        self.dim: int = self.encode([self.load("a")]).shape[1]
+
+    def load(self, raw: str) -> NDArray[np.int64]:
+        """A text to ``[length]`` token ids.
+
+        Raises:
+            ValueError: It is not a text, or a blank one.
+        """
+        if not isinstance(raw, str) or not raw.strip():
+            raise ValueError("blank text" if isinstance(raw, str) else "not a text")
+        ids = self.tokenizer(raw, truncation=True, max_length=self.max_length)["input_ids"]
+        return np.asarray(ids, dtype=np.int64)
+
+    def encode(self, batch: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Token ids to ``[n, dim]`` float32."""
+        import torch
+
+        from p5mm.encoders.frozen import device, unit
+
+        if not batch:
+            return np.zeros((0, self.dim), dtype=np.float32)
+        ids, mask = (torch.from_numpy(part).to(device()) for part in self._pad(batch))
+        with torch.inference_mode():
+            return unit(self._pooled(ids, mask))
+
+    def _pad(self, batch: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], ...]:
+        width = self.max_length if self.padded else max(len(ids) for ids in batch)
+        ids = np.full((len(batch), width), self.tokenizer.pad_token_id or 0, dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, one in enumerate(batch):
+            ids[row, : len(one)] = one
+            mask[row, : len(one)] = 1
+        return ids, mask
+
+    def _pooled(self, ids: Any, mask: Any) -> Any:
+        if self.padded:
+            return tensor_of(self.model.get_text_features(input_ids=ids))
+        if hasattr(self.model, "get_text_features"):
+            return tensor_of(self.model.get_text_features(input_ids=ids, attention_mask=mask))
+        states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return pool(states, mask, self.pooling)
+
+
+class HFImage:
+    """A vision transformer's class token (or CLIP's image projection), at unit length.
+
+    Args:
+        model: A transformers model without its unused pooler.
+        pixels: How it wants its pictures.
+    """
+
+    modality = "image"
+
+    def __init__(self, model: Any, pixels: Any) -> None:
+        from p5mm.encoders.frozen import fingerprint, freeze
+
+        self.model = freeze(model)
+        self.pixels = pixels
+        self.fingerprint = fingerprint(model, pixels.describe(), "hf image unit")
+        self.dim: int = self.encode([np.zeros((*pixels.size, 3), dtype=np.uint8)]).shape[1]
+
+    def load(self, raw: Path | bytes) -> NDArray[np.uint8]:
+        """A picture to ``[height, width, 3]`` uint8; see `Pixels.load`."""
+        loaded: NDArray[np.uint8] = self.pixels.load(raw)
+        return loaded
+
+    def encode(self, batch: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Loaded pictures to ``[n, dim]`` float32."""
+        import torch
+
+        from p5mm.encoders.frozen import device, unit
+
+        if not batch:
+            return np.zeros((0, self.dim), dtype=np.float32)
+        pixels = self.pixels.stack(batch, device()).contiguous()
+        with torch.inference_mode():
+            if hasattr(self.model, "get_image_features"):
+                return unit(tensor_of(self.model.get_image_features(pixel_values=pixels)))
+            states = self.model(pixel_values=pixels).last_hidden_state
+            if states.ndim == 4:  # a convolutional map [b, d, h, w]
+                return unit(states.mean(dim=(2, 3)))
+            classed = getattr(getattr(self.model, "embeddings", None), "cls_token", None)
+            return unit(states.mean(dim=1) if classed is None else states[:, 0])
+
+
+def pool(states: Any, mask: Any, pooling: str) -> Any:
+    """Token states ``[b, l, d]`` to ``[b, d]``; ``mask`` ``[b, l]`` is 1 for real tokens."""
+    real = mask.unsqueeze(-1).to(states.dtype)
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "max":
+        return states.masked_fill(real == 0, float("-inf")).amax(dim=1)
+    if pooling == "lasttoken":
+        return states[range(len(states)), mask.sum(dim=1) - 1]
+    return (states * real).sum(dim=1) / real.sum(dim=1)
+
+
+def tensor_of(output: Any) -> Any:
+    """The features of CLIP-like models, which transformers 5 wraps in an output object."""
+    return getattr(output, "pooler_output", output)
+
+
+@encoders.register("hf")
+def hf(argument: str) -> HFText | HFImage:
+    """``hf:NAME`` or ``hf:folder``: pictures if the checkpoint sees, else text.
+
+    Raises:
+        InputError: The checkpoint cannot be loaded.
+    """
+    from transformers import AutoConfig
+
+    from p5mm.encoders.frozen import loading
+
+    with loading(f"hf:{argument}"):
+        config = AutoConfig.from_pretrained(argument)
+    sees = hasattr(config, "vision_config") or hasattr(config, "num_channels")
+    return hf_image(argument) if sees else hf_text(argument)
+
+
+@encoders.register("hf.text")
+def hf_text(argument: str) -> HFText:
+    """``hf.text:NAME`` or a folder: BERT-like, T5 encoder, CLIP or SigLIP text tower.
+
+    Raises:
+        InputError: The checkpoint cannot be loaded.
+    """
+    return text_folder(argument, f"hf.text:{argument}")
+
+
+def text_folder(name: str, spec: str) -> HFText:
+    """A text encoder with the pooling and length that sentence-transformers' files say.
+
+    Raises:
+        InputError: The checkpoint cannot be loaded; ``spec`` is named in the message.
+    """
+    from transformers import AutoTokenizer
+
+    from p5mm.encoders.frozen import loading
+
+    with loading(spec):
+        model = _model(name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    _refuse_other_modules(name, spec)
+    length = _json(name, "sentence_bert_config.json").get("max_seq_length")
+    text_config = getattr(model.config, "text_config", None) or model.config
+    limit = getattr(text_config, "max_position_embeddings", None) or 512
+    return HFText(model, tokenizer, _pooling(name), int(length or min(limit, 512)))
+
+
+@encoders.register("hf.image")
+def hf_image(argument: str) -> HFImage:
+    """``hf.image:NAME`` or a folder: ViT, DINO, CLIP or SigLIP image tower, or a ConvNet.
+
+    Raises:
+        InputError: The checkpoint cannot be loaded.
+    """
+    from transformers import AutoImageProcessor
+
+    from p5mm.encoders.frozen import loading
+
+    with loading(f"hf.image:{argument}"):
+        model = _model(argument)
+        processor = AutoImageProcessor.from_pretrained(argument)  # type: ignore[no-untyped-call]
+    return HFImage(model, _pixels(processor))
+
+
+def _model(name: str) -> Any:
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a second, and nothing to wait for
+    model, info = AutoModel.from_pretrained(name, output_loading_info=True)
+    if model.config.is_encoder_decoder:
+        return model.get_encoder()
+    missing = [key for key in info["missing_keys"] if "pooler" not in key]
+    if missing:
+        raise InputError(f"'{name}' lacks weights: {', '.join(missing[:3])}, ...")
+    if hasattr(model, "pooler"):
+        model.pooler = None  # never used here, and random where the checkpoint has none
+    return model
+
+
+def _json(name: str, file: str) -> dict[str, Any]:
+    from transformers.utils.hub import cached_file
+
+    path = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+    content = json.loads(Path(path).read_text("utf-8")) if path else {}
+    return content if isinstance(content, dict) else {"modules": content}
+
+
+def _pooling(name: str) -> str:
+    config = _json(name, "1_Pooling/config.json")
+    if isinstance(config.get("pooling_mode"), str):
+        return _known(name, config["pooling_mode"])
+    for key, on in config.items():
+        if key.startswith("pooling_mode_") and on:
+            mode = key.removeprefix("pooling_mode_").removesuffix("_tokens")
+            return _known(name, mode.removesuffix("_token"))
+    return "mean"
+
+
+def _known(name: str, mode: str) -> str:
+    if mode not in POOLINGS:
+        raise InputError(f"'{name}' pools by '{mode}'; p5mm knows {', '.join(POOLINGS)}")
+    return mode
+
+
+def _refuse_other_modules(name: str, spec: str) -> None:
+    for module in _json(name, "modules.json").get("modules", []):
+        kind = module["type"].rpartition(".")[2]
+        if kind not in TEXT_MODULES:
+            raise InputError(
+                f"'{spec}' has a {kind} module; p5mm reads {', '.join(TEXT_MODULES)}. "
+                "Wrap the model in an encoder of your own and give module:Class"
+            )
+
+
+def _pixels(processor: Any) -> Any:
+    from p5mm.encoders.pixels import Pixels
+
+    resize, mode = _sides(processor.size)
+    crop = getattr(processor, "crop_size", None)
+    cropped = crop is not None and getattr(processor, "do_center_crop", False)
+    normal = getattr(processor, "do_normalize", True)
+    return Pixels(
+        size=_sides(crop)[0] if cropped else resize,
+        mean=tuple(processor.image_mean) if normal else (0.0, 0.0, 0.0),
+        std=tuple(processor.image_std) if normal else (1.0, 1.0, 1.0),
+        resize=resize,
+        mode=mode,
+        resample=int(processor.resample),
+    )
+
+
+def _sides(size: Any) -> tuple[tuple[int, int], str]:
+    size = dict(size) if not isinstance(size, int) else {"shortest_edge": size}
+    if size.get("shortest_edge"):
+        return (size["shortest_edge"], size["shortest_edge"]), "shortest"
+    return (size["height"], size["width"]), "squash"

@@ -1,0 +1,227 @@
+"""The feature store: a vector is computed once for a content and an encoder.
+
+One folder for each encoder: an append-only file of vectors that readers map into memory, and an
+SQLite table that says which content has which row. A row counts only when SQLite has committed
+it, and that happens after its vector is on disk; so a killed process leaves nothing half done,
+and SQLite's write lock keeps several processes apart. Lance was measured beside it
+(benchmarks/feature_store.py): not faster here, and a dependency of 100 MB.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from hashlib import blake2b, file_digest
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p5mm.errors import InputError
+
+CHUNK = 500  # keys a query; SQLite allows 32,766 parameters, and no more than this pays
+FLUSH_SECONDS = 2.0
+
+
+def default_folder() -> Path:
+    """``$P5MM_CACHE``, or p5mm in the user's cache folder."""
+    given = os.environ.get("P5MM_CACHE")
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(given) if given else Path(cache) / "p5mm"
+
+
+def content_key(raw: Any) -> bytes | None:
+    """16 bytes that stand for a content: a file's or picture's bytes, or a text.
+
+    None for what has no bytes to hash (vectors, unreadable files); it is never stored.
+    """
+    try:
+        if isinstance(raw, Path):
+            with raw.open("rb") as file:
+                return file_digest(file, _blake).digest()
+        if isinstance(raw, str):
+            return blake2b(raw.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if isinstance(raw, bytes):
+            return blake2b(raw, digest_size=16).digest()
+    except OSError:
+        pass  # loading it will give the reason
+    return None
+
+
+def content_keys(raws: Sequence[Any]) -> list[bytes | None]:
+    """`content_key` of many; files are read by a few threads."""
+    if not any(isinstance(raw, Path) for raw in raws):
+        return [content_key(raw) for raw in raws]
+    with ThreadPoolExecutor(8) as threads:
+        return list(threads.map(content_key, raws, chunksize=64))
+
+
+class FeatureStore:
+    """Vectors of any number of encoders below one folder.
+
+    Args:
+        path: The folder; by default `default_folder`.
+    """
+
+    def __init__(self, path: Path | str | None = None) -> None:
+        self.path = Path(path) if path is not None else default_folder()
+
+    def table(self, fingerprint: str, dim: int) -> "FeatureTable":
+        """The vectors of one encoder.
+
+        Raises:
+            InputError: The folder cannot be written.
+        """
+        name = blake2b(f"{fingerprint} {dim}".encode(), digest_size=16).hexdigest()
+        return FeatureTable(self.path / name, dim)
+
+
+class FeatureTable:
+    """Vectors of one encoder, by content key.
+
+    Args:
+        folder: Where ``index.sqlite`` and ``vectors.f32`` are.
+        dim: Length of a vector.
+
+    Raises:
+        InputError: The folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        self.folder = folder
+        self.dim = dim
+        self._file = folder / "vectors.f32"
+        with self._clear_errors():
+            folder.mkdir(parents=True, exist_ok=True)
+            with self._transaction() as db:
+                db.execute(
+                    "CREATE TABLE IF NOT EXISTS vectors (row INTEGER PRIMARY KEY, key BLOB UNIQUE)"
+                )
+
+    def __len__(self) -> int:
+        with self._clear_errors(), self._transaction() as db:
+            return self._end(db)
+
+    def get(self, keys: Sequence[bytes]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Which keys are here, ``[n]`` bool, and the vectors of those, ``[found, dim]`` float32."""
+        with self._clear_errors():
+            with self._transaction(write=False) as db:
+                rows = self._rows(db, keys)
+            where = np.array([rows.get(key, -1) for key in keys], dtype=np.int64)
+            found = where >= 0
+            if not found.any():
+                return found, np.empty((0, self.dim), dtype=np.float32)
+            return found, np.asarray(self._map()[where[found]])
+
+    def put(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
+        """Adds vectors ``[n, dim]``; keys that are here already keep theirs.
+
+        Raises:
+            InputError: The disk is full, or the folder cannot be written.
+        """
+        with self._clear_errors(), self._transaction() as db:
+            known = self._rows(db, keys)
+            fresh = {key: i for i, key in enumerate(keys) if key not in known}
+            start = self._end(db)
+            self._write(start, vectors[list(fresh.values())])
+            new = [(start + i, key) for i, key in enumerate(fresh)]
+            db.executemany("INSERT INTO vectors VALUES (?, ?)", new)
+
+    def writer(self) -> "Writer":
+        """A context that collects vectors and puts them here every two seconds and at its end."""
+        return Writer(self)
+
+    def _write(self, start: int, vectors: NDArray[np.float32]) -> None:
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
+        with os.fdopen(descriptor, "r+b") as file:
+            file.seek(start * self.dim * 4)  # over what a killed writer may have left
+            file.write(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _map(self) -> NDArray[np.float32]:
+        whole = self._file.stat().st_size // (self.dim * 4)
+        return np.memmap(self._file, dtype="<f4", mode="r", shape=(whole, self.dim))
+
+    def _rows(
+        self, keys: Sequence[bytes], db: sqlite3.Connection | None = None
+    ) -> dict[bytes, int]:
+        if db is None:
+            with self._transaction(write=False) as db:
+                return self._rows(db, keys)
+        rows: dict[bytes, int] = {}
+        for start in range(0, len(keys), CHUNK):
+            some = keys[start : start + CHUNK]
+            marks = ",".join("?" * len(some))
+            rows.update(db.execute(f"SELECT key, row FROM vectors WHERE key IN ({marks})", some))
+        return rows
+
+    def _end(self, db: sqlite3.Connection) -> int:
+        last: int | None = db.execute("SELECT MAX(row) FROM vectors").fetchone()[0]
+        return 0 if last is None else last + 1
+
+    @contextmanager
+    def _transaction(self, write: bool = True) -> Iterator[sqlite3.Connection]:
+        db = sqlite3.connect(self.folder / "index.sqlite", timeout=60, isolation_level=None)
+        try:
+            db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            yield db
+            db.execute("COMMIT")
+        finally:
+            db.close()  # rolls back what was not committed
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error, IndexError) as error:
+            raise InputError(
+                f"the feature store {self.folder} cannot be used: {error}. Make room or set "
+                "P5MM_CACHE to a folder that can be written; a damaged one may be deleted"
+            ) from error
+
+
+class Writer:
+    """Collects vectors for a table, so that a killed run loses no more than two seconds' work."""
+
+    def __init__(self, table: FeatureTable) -> None:
+        self._table = table
+        self._keys: list[bytes] = []
+        self._vectors: list[NDArray[np.float32]] = []
+        self._flushed = time.monotonic()
+
+    def add(self, keys: Sequence[bytes | None], vectors: NDArray[np.float32]) -> None:
+        """Keeps vectors ``[n, dim]``, now or a little later; those without a key are not kept."""
+        for key, vector in zip(keys, vectors, strict=True):
+            if key is not None:
+                self._keys.append(key)
+                self._vectors.append(vector)
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Puts all that was added into the table."""
+        keys, vectors = self._keys, self._vectors
+        self._keys, self._vectors = [], []
+        if keys:
+            self._table.put(keys, np.stack(vectors))
+        self._flushed = time.monotonic()
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.flush()
+
+
+def _blake() -> Any:
+    return blake2b(digest_size=16)

@@ -1,0 +1,109 @@
+"""An item as soft tokens: content through fusion, plus an id residual."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from p5mm.fusion.base import Fusion
+
+
+class ItemTokens(nn.Module):
+    """``project(fuse(z_image, z_text, ...)) + id residual``.
+
+    Args:
+        fusion: Mixes the modalities; None where the catalog has no content at all.
+        content: ``[n, dim]`` vectors a modality.
+        present: ``[n]`` bool a modality, True where the item has it.
+        trained: ``[n]`` bool, True where the id residual exists (the item was seen in training).
+        d: Width of a soft token.
+        k: Soft tokens an item.
+        id_dropout: Probability that a training step hides an item's id, so that content alone
+            must work; never hidden where there is no content.
+    """
+
+    def __init__(
+        self,
+        fusion: Fusion | None,
+        content: Mapping[str, Tensor],
+        present: Mapping[str, Tensor],
+        trained: Tensor,
+        d: int,
+        k: int,
+        id_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.k = k
+        self.id_dropout = id_dropout
+        self.modalities = tuple(content)
+        for name in content:
+            self.register_buffer(f"content_{name}", content[name], persistent=False)
+        columns = [present[name] for name in content]
+        empty = torch.zeros(len(trained), 0, dtype=torch.bool)
+        self.register_buffer(
+            "present", torch.stack(columns, 1) if columns else empty, persistent=False
+        )
+        self.register_buffer("trained", trained, persistent=False)
+        self.residual = nn.Embedding(len(trained), k * d)
+        nn.init.normal_(self.residual.weight, std=0.02)
+        self.present: Tensor
+        self.trained: Tensor
+
+    def __len__(self) -> int:
+        return len(self.trained)
+
+    def forward(self, rows: Tensor | None = None) -> Tensor:
+        """Soft tokens ``[n, k, d]`` of item rows ``[n]``; of all items where None."""
+        present = self.present if rows is None else self.present[rows]
+        trained = self.trained if rows is None else self.trained[rows]
+        residual = self.residual.weight if rows is None else self.residual(rows)
+        residual = (residual * self._keep(trained, present)[:, None]).unflatten(-1, (self.k, -1))
+        if self.fusion is None:
+            return residual
+        vectors = {name: self._content(name, rows) for name in self.modalities}
+        content: Tensor = self.fusion(vectors, present)
+        return content + residual
+
+    def _content(self, name: str, rows: Tensor | None) -> Tensor:
+        vectors: Tensor = getattr(self, f"content_{name}")
+        return vectors if rows is None else vectors[rows]
+
+    def _keep(self, trained: Tensor, present: Tensor) -> Tensor:
+        """``[n]`` float: 1 where the id residual is used."""
+        keep = trained
+        if self.training and self.id_dropout > 0:
+            hidden = torch.rand(len(trained), device=trained.device) < self.id_dropout
+            keep = keep & ~(hidden & present.any(dim=1))
+        return keep.float()
+
+
+def standardise(
+    vectors: NDArray[np.float32], present: NDArray[np.bool_], whiten: bool
+) -> NDArray[np.float32]:
+    """Content vectors centred over the items present, at unit average square.
+
+    Whitening rotates to principal axes of equal variance, which spreads the anisotropic output of
+    pretrained encoders (WhitenRec, Zhang et al. 2024); axes of negligible variance are left out.
+
+    Args:
+        vectors: ``[n, dim]``.
+        present: ``[n]`` bool, True where the vector means something.
+        whiten: Whether to whiten.
+
+    Returns:
+        ``[n, dim or fewer]`` float32, zero where absent.
+    """
+    known = vectors[present]
+    if not len(known):
+        return np.zeros_like(vectors)
+    centred = vectors - known.mean(axis=0)
+    if whiten and len(known) > vectors.shape[1]:
+        _, sizes, axes = np.linalg.svd(centred[present], full_matrices=False)
+        keep = sizes > 1e-3 * sizes[0]
+        centred = centred @ (axes[keep].T / sizes[keep]).astype(np.float32)
+    scale = float(np.sqrt(np.mean(np.square(centred[present])))) or 1.0
+    out = np.where(present[:, None], centred / scale, 0.0)
+    return out.astype(np.float32)

@@ -1,0 +1,125 @@
+"""A data set: the catalog and the log, wherever they are."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from p5mm.catalog import Catalog
+from p5mm.errors import InputError, unknown
+from p5mm.interactions import Interactions
+from p5mm.readers import READERS, detect
+from p5mm.readers.source import Source
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the data is and how it is read.
+
+    Attributes:
+        root: Folder of the data; the other paths may be below it.
+        reader: Form of the data; "auto" tells it by the files that are there.
+        catalog: File of the catalog, or a folder of pictures; looked for by name where not given.
+        interactions: File of the log; looked for by name where not given.
+        images: Folder of the pictures; posters/, images/ or pictures/ where not given.
+        text: Catalog columns that make an item's text; all columns of strings where not given.
+        k_core: Keep users and items with at least this many interactions each; 0 keeps all.
+    """
+
+    root: str | None = None
+    reader: Literal["auto", "movielens", "sequences", "p5", "tables"] = "auto"
+    catalog: str | None = None
+    interactions: str | None = None
+    images: str | None = None
+    text: tuple[str, ...] | None = None
+    k_core: int = 0
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A catalog and who took what of it.
+
+    Attributes:
+        catalog: All items.
+        interactions: What a model learns from: items of the catalog, after the k-core.
+        log: Every interaction that was read.
+    """
+
+    catalog: Catalog
+    interactions: Interactions
+    log: Interactions
+
+
+def open_dataset(config: DataConfig) -> Dataset:
+    """Read the data that a config names.
+
+    Raises:
+        InputError: A path does not exist, or what is there cannot be used.
+    """
+    if config.k_core < 0:
+        raise InputError(f"k_core is {config.k_core}; give 0 (keep all) or more")
+    source = _source(config)
+    name = _reader(config.reader, source)
+    catalog, log = READERS[name](source)
+    interactions = log.known(catalog.item_ids)
+    if len(interactions) < len(log):
+        _log.warning(
+            "%d of %d interactions have items that are not in the catalog; they are left out",
+            len(log) - len(interactions),
+            len(log),
+        )
+    if catalog.quarantine:
+        item, reason = catalog.quarantine[0]
+        _log.warning(
+            "%d pictures are left out, the first of item %s: %s",
+            len(catalog.quarantine),
+            item,
+            reason,
+        )
+    return Dataset(catalog, interactions.core(config.k_core), log)
+
+
+def _reader(given: str, source: Source) -> str:
+    if given != "auto":
+        if given not in READERS:
+            raise unknown("reader", given, ["auto", *READERS])
+        return given
+    name = detect(source)
+    if name is None:
+        raise InputError(
+            f"no data of a known form is in {source.root}: u.data (MovieLens), "
+            "sequential_data.txt and datamaps.json (P5), interactions.* or ratings.* (tables) or "
+            "a .txt of lines 'user item item ...' is looked for. Give the folder with "
+            "--data FOLDER, or name the files: catalog: FILE and interactions: FILE"
+        )
+    _log.info("%s is read as %s", source.interactions or source.root, name)
+    return name
+
+
+def _source(config: DataConfig) -> Source:
+    root = None
+    if config.root is not None:
+        root = Path(config.root)
+        if not root.is_dir():
+            kind = "is a file, no folder" if root.exists() else "does not exist"
+            raise InputError(f"the data folder {root} {kind}; give another with --data FOLDER")
+    elif config.interactions is None:
+        raise InputError("no data is named; give its folder with --data FOLDER")
+    return Source(
+        root,
+        _path(config.catalog, root, "catalog"),
+        _path(config.interactions, root, "interactions"),
+        _path(config.images, root, "images"),
+        config.text,
+    )
+
+
+def _path(given: str | None, root: Path | None, key: str) -> Path | None:
+    if given is None:
+        return None
+    path = root / given if root else Path(given)
+    if not path.exists():
+        raise InputError(f"there is no {path}; check '{key}: {given}'")
+    return path

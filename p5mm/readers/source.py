@@ -1,0 +1,66 @@
+"""Where data is: what a reader is given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from p5mm.catalog import Catalog
+from p5mm.errors import InputError
+from p5mm.interactions import Interactions
+from p5mm.tables import FORMS
+
+_PICTURE_FOLDERS = ("posters", "images", "pictures")
+Data = tuple[Catalog, Interactions]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where data is; what is None is looked for below ``root``.
+
+    Attributes:
+        root: The data's folder.
+        catalog: The catalog, a table or a folder of pictures.
+        interactions: The log.
+        images: The picture folder; by default posters/, images/ or pictures/.
+        text: Text columns of the catalog; all where None.
+    """
+
+    root: Path | None = None
+    catalog: Path | None = None
+    interactions: Path | None = None
+    images: Path | None = None
+    text: Sequence[str] | None = None
+
+    def file(self, *names: str) -> Path | None:
+        """The first file below root with one of these names."""
+        below = [self.root / name for name in names] if self.root else []
+        return next((path for path in below if path.is_file()), None)
+
+    def table(self, *stems: str) -> Path | None:
+        """The first table below root with one of these stems, in the order of `tables.FORMS`."""
+        suffixes = [*FORMS, *(f"{form}.gz" for form in FORMS if form not in (".parquet", ".pq"))]
+        return self.file(*(stem + suffix for stem in stems for suffix in suffixes))
+
+    @property
+    def pictures(self) -> Path | None:
+        """The picture folder, where there is one."""
+        if self.images or not self.root:
+            return self.images
+        folders = [self.root / name for name in _PICTURE_FOLDERS]
+        return next((folder for folder in folders if folder.is_dir()), None)
+
+    def read_catalog(self, path: Path) -> Catalog:
+        """The catalog of a table or folder, with the source's pictures and text columns."""
+        return Catalog.read(path, None if path.is_dir() else self.pictures, self.text)
+
+    def needed(self, path: Path | None, what: str, names: str, key: str) -> Path:
+        """The path, if there is one.
+
+        Raises:
+            InputError: There is none; the message says what was looked for.
+        """
+        if path is None:
+            raise InputError(
+                f"no {what} is in {self.root}; {names} is looked for. Name the file: {key}: FILE"
+            )
+        return path

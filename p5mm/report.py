@@ -1,0 +1,158 @@
+"""The report: one HTML file that a person enjoys, pictures inside, nothing loaded from outside."""
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
+
+from p5mm.chart import Chart, line_chart
+from p5mm.pictures import Picture
+from p5mm.thumbnails import thumbnail
+
+METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@10")
+THUMBNAIL = 96
+"""Pixels of a picture's side inside the report."""
+
+
+@dataclass(frozen=True)
+class Shopper:
+    """One shopper's story: items taken (oldest first), recommended (best first), truly next."""
+
+    user_id: str
+    history: Sequence[str]
+    recommended: Sequence[str]
+    truth: str | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search; ``query`` is the words for kind "text", else the id of an item."""
+
+    kind: str
+    query: str
+    hits: Sequence[str]
+
+
+@dataclass(frozen=True)
+class NewItem:
+    """An item nobody has taken yet: its nearest sold items and the shoppers who would get it."""
+
+    item_id: str
+    nearest: Sequence[str]
+    shoppers: Sequence[Shopper]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything the report shows, as plain data.
+
+    Attributes:
+        title: The headline.
+        about: One paragraph: what this is.
+        simulated: How the shoppers were made, if they are not real people; else None.
+        facts: Numbers of the headline: ``(number, of what)``.
+        models: ``{name: {metric: {"value", "low", "high"}}}`` as ``p5mm evaluate --json`` has it;
+            one called "oracle" knows the truth and does not compete.
+        training_log: One mapping an epoch: ``epoch``, ``loss``, ``ndcg@10``.
+        new_items_note: One paragraph on the new items as a whole.
+        quarantine: ``(item_id, reason)`` of pictures that could not be read.
+        timings: ``(step, seconds)``.
+        titles: Short names of the items shown; an item without one shows its id.
+        pictures: Pictures of the items shown; an item without one becomes a tile of text.
+        credits: Lines of the footer: licences and sources.
+    """
+
+    title: str
+    about: str
+    simulated: str | None = None
+    facts: Sequence[tuple[str, str]] = ()
+    shoppers: Sequence[Shopper] = ()
+    searches: Sequence[Search] = ()
+    models: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    training_log: Sequence[Mapping[str, float]] = ()
+    new_items: Sequence[NewItem] = ()
+    new_items_note: str = ""
+    quarantine: Sequence[tuple[str, str]] = ()
+    timings: Sequence[tuple[str, float]] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    credits: Sequence[str] = ()
+
+
+def render(data: ReportData) -> str:
+    """The report as HTML; every picture is in it once, and every text is escaped."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        files("p5mm").joinpath("report.html.j2").read_text(encoding="utf-8")
+    )
+    return template.render(
+        data=data,
+        thumbnails=_thumbnails(data),
+        metrics=[name for name in METRICS if any(name in m for m in data.models.values())],
+        best=_best(data.models),
+        top=_top(data.models),
+        ndcg=_curve(data.training_log, "ndcg@10"),
+        loss=_curve(data.training_log, "loss"),
+        reasons=_reasons(data.quarantine),
+    )
+
+
+def _shown(data: ReportData) -> Iterator[str]:
+    """Ids of all items that the report shows, again and again."""
+    new_shoppers = [shopper for new in data.new_items for shopper in new.shoppers]
+    for shopper in [*data.shoppers, *new_shoppers]:
+        yield from (
+            *shopper.history,
+            *shopper.recommended,
+            *([shopper.truth] if shopper.truth else []),
+        )
+    for search in data.searches:
+        yield from (search.hits if search.kind == "text" else [search.query, *search.hits])
+    for new in data.new_items:
+        yield from (new.item_id, *new.nearest)
+
+
+def _thumbnails(data: ReportData) -> dict[str, tuple[int, str]]:
+    """A number and a data URI for each item shown that has a picture."""
+    uris: dict[str, tuple[int, str]] = {}
+    for item in dict.fromkeys(_shown(data)):
+        small = thumbnail(data.pictures.get(item), THUMBNAIL)
+        if small is not None:
+            coded = io.BytesIO()
+            small.save(coded, "WEBP", quality=80)
+            text = base64.b64encode(coded.getvalue()).decode("ascii")
+            uris[item] = (len(uris), f"data:image/webp;base64,{text}")
+    return uris
+
+
+def _best(models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
+    """The highest value of each metric among the models that compete."""
+    competing = [metrics for name, metrics in models.items() if name != "oracle"]
+    return {
+        metric: max((m[metric]["value"] for m in competing if metric in m), default=float("nan"))
+        for metric in METRICS
+    }
+
+
+def _top(models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> float:
+    """The right end of the bars: the highest bound of NDCG@10."""
+    highs = [m["ndcg@10"]["high"] for m in models.values() if "ndcg@10" in m]
+    return max(highs, default=0.0) or 1.0
+
+
+def _curve(log: Sequence[Mapping[str, float]], column: str) -> Chart | None:
+    rows = [row for row in log if row.get(column) is not None]
+    return line_chart([row["epoch"] for row in rows], [row[column] for row in rows])
+
+
+def _reasons(quarantine: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """Item ids by the reason they were put aside for."""
+    reasons: dict[str, list[str]] = {}
+    for item, reason in quarantine:
+        reasons.setdefault(reason, []).append(item)
+    return reasons

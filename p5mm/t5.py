@@ -1,0 +1,373 @@
+"""T5 (Raffel et al. 2020) with what a recommender needs: soft prompts in, isolated candidates.
+
+Parameter names are those of Hugging Face's T5, so its checkpoints load as they are. What differs:
+the encoder can be causal, so that every prefix of a history is read in one pass; the decoder takes
+many requests for one history, each a prompt followed by candidates that see the prompt and the
+history but not one another.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from p5mm.errors import InputError
+
+
+@dataclass(frozen=True)
+class T5Config:
+    """Sizes of a T5, named as in Hugging Face's config.json."""
+
+    vocab_size: int = 32128
+    d_model: int = 512
+    d_kv: int = 64
+    d_ff: int = 2048
+    num_layers: int = 6
+    num_decoder_layers: int = 6
+    num_heads: int = 8
+    relative_attention_num_buckets: int = 32
+    relative_attention_max_distance: int = 128
+    dropout_rate: float = 0.1
+    layer_norm_epsilon: float = 1e-6
+    feed_forward_proj: str = "relu"
+    tie_word_embeddings: bool = True
+
+    @classmethod
+    def nano(cls, d_model: int, layers: int, dropout: float, vocab_size: int) -> "T5Config":
+        """The dependent sizes of a small model trained from scratch, by one dial."""
+        heads = max(1, d_model // 32)
+        return cls(
+            vocab_size=vocab_size,
+            d_model=d_model,
+            d_kv=d_model // heads,
+            d_ff=4 * d_model,
+            num_layers=layers,
+            num_decoder_layers=layers,
+            num_heads=heads,
+            dropout_rate=dropout,
+        )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "T5Config":
+        """The sizes in a Hugging Face config; keys that T5 does not compute with are left out."""
+        known = {f.name: values[f.name] for f in fields(cls) if values.get(f.name) is not None}
+        known.setdefault("num_decoder_layers", known.get("num_layers", cls.num_layers))
+        return cls(**known)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A config.json that Hugging Face's T5Config reads."""
+        fixed = {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}
+        ids = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+        return {**fixed, **asdict(self), **ids}
+
+
+class RMSNorm(nn.Module):
+    """Scale to unit root mean square; no mean, no bias (T5's layer norm)."""
+
+    def __init__(self, d: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(d))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., d]`` to ``[..., d]``."""
+        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+
+
+class PositionBias(nn.Embedding):
+    """Learned bias of an attention logit by bucketed distance (T5 paper, section 2.1)."""
+
+    def __init__(self, config: T5Config, bidirectional: bool) -> None:
+        super().__init__(config.relative_attention_num_buckets, config.num_heads)
+        self.max_distance = config.relative_attention_max_distance
+        self.bidirectional = bidirectional
+
+    def forward(self, length: int) -> Tensor:
+        """Bias ``[1, heads, length, length]`` of query row against key column."""
+        position = torch.arange(length, device=self.weight.device)
+        buckets = self._bucket(position[None, :] - position[:, None])
+        return F.embedding(buckets, self.weight).permute(2, 0, 1)[None]
+
+    def _bucket(self, offset: Tensor) -> Tensor:
+        count = self.num_embeddings
+        start = torch.zeros_like(offset)
+        if self.bidirectional:
+            count //= 2
+            start = (offset > 0).long() * count
+            distance = offset.abs()
+        else:
+            distance = (-offset).clamp(min=0)
+        exact = count // 2
+        ratio = torch.log(distance.clamp(min=1).float() / exact) / math.log(
+            self.max_distance / exact
+        )
+        far = (exact + (ratio * (count - exact)).long()).clamp(max=count - 1)
+        return start + torch.where(distance < exact, distance, far)
+
+
+class Attention(nn.Module):
+    """Multi-head attention without scaling, as T5 has it."""
+
+    def __init__(self, config: T5Config, bias: PositionBias | None = None) -> None:
+        super().__init__()
+        inner = config.num_heads * config.d_kv
+        self.heads = config.num_heads
+        self.dropout = config.dropout_rate
+        self.q = nn.Linear(config.d_model, inner, bias=False)
+        self.k = nn.Linear(config.d_model, inner, bias=False)
+        self.v = nn.Linear(config.d_model, inner, bias=False)
+        self.o = nn.Linear(inner, config.d_model, bias=False)
+        if bias is not None:
+            self.relative_attention_bias = bias
+
+    def split(self, x: Tensor) -> Tensor:
+        """``[b, s, heads * d_kv]`` to ``[b, heads, s, d_kv]``."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values ``[b, heads, s, d_kv]`` of a memory ``[b, s, d]``."""
+        return self.split(self.k(memory)), self.split(self.v(memory))
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+        """Attend from ``x`` ``[b, q, d]``; ``bias`` is added to logits, broadcast to [b, h, q, s]."""
+        return self.o(self.merge(self.attend(self.split(self.q(x)), keys, values, bias)))
+
+    def attend(self, q: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+        """``[b, heads, q, d_kv]`` of queries against keys and values."""
+        rate = self.dropout if self.training else 0.0
+        return F.scaled_dot_product_attention(
+            q, keys, values, attn_mask=bias, dropout_p=rate, scale=1.0
+        )
+
+    def merge(self, x: Tensor) -> Tensor:
+        """``[b, heads, s, d_kv]`` to ``[b, s, heads * d_kv]``."""
+        return x.transpose(1, 2).flatten(2)
+
+    def isolated(self, x: Tensor, prompt: int, bias: Tensor) -> Tensor:
+        """Self-attention of a prompt followed by candidates that do not see one another.
+
+        Every candidate stands at the position right after the prompt and sees the prompt and
+        itself, so its output is what it would be alone (M-FALCON, Zhai et al. 2024, appendix H).
+
+        Args:
+            x: ``[b, prompt + n, d]``.
+            prompt: Length of the causal prompt.
+            bias: ``[1, heads, prompt + 1, prompt + 1]``, causal.
+        """
+        q, (k, v) = self.split(self.q(x)), self.keys_values(x)
+        kp, vp = k[:, :, :prompt], v[:, :, :prompt]
+        head = self.attend(q[:, :, :prompt], kp, vp, bias[:, :, :prompt, :prompt])
+        qc, kc, vc = q[:, :, prompt:], k[:, :, prompt:], v[:, :, prompt:]
+        to_prompt = qc @ kp.transpose(-1, -2) + bias[:, :, prompt:, :prompt]
+        to_self = (qc * kc).sum(-1, keepdim=True) + bias[:, :, prompt:, prompt:]
+        weights = torch.cat([to_prompt, to_self], dim=-1).softmax(dim=-1)
+        weights = F.dropout(weights, self.dropout, self.training)
+        tail = weights[..., :prompt] @ vp + weights[..., prompt:] * vc
+        return self.o(self.merge(torch.cat([head, tail], dim=2)))
+
+
+class FeedForward(nn.Module):
+    """Position-wise feed-forward, ReLU or gated GELU."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__()
+        self.gated = config.feed_forward_proj.startswith("gated")
+        names = ["wi_0", "wi_1"] if self.gated else ["wi"]
+        for name in names:
+            self.add_module(name, nn.Linear(config.d_model, config.d_ff, bias=False))
+        self.wo = nn.Linear(config.d_ff, config.d_model, bias=False)
+        self.dropout = nn.Dropout(config.dropout_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., d]`` to ``[..., d]``."""
+        if self.gated:
+            inner = F.gelu(self.wi_0(x), approximate="tanh") * self.wi_1(x)
+        else:
+            inner = F.relu(self.wi(x))
+        out: Tensor = self.wo(self.dropout(inner))
+        return out
+
+
+class Layer(nn.Module):
+    """A sub-layer with its pre-norm and dropout; ``x + dropout(sublayer(norm(x)))``."""
+
+    def __init__(self, name: str, sublayer: nn.Module, config: T5Config) -> None:
+        super().__init__()
+        self.add_module(name, sublayer)
+        self.layer_norm = RMSNorm(config.d_model, config.layer_norm_epsilon)
+        self.dropout = nn.Dropout(config.dropout_rate)
+        self.name = name
+
+    @property
+    def sublayer(self) -> Any:
+        """The attention or feed-forward inside."""
+        return getattr(self, self.name)
+
+
+class Block(nn.Module):
+    """Self-attention, in the decoder cross-attention, and feed-forward."""
+
+    def __init__(self, config: T5Config, decoder: bool, first: bool) -> None:
+        super().__init__()
+        bias = PositionBias(config, bidirectional=not decoder) if first else None
+        layers = [Layer("SelfAttention", Attention(config, bias), config)]
+        if decoder:
+            layers.append(Layer("EncDecAttention", Attention(config), config))
+        layers.append(Layer("DenseReluDense", FeedForward(config), config))
+        self.layer = nn.ModuleList(layers)
+
+
+class Stack(nn.Module):
+    """Blocks that share the position bias of the first."""
+
+    def __init__(self, config: T5Config, decoder: bool) -> None:
+        super().__init__()
+        count = config.num_decoder_layers if decoder else config.num_layers
+        self.block = nn.ModuleList(Block(config, decoder, first=i == 0) for i in range(count))
+        self.final_layer_norm = RMSNorm(config.d_model, config.layer_norm_epsilon)
+        self.dropout = nn.Dropout(config.dropout_rate)
+
+    def position_bias(self, length: int, causal: bool) -> Tensor:
+        """``[1, heads, length, length]``; minus infinity above the diagonal where causal."""
+        first: Any = self.block[0]
+        bias: Tensor = first.layer[0].sublayer.relative_attention_bias(length)
+        if not causal:
+            return bias
+        above = torch.ones(length, length, dtype=torch.bool, device=bias.device).triu(1)
+        return bias.masked_fill(above, -torch.inf)
+
+
+class Encoder(Stack):
+    """Reads embedded tokens once."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__(config, decoder=False)
+
+    def forward(self, x: Tensor, *, causal: bool, mask: Tensor | None = None) -> Tensor:
+        """States ``[b, s, d]`` of embeddings ``[b, s, d]``.
+
+        Args:
+            x: Soft or hard token embeddings, padded on the right.
+            causal: True lets a position see only itself and what came before; right padding is
+                then never seen by a real position and needs no mask.
+            mask: ``[b, s]`` bool, True where a position may be attended to.
+        """
+        bias = self.position_bias(x.shape[1], causal)
+        if mask is not None:
+            bias = bias.masked_fill(~mask[:, None, None, :], -torch.inf)
+        x = self.dropout(x)
+        for block in self.block:
+            attention, feed_forward = block.layer
+            h = attention.layer_norm(x)
+            keys, values = attention.sublayer.keys_values(h)
+            x = x + attention.dropout(attention.sublayer(h, keys, values, bias))
+            x = x + feed_forward.dropout(feed_forward.sublayer(feed_forward.layer_norm(x)))
+        out: Tensor = self.dropout(self.final_layer_norm(x))
+        return out
+
+
+class Decoder(Stack):
+    """Answers many requests about one encoded history."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__(config, decoder=True)
+
+    def forward(self, x: Tensor, prompt: int, memory: Tensor, mask: Tensor) -> Tensor:
+        """States of prompts and of candidates, each as if it were alone.
+
+        Args:
+            x: ``[b, m, prompt + n, d]``: m requests a history, each a prompt (causal) followed by
+                n candidates that see the prompt, the history and themselves.
+            prompt: Length of the prompt; n may be 0.
+            memory: Encoder states ``[b, s, d]``, shared by all requests: keys and values are made
+                once a history and layer.
+            mask: ``[b, m, s]`` bool, True where request m may attend to position s.
+        """
+        b, m, length, _ = x.shape
+        bias = self.position_bias(prompt + 1, causal=True)
+        blocked = torch.zeros(mask.shape, dtype=x.dtype, device=x.device)
+        blocked = blocked.masked_fill(~mask, -torch.inf)
+        seen = blocked.repeat_interleave(length, dim=1)[:, None] if m > 1 else blocked[:, None]
+        x = self.dropout(x.flatten(0, 1))
+        for block in self.block:
+            attention, cross, feed_forward = block.layer
+            h = attention.sublayer.isolated(attention.layer_norm(x), prompt, bias)
+            x = x + attention.dropout(h)
+            h = cross.layer_norm(x).view(b, m * length, -1)
+            h = cross.sublayer(h, *cross.sublayer.keys_values(memory), seen)
+            x = x + cross.dropout(h.view(b * m, length, -1))
+            x = x + feed_forward.dropout(feed_forward.sublayer(feed_forward.layer_norm(x)))
+        return self.dropout(self.final_layer_norm(x)).view(b, m, length, -1)
+
+
+class T5(nn.Module):
+    """Encoder, decoder and the token embeddings they share."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__()
+        self.config = config
+        self.shared = nn.Embedding(config.vocab_size, config.d_model)
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.apply(self._initialise)
+
+    def token_logits(self, states: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Logits ``[..., vocab]``, or only those of ``tokens`` ``[t]`` (a compact LM head)."""
+        tied = self.config.tie_word_embeddings
+        weight = self.shared.weight if tied else self.lm_head.weight
+        if tied:
+            states = states * self.config.d_model**-0.5
+        return states @ (weight if tokens is None else weight[tokens]).T
+
+    def _initialise(self, module: nn.Module) -> None:
+        """T5's own initialisation (its layers have no attention scaling to rely on)."""
+        c = self.config
+        if isinstance(module, Attention):
+            nn.init.normal_(module.q.weight, std=(c.d_model * c.d_kv) ** -0.5)
+            nn.init.normal_(module.k.weight, std=c.d_model**-0.5)
+            nn.init.normal_(module.v.weight, std=c.d_model**-0.5)
+            nn.init.normal_(module.o.weight, std=(c.num_heads * c.d_kv) ** -0.5)
+        elif isinstance(module, FeedForward):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Linear):
+                    width = c.d_ff if name == "wo" else c.d_model
+                    nn.init.normal_(child.weight, std=width**-0.5)
+        elif isinstance(module, PositionBias):
+            nn.init.normal_(module.weight, std=c.d_model**-0.5)
+
+
+def load_t5(folder: Path, dropout: float | None = None) -> T5:
+    """A T5 with the weights of a folder in Hugging Face's layout.
+
+    Raises:
+        InputError: The folder holds no T5 in safetensors, or its weights do not fit its config.
+    """
+    config_file, weights_file = folder / "config.json", folder / "model.safetensors"
+    if not config_file.is_file() or not weights_file.is_file():
+        raise InputError(
+            f"{folder} is no T5 folder: it needs config.json and model.safetensors "
+            "(pickled weights such as pytorch_model.bin are never opened; save the model again "
+            "with safe_serialization=True)"
+        )
+    values = json.loads(config_file.read_text())
+    if values.get("model_type", "t5") not in ("t5", "mt5"):
+        raise InputError(f"{folder} holds a {values['model_type']} model; a T5 is needed")
+    config = T5Config.from_dict(values | ({} if dropout is None else {"dropout_rate": dropout}))
+    state = load_file(weights_file)
+    state = {k: v.float() for k, v in state.items() if not k.endswith("embed_tokens.weight")}
+    if config.tie_word_embeddings:
+        state.pop("lm_head.weight", None)
+    t5 = T5(config)
+    try:
+        t5.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"the weights in {folder} do not fit its config.json: {error}") from error
+    return t5

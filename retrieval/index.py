@@ -1,0 +1,201 @@
+"""Vectors under the items' own ids, and the best of them for a query, by faiss."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from p5mm.errors import InputError
+from p5mm.retrieval.tuning import factory_string, import_faiss, tune
+
+FORMAT = 1
+
+
+class VectorIndex:
+    """The items with the largest inner product, exactly or approximately.
+
+    Attributes:
+        item_ids: The id of every row.
+        factory: The faiss factory string of the index: "Flat" is exact.
+        recall: Recall@100 against exact search, measured when built; 1.0 for an exact index.
+
+    Example:
+        >>> index = VectorIndex.build(["apple", "car"], np.eye(2, dtype=np.float32))
+        >>> index.search(np.array([[0.2, 0.9]], dtype=np.float32), k=1)[0]
+        [['car']]
+    """
+
+    def __init__(self, item_ids: Sequence[str], index: Any, factory: str, recall: float) -> None:
+        self.item_ids = tuple(item_ids)
+        self.factory = factory
+        self.recall = recall
+        self._index = index
+        self._search = _on_gpus(index)
+        self._names = np.array(self.item_ids, dtype=object)
+
+    @classmethod
+    def build(
+        cls,
+        item_ids: Sequence[str],
+        vectors: NDArray[np.float32],
+        kind: str = "auto",
+        seed: int = 0,
+        queries: NDArray[np.float32] | None = None,
+    ) -> "VectorIndex":
+        """An index over ``vectors``, tuned to recall@100 >= .99 where it is approximate.
+
+        Args:
+            item_ids: ``n`` ids, each once.
+            vectors: ``[n, d]`` float32.
+            kind: "auto" (by size), "exact", "ivf", "hnsw", "ivf-pq", or a faiss factory string.
+            seed: Of the clustering, and of the sample of queries.
+            queries: ``[q, d]`` float32 like those to come, for the tuning; without it a sample
+                of the vectors themselves.
+
+        Raises:
+            InputError: No vectors, NaN or infinite vectors, ids that do not fit, unknown kind.
+        """
+        faiss = import_faiss()
+        vectors = _checked(vectors, "item vectors")
+        _check_ids(item_ids, len(vectors))
+        factory = factory_string(kind, *vectors.shape)
+        index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+        ivf = faiss.try_extract_index_ivf(index)
+        if ivf is not None:
+            ivf.cp.seed = seed + 1
+        if not index.is_trained:
+            index.train(vectors)
+        index.add(vectors)
+        exact = factory == "Flat"
+        recall = 1.0 if exact else tune(index, vectors, queries=queries, seed=seed)
+        return cls(item_ids, index, factory, recall)
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self._index.d)
+
+    def search(
+        self, queries: NDArray[np.float32], k: int
+    ) -> tuple[list[list[str]], NDArray[np.float32]]:
+        """The ids of the best items of each query, and their scores, best first.
+
+        Args:
+            queries: ``[b, d]`` float32.
+            k: How many; at most all items are returned.
+
+        Returns:
+            ``b`` lists of ids, and scores ``[b, min(k, n)]``. An approximate index may find
+            fewer than ``k``: its list is shorter then, and the scores end in -inf.
+
+        Raises:
+            InputError: Wrong dimension, NaN, or ``k`` below 1.
+        """
+        rows, scores = self.rows_and_scores(queries, k)
+        if rows.size and rows.min() < 0:
+            return [self._names[one[one >= 0]].tolist() for one in rows], scores
+        return self._names[rows].tolist(), scores
+
+    def rows(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        """The rows of the best items: ``[b, min(k, n)]`` int64, -1 where none was found."""
+        return self.rows_and_scores(queries, k)[0]
+
+    def rows_and_scores(
+        self, queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows and scores of the best items, best first; equal scores stand in row order."""
+        if k < 1:
+            raise InputError(f"k is {k}; ask for at least 1 item")
+        queries = _checked(queries, "queries", self.dim)
+        scores, rows = self._search.search(queries, min(k, len(self)))
+        _order_ties(rows, scores)
+        scores[rows < 0] = -np.inf
+        return rows, scores
+
+    def save(self, folder: str | Path) -> None:
+        """Writes index.faiss, ids.parquet and index.json into a folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        import_faiss().write_index(self._index, str(folder / "index.faiss"))
+        pq.write_table(
+            pa.table({"item_id": pa.array(self.item_ids, pa.string())}), folder / "ids.parquet"
+        )
+        about = {
+            "format": FORMAT,
+            "items": len(self),
+            "dim": self.dim,
+            "factory": self.factory,
+            "recall@100": self.recall,
+        }
+        (folder / "index.json").write_text(json.dumps(about, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "VectorIndex":
+        """The index that ``save`` wrote.
+
+        Raises:
+            InputError: A file is missing or broken, or the files do not belong together.
+        """
+        folder, faiss = Path(folder), import_faiss()
+        try:
+            about = json.loads((folder / "index.json").read_text())
+            item_ids = pq.read_table(folder / "ids.parquet")["item_id"].to_pylist()
+            index = faiss.read_index(str(folder / "index.faiss"))
+            shape = (about["items"], about["dim"])
+            factory, recall = str(about["factory"]), float(about["recall@100"])
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError, MemoryError) as error:
+            raise InputError(
+                f"{folder} is no readable vector index: {error}; build it again"
+            ) from error
+        if not (index.ntotal, index.d) == shape == (len(item_ids), index.d):
+            raise InputError(
+                f"{folder} is inconsistent: index.json says {shape[0]} items of {shape[1]} dimensions, "
+                f"index.faiss holds {index.ntotal} of {index.d}, ids.parquet {len(item_ids)} ids; "
+                "build it again"
+            )
+        return cls(item_ids, index, factory, recall)
+
+
+def _checked(vectors: NDArray[Any], what: str, dim: int | None = None) -> NDArray[np.float32]:
+    array = np.ascontiguousarray(vectors, dtype=np.float32)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise InputError(f"{what} have shape {array.shape}; give a table [n, d]")
+    if dim is None and len(array) == 0:
+        raise InputError(f"there are no {what}; an index needs at least one")
+    if dim is not None and array.shape[1] != dim:
+        raise InputError(f"{what} have {array.shape[1]} dimensions; the index has {dim}")
+    # The sum is NaN or infinite if any entry is; far cheaper than np.isfinite over all.
+    if not np.isfinite(array.sum(dtype=np.float64)):
+        bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        raise InputError(f"{what} hold NaN or infinite values, first in row {bad[0]}")
+    return array
+
+
+def _check_ids(item_ids: Sequence[str], n: int) -> None:
+    if len(item_ids) != n:
+        raise InputError(f"{len(item_ids)} item ids for {n} vectors; give one each")
+    if len(set(item_ids)) != n:
+        raise InputError("an item id occurs twice; give each item once")
+
+
+def _order_ties(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
+    """Sorts equal scores by row, in place; faiss leaves their order open."""
+    tied = np.flatnonzero((scores[:, 1:] == scores[:, :-1]).any(axis=1))
+    if len(tied):
+        order = np.lexsort((rows[tied], -scores[tied]))
+        rows[tied] = np.take_along_axis(rows[tied], order, axis=1)
+
+
+def _on_gpus(index: Any) -> Any:
+    faiss = import_faiss()
+    if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
+        return faiss.index_cpu_to_all_gpus(index)
+    return index

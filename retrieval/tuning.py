@@ -1,0 +1,109 @@
+"""Which faiss index for how many vectors, and how hard it must look to find them."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p5mm.errors import InputError, unknown
+
+KINDS = ("auto", "exact", "ivf", "hnsw", "ivf-pq")
+EXACT_UP_TO = 1_000_000
+RECALL_GOAL = 0.99
+
+
+def import_faiss() -> Any:
+    """The faiss module.
+
+    Raises:
+        InputError: It is not installed; the message is the pip line.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise InputError('faiss is not installed; type: pip install "p5mm[cpu]"') from error
+    return faiss
+
+
+def factory_string(kind: str, n: int, dim: int) -> str:
+    """The faiss factory string of a kind for ``n`` vectors of ``dim`` dimensions.
+
+    Exact to a million vectors; then inverted lists, about four times sqrt(n) of them (the faiss
+    guidelines), and from 20 million on their vectors compressed to 4 bits a dimension pair and
+    re-scored at 8 bits.
+
+    Example:
+        >>> factory_string("auto", 10_000, 64), factory_string("auto", 4_000_000, 64)
+        ('Flat', 'IVF8192,Flat')
+
+    Raises:
+        InputError: The kind is neither one of the names nor a factory string of faiss.
+    """
+    if kind == "auto":
+        kind = "exact" if n <= EXACT_UP_TO else "ivf" if n <= 20 * EXACT_UP_TO else "ivf-pq"
+    # At least 39 training vectors a list, or faiss complains.
+    lists = 2 ** round(math.log2(max(1.0, min(4 * math.sqrt(n), n / 39))))
+    strings = {
+        "exact": "Flat",
+        "ivf": f"IVF{lists},Flat",
+        "hnsw": "HNSW32,Flat",
+        "ivf-pq": f"IVF{lists},PQ{math.ceil(dim / 2)}x4fs,Refine(SQ8)",
+    }
+    if kind in strings:
+        return strings[kind]
+    return _checked_factory(kind, dim)
+
+
+def _checked_factory(string: str, dim: int) -> str:
+    faiss = import_faiss()
+    try:
+        faiss.index_factory(dim, string, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        message = unknown("index kind", string, KINDS)
+        raise InputError(f"{message}, or a faiss factory string such as IVF256,Flat") from error
+    return string
+
+
+def tune(
+    index: Any, vectors: NDArray[np.float32], queries: NDArray[np.float32] | None, seed: int
+) -> float:
+    """Raises an approximate index's search effort until recall@100 is .99; what it reached.
+
+    The dial is nprobe (lists looked into) or efSearch (length of the graph's search queue),
+    doubled from small to all; an index without a dial is only measured.
+    """
+    faiss = import_faiss()
+    if queries is None:
+        sample = np.random.default_rng(seed).permutation(len(vectors))[:256]
+        queries = vectors[sample]
+    k = min(100, len(vectors))
+    _, truth = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
+    space, recall = faiss.ParameterSpace(), 0.0
+    for setting in _settings(index, len(vectors)):
+        if setting:
+            space.set_index_parameters(index, setting)
+        recall = _overlap(index.search(queries, k)[1], truth)
+        if recall >= RECALL_GOAL:
+            break
+    return recall
+
+
+def _settings(index: Any, n: int) -> list[str]:
+    faiss = import_faiss()
+    refine = "k_factor_rf=8," if isinstance(index, faiss.IndexRefine) else ""
+    ivf = faiss.try_extract_index_ivf(getattr(index, "base_index", index))
+    if ivf is not None:
+        return [f"{refine}nprobe={v}" for v in _doublings(1, ivf.nlist)]
+    if isinstance(index, faiss.IndexHNSW):
+        return [f"efSearch={v}" for v in _doublings(64, max(64, n))]
+    return [""]
+
+
+def _doublings(low: int, high: int) -> list[int]:
+    return [low * 2**i for i in range(int(math.log2(high / low)) + 1)] + [high]
+
+
+def _overlap(found: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
+    hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, truth, strict=True))
+    return hits / truth.size
