@@ -89,13 +89,13 @@ class CLIPText:
 
 @encoders.register("open_clip")
 @encoders.register("open_clip.image")
-def open_clip_image(argument: str) -> CLIPImage:
+def open_clip_image(checkpoint: str) -> CLIPImage:
     """``open_clip:MODEL/TAG``, ``open_clip:MODEL/file`` or ``open_clip:folder``: the image tower.
 
     Raises:
         InputError: Model or tag are unknown, or the weights cannot be loaded.
     """
-    model = _load(argument)[0]
+    model = _load(checkpoint)[0]
     for unused in ("transformer", "text", "token_embedding"):
         if hasattr(model, unused):
             setattr(model, unused, None)
@@ -103,7 +103,7 @@ def open_clip_image(argument: str) -> CLIPImage:
 
 
 @encoders.register("open_clip.text")
-def open_clip_text(argument: str) -> CLIPText:
+def open_clip_text(checkpoint: str) -> CLIPText:
     """The text tower of the same spec.
 
     Raises:
@@ -113,21 +113,21 @@ def open_clip_text(argument: str) -> CLIPText:
 
     from p5mm.encoders.frozen import loading
 
-    model, name = _load(argument)
+    model, name = _load(checkpoint)
     model.visual = None
-    with loading(f"open_clip:{argument}"):
+    with loading(f"open_clip:{checkpoint}"):
         return CLIPText(model, open_clip.get_tokenizer(name))
 
 
-def _load(argument: str) -> tuple[Any, str]:
+def _load(checkpoint: str) -> tuple[Any, str]:
     import open_clip
 
     from p5mm.encoders.frozen import loading
     from p5mm.errors import InputError, unknown
 
-    name, _, tag = argument.partition("/")
-    if (Path(argument) / "open_clip_config.json").is_file():
-        name, tag = f"local-dir:{argument}", ""
+    name, _, tag = checkpoint.partition("/")
+    if (Path(checkpoint) / "open_clip_config.json").is_file():
+        name, tag = f"local-dir:{checkpoint}", ""
     elif name not in open_clip.list_models():
         raise unknown("open_clip model", name, open_clip.list_models())
     elif not tag:
@@ -135,7 +135,7 @@ def _load(argument: str) -> tuple[Any, str]:
         raise InputError(f"'open_clip:{name}' needs a tag: open_clip:{name}/TAG with one of {tags}")
     elif not Path(tag).is_file() and tag not in open_clip.list_pretrained_tags_by_model(name):
         raise unknown("open_clip tag", tag, open_clip.list_pretrained_tags_by_model(name))
-    with loading(f"open_clip:{argument}"):
+    with loading(f"open_clip:{checkpoint}"):
         model = open_clip.create_model(name, pretrained=tag or None, require_pretrained=True)
     return model, name
 

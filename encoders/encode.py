@@ -69,7 +69,7 @@ def encode_items(
             if writer is not None:
                 writer.add([keys[row] for row in batch.rows], vectors[batch.rows])
             bar.update(len(batch.rows) + len(batch.reasons))
-    quarantine = (
+    broken = (
         Quarantined(row, reasons[first]) for row, first in enumerate(same) if first in reasons
     )
     return Features(

@@ -142,7 +142,7 @@ def tensor_of(output: Any) -> Any:
 
 
 @encoders.register("hf")
-def hf(argument: str) -> HFText | HFImage:
+def hf(checkpoint: str) -> HFText | HFImage:
     """``hf:NAME`` or ``hf:folder``: pictures if the checkpoint sees, else text.
 
     Raises:
@@ -152,20 +152,21 @@ def hf(argument: str) -> HFText | HFImage:
 
     from p5mm.encoders.frozen import loading
 
-    with loading(f"hf:{argument}"):
-        config = AutoConfig.from_pretrained(argument)
+    with loading(f"hf:{checkpoint}"):
+        config = AutoConfig.from_pretrained(checkpoint)
     sees = hasattr(config, "vision_config") or hasattr(config, "num_channels")
-    return hf_image(argument) if sees else hf_text(argument)
+    encoder: HFText | HFImage = hf_image(checkpoint) if sees else hf_text(checkpoint)
+    return encoder
 
 
 @encoders.register("hf.text")
-def hf_text(argument: str) -> HFText:
+def hf_text(checkpoint: str) -> HFText:
     """``hf.text:NAME`` or a folder: BERT-like, T5 encoder, CLIP or SigLIP text tower.
 
     Raises:
         InputError: The checkpoint cannot be loaded.
     """
-    return text_folder(argument, f"hf.text:{argument}")
+    return text_folder(checkpoint, f"hf.text:{checkpoint}")
 
 
 def text_folder(name: str, spec: str) -> HFText:
@@ -189,7 +190,7 @@ def text_folder(name: str, spec: str) -> HFText:
 
 
 @encoders.register("hf.image")
-def hf_image(argument: str) -> HFImage:
+def hf_image(checkpoint: str) -> HFImage:
     """``hf.image:NAME`` or a folder: ViT, DINO, CLIP or SigLIP image tower, or a ConvNet.
 
     Raises:
@@ -199,9 +200,9 @@ def hf_image(argument: str) -> HFImage:
 
     from p5mm.encoders.frozen import loading
 
-    with loading(f"hf.image:{argument}"):
-        model = _model(argument)
-        processor = AutoImageProcessor.from_pretrained(argument)  # type: ignore[no-untyped-call]
+    with loading(f"hf.image:{checkpoint}"):
+        model = _model(checkpoint)
+        processor = AutoImageProcessor.from_pretrained(checkpoint)  # type: ignore[no-untyped-call]
     return HFImage(model, _pixels(processor))
 
 

@@ -41,8 +41,7 @@ def load_ahead(
         batch_size: Values a batch.
         workers: Number of processes; None decides by ``default_workers``.
     """
-    if rows and isinstance(raws[rows[0]], str):
-        rows = sorted(rows, key=lambda row: -len(raws[row]))  # less padding, and memory fails early
+    rows = sorted(rows, key=lambda row: -_text_length(raws[row]))  # texts: little padding
     chunks = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     count = default_workers(encoder, len(rows)) if workers is None else workers
     loader = _Loader(encoder, raws, chunks)
@@ -110,6 +109,10 @@ def _from_workers(loader: _Loader, count: int) -> Iterator[Batch]:
         if isinstance(batch.values, torch.Tensor):
             batch.values = list(batch.values.numpy())
         yield batch
+
+
+def _text_length(raw: Any) -> int:
+    return len(raw) if isinstance(raw, str) else 0
 
 
 def _as_it_is(batch: Batch) -> Batch:

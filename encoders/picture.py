@@ -35,6 +35,8 @@ def read_picture(raw: Path | bytes, at_least: int | None = None) -> Image.Image:
             return _decode(data, at_least)
     except ValueError:
         raise
+    except Image.DecompressionBombError:
+        raise ValueError(f"over {2 * MAX_PIXELS:,} pixels (decompression bomb?)") from None
     except UnidentifiedImageError:
         raise ValueError(f"not a picture ({_looks_like(data)})") from None
     except Exception as error:  # any decoder may fail in any way on a stranger's bytes

@@ -46,7 +46,7 @@ class TimmImage:
 
 
 @encoders.register("timm")
-def timm_image(argument: str) -> TimmImage:
+def timm_image(checkpoint: str) -> TimmImage:
     """``timm:NAME`` (hub weights), ``timm:NAME/file.safetensors`` or ``timm:folder``.
 
     Raises:
@@ -57,15 +57,15 @@ def timm_image(argument: str) -> TimmImage:
     from p5mm.encoders.frozen import loading
     from p5mm.errors import unknown
 
-    name, _, file = argument.partition("/")
+    name, _, file = checkpoint.partition("/")
     kwargs: dict[str, Any] = {"pretrained": True}
-    if (Path(argument) / "config.json").is_file():
-        name = f"local-dir:{argument}"
+    if (Path(checkpoint) / "config.json").is_file():
+        name = f"local-dir:{checkpoint}"
     elif name.split(".")[0] not in timm.list_models():
         raise unknown("timm model", name, timm.list_models())
     elif file:
         kwargs["pretrained_cfg_overlay"] = {"file": file}
-    with loading(f"timm:{argument}"):
+    with loading(f"timm:{checkpoint}"):
         model = timm.create_model(name, num_classes=0, **kwargs)
     return TimmImage(model, pixels_of(model))
 

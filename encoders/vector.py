@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.encoders.base import encoders
-from p5mm.errors import InputError
 
 
+@encoders.register("vector")
 class VectorColumn:
     """Takes a column's vectors as they are; the most common length is the column's.
 
@@ -58,11 +58,3 @@ class VectorColumn:
         if not batch:
             return np.zeros((0, self.dim), dtype=np.float32)
         return np.stack(batch)
-
-
-@encoders.register("vector")
-def vector(argument: str) -> VectorColumn:
-    """``vector:COLUMN``."""
-    if not argument:
-        raise InputError("which column? Type vector:COLUMN")
-    return VectorColumn(argument)

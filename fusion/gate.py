@@ -27,9 +27,7 @@ class GateFusion(Fusion):
     def forward(self, vectors: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """See ``Fusion.forward``."""
         projected = [self.project[name](vectors[name]) for name in self.modalities]
-        scores = [
-            self.score[name](p) for name, p in zip(self.modalities, projected, strict=True)
-        ]
+        scores = [self.score[name](p) for name, p in zip(self.modalities, projected, strict=True)]
         gates = torch.cat(scores, dim=-1).masked_fill(~present, -torch.inf).softmax(dim=-1)
         gates = gates.nan_to_num(0.0)  # an item without any modality
         mixed = (torch.stack(projected, dim=1) * gates[..., None]).sum(dim=1)

@@ -84,7 +84,10 @@ class CatalogIndex:
     @property
     def present(self) -> NDArray[np.bool_]:
         """``[n]`` True where an item has any vector."""
-        return np.any([one.present for one in self.features.values()], axis=0)
+        present = np.zeros(len(self.catalog), dtype=np.bool_)
+        for one in self.features.values():
+            present |= one.present
+        return present
 
     def align(self, seed: int = 0) -> "CatalogIndex":
         """The same index with a joint view, its heads trained on the catalog's own pairs.
@@ -148,7 +151,7 @@ class CatalogIndex:
             raise InputError(f"item '{item_id}' has neither picture nor text that could be used")
         shared[row] = 0
         rows = np.flatnonzero(shared)
-        scores = total[rows] / shared[rows]
+        scores = (total[rows] / shared[rows]).astype(np.float32)
         best = np.argsort(-scores, kind="stable")[: _checked_k(k)]
         return _hits([[self.item_ids[row] for row in rows[best]]], scores[best][None])
 
@@ -177,7 +180,7 @@ class CatalogIndex:
                 views[name] = self._view(_unit(one.vectors), one.present)
         joint = self._joint_vectors()
         if joint is not None:
-            views["joint"] = self._view(joint, joint.any(axis=1))
+            views["joint"] = self._view(joint, np.any(joint != 0, axis=1))
         return replace(self, views=views)
 
     def _view(self, vectors: NDArray[np.float32], present: NDArray[np.bool_]) -> VectorIndex:
@@ -185,7 +188,7 @@ class CatalogIndex:
         return VectorIndex.build([self.item_ids[row] for row in rows], vectors[rows])
 
     def _joint_vectors(self) -> NDArray[np.float32] | None:
-        """Mean of an item's aligned modality vectors ``[n, d]``, at unit length; zero without any."""
+        """Mean of an item's aligned vectors ``[n, d]``, at unit length; zero without any."""
         if any(name not in self.features for name in TOWERS):
             return None
         pair = [self.features[name] for name in TOWERS]
@@ -229,10 +232,12 @@ def _encoder(spec: str, modality: str) -> Encoder:
 
 
 def _slim(catalog: Catalog) -> Catalog:
-    """The catalog's table without what the features hold already: vectors, and pictures in bytes."""
+    """The catalog without what the features hold already: vectors, and pictures in bytes."""
     kinds = {field.name: field.type for field in catalog.table.schema}
     heavy = {*catalog.vectors, *(name for name, kind in kinds.items() if pa.types.is_binary(kind))}
-    return Catalog(catalog.table.select([name for name in kinds if name not in heavy]), catalog.text)
+    return Catalog(
+        catalog.table.select([name for name in kinds if name not in heavy]), catalog.text
+    )
 
 
 def _one_space(image: Features, text: Features) -> bool:
@@ -243,7 +248,10 @@ def _one_space(image: Features, text: Features) -> bool:
 
 def _unit(vectors: Any) -> NDArray[np.float32]:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    unit: NDArray[np.float32] = np.divide(
+        vectors, norms, out=np.zeros_like(vectors), where=norms > 0
+    )
+    return unit
 
 
 def _hits(ids: Sequence[Sequence[str]], scores: NDArray[np.float32]) -> list[Hit]:

@@ -48,7 +48,9 @@ def index(
     check_target(out)
     items = Catalog.read(catalog, images=images, text=text)
     towers = {"image": image_encoder, "text": text_encoder}
-    pairs: list[tuple[str, str | None]] = [(towers[name], name) for name in items.fields if name in towers]
+    pairs: list[tuple[str, str | None]] = [
+        (towers[name], name) for name in items.fields if name in towers
+    ]
     pairs += [(spec, None) for spec in encoders]
     features = [_encode(items, spec, modality, workers) for spec, modality in pairs]
     made = CatalogIndex.build(items, features)

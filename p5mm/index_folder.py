@@ -89,7 +89,9 @@ def read_index(folder: str | Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     if not is_index(folder):
-        raise InputError(f"{folder} is no index of p5mm; make one: p5mm index CATALOG --out {folder}")
+        raise InputError(
+            f"{folder} is no index of p5mm; make one: p5mm index CATALOG --out {folder}"
+        )
     config = json.loads((folder / "config.json").read_text())
     if config.get("format") != FORMAT:
         raise InputError(
@@ -120,6 +122,7 @@ def _read(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
                 f"{name} vectors. Build it again"
             )
         features[name] = Features(name, about["spec"], about["fingerprint"], vectors, present)
+    alignment = Alignment.load(folder / "alignment.safetensors") if config["aligned"] else None
     return {
         "catalog": catalog,
         "features": features,
@@ -127,7 +130,7 @@ def _read(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "quarantine": tuple(
             Refused(**row) for row in pq.read_table(folder / "quarantine.parquet").to_pylist()
         ),
-        "alignment": Alignment.load(folder / "alignment.safetensors") if config["aligned"] else None,
+        "alignment": alignment,
     }
 
 

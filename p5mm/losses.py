@@ -21,7 +21,7 @@ def full_softmax(queries: Tensor, items: Tensor, targets: Tensor) -> Tensor:
 def sampled_softmax(
     queries: Tensor, positives: Tensor, negatives: Tensor, hits: Tensor, log_q: float
 ) -> Tensor:
-    """Cross-entropy of the target among shared negatives, each logit corrected by ``-log E[count]``.
+    """Cross-entropy of the target among shared negatives, logits corrected by ``-log E[count]``.
 
     With uniform sampling the expected count of an item is ``negatives / n``, so the correction is
     one number (logQ; Bengio and Senecal 2008, Yi et al. 2019).

@@ -54,6 +54,7 @@ class ReportData:
         about: One paragraph: what this is.
         simulated: How the shoppers were made, if they are not real people; else None.
         facts: Numbers of the headline: ``(number, of what)``.
+        shoppers_note: How these shoppers were chosen.
         models: ``{name: {metric: {"value", "low", "high"}}}`` as ``p5mm evaluate --json`` has it;
             one called "oracle" knows the truth and does not compete.
         training_log: One mapping an epoch: ``epoch``, ``loss``, ``ndcg@10``.
@@ -70,6 +71,7 @@ class ReportData:
     simulated: str | None = None
     facts: Sequence[tuple[str, str]] = ()
     shoppers: Sequence[Shopper] = ()
+    shoppers_note: str = ""
     searches: Sequence[Search] = ()
     models: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     training_log: Sequence[Mapping[str, float]] = ()

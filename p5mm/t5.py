@@ -135,7 +135,7 @@ class Attention(nn.Module):
         return self.split(self.k(memory)), self.split(self.v(memory))
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
-        """Attend from ``x`` ``[b, q, d]``; ``bias`` is added to logits, broadcast to [b, h, q, s]."""
+        """Attend from ``x`` ``[b, q, d]``; ``bias`` ``[b, h, q, s]`` is added to the logits."""
         return self.o(self.merge(self.attend(self.split(self.q(x)), keys, values, bias)))
 
     def attend(self, q: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:

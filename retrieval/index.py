@@ -157,9 +157,9 @@ class VectorIndex:
             ) from error
         if not (index.ntotal, index.d) == shape == (len(item_ids), index.d):
             raise InputError(
-                f"{folder} is inconsistent: index.json says {shape[0]} items of {shape[1]} dimensions, "
-                f"index.faiss holds {index.ntotal} of {index.d}, ids.parquet {len(item_ids)} ids; "
-                "build it again"
+                f"{folder} is inconsistent: index.json says {shape[0]} items of {shape[1]} "
+                f"dimensions, index.faiss holds {index.ntotal} of {index.d}, ids.parquet "
+                f"{len(item_ids)} ids; build it again"
             )
         return cls(item_ids, index, factory, recall)
 

@@ -34,7 +34,7 @@ class BPR:
     """
 
     factors: tuple[int, ...] = (64, 128)
-    iterations: tuple[int, ...] = (50, 150)
+    iterations: tuple[int, ...] = (100, 300)
     learning_rate: float = 0.05
     regularization: float = 0.01
     ridge: float = 1e-3

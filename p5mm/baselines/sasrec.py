@@ -1,6 +1,7 @@
 """SASRec: a causal Transformer over item ids, with the loss that makes it strong."""
 
 import copy
+import math
 import sys
 from dataclasses import dataclass
 from typing import cast
@@ -89,6 +90,7 @@ class SASRec:
         tokens: Training positions a batch.
         learning_rate: Of AdamW.
         weight_decay: Of AdamW, on all but norms and biases.
+        averaging: Decay per step of the running average of the weights, which is what ranks.
         epochs: At most.
         patience: Epochs without a better validation NDCG@10 before training stops.
         seed: Of weights, batches, negatives and dropout.
@@ -104,8 +106,9 @@ class SASRec:
     tokens: int = 1024
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
+    averaging: float = 0.998
     epochs: int = 100
-    patience: int = 5
+    patience: int = 4
     seed: int = 0
 
     def fit(self, split: LeaveOneOut, n_items: int) -> None:
@@ -140,15 +143,18 @@ class SASRec:
 
     def _train(self, split: LeaveOneOut) -> None:
         windows, cases = Windows.cut(split.train, self.max_len), split.cases("valid")
-        rng, optimizer = np.random.default_rng(self.seed), self._optimizer()
+        trained = copy.deepcopy(self.network)
+        rng, optimizer, steps = np.random.default_rng(self.seed), self._optimizer(trained), 0
         best, best_epoch, kept = -1.0, 0, self.network.state_dict()
         with tqdm(range(self.epochs), "sasrec", disable=not sys.stderr.isatty()) as progress:
             for epoch in progress:
-                self.network.train()
+                trained.train()
                 for batch in windows.batches(self.tokens, rng):
                     optimizer.zero_grad()
-                    torch.autograd.backward(self._loss(batch))
+                    torch.autograd.backward(self._loss(trained, batch))
                     optimizer.step()
+                    steps += 1
+                    self._average(trained, steps)
                 ndcg = validation_ndcg(self, cases)
                 progress.set_postfix({"valid ndcg@10": f"{ndcg:.4f}"})
                 if ndcg > best:
@@ -158,17 +164,23 @@ class SASRec:
                     break
         self.network.load_state_dict(kept)
 
-    def _optimizer(self) -> torch.optim.Optimizer:
-        weights = list(self.network.parameters())
+    @torch.no_grad()
+    def _average(self, trained: Network, steps: int) -> None:
+        # The first averages are short, or they would remember the random start.
+        share = 1.0 - min(self.averaging, (1 + steps) / (10 + steps))
+        torch._foreach_lerp_(list(self.network.parameters()), list(trained.parameters()), share)
+
+    def _optimizer(self, network: Network) -> torch.optim.Optimizer:
+        weights = list(network.parameters())
         groups = [
             {"params": [w for w in weights if w.ndim > 1], "weight_decay": self.weight_decay},
             {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
         ]
         return torch.optim.AdamW(groups, lr=self.learning_rate, betas=(0.9, 0.98))
 
-    def _loss(self, batch: Batch) -> Tensor:
-        states, wanted = self.network(batch.inputs)[batch.mask], batch.targets[batch.mask]
-        states, table = states / self.temperature, self.network.table()
+    def _loss(self, network: Network, batch: Batch) -> Tensor:
+        states, wanted = network(batch.inputs)[batch.mask], batch.targets[batch.mask]
+        states, table = states / self.temperature, network.table()
         n_items = len(table)
         if n_items <= self.negatives:
             return F.cross_entropy(states @ table.T, wanted)
@@ -176,7 +188,7 @@ class SASRec:
         # The slot of each target among the negatives, -1 where it was not drawn.
         slots = torch.full((n_items,), -1).scatter(0, negatives, torch.arange(len(negatives)))
         clashes = (slots[wanted] >= 0).nonzero()[:, 0]
-        logits = states @ table[negatives].T + np.log((n_items - 1) / len(negatives))
+        logits = states @ table[negatives].T + math.log((n_items - 1) / len(negatives))
         logits[clashes, slots[wanted][clashes]] = -torch.inf
         positive = (states * table[wanted]).sum(-1, keepdim=True)
         return F.cross_entropy(torch.cat([positive, logits], 1), torch.zeros_like(wanted))

@@ -1,44 +1,33 @@
-"""The demo from the first picture to the report, each step on what the one before left on disk."""
+"""The demo from the first picture to the report; each step stands on what lies on disk."""
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 
-from p5mm import __version__
 from p5mm.baselines.base import Ranker
-from p5mm.catalog import Catalog
 from p5mm.catalog_index import CatalogIndex
-from p5mm.contact_sheet import ContactSheet
-from p5mm.dataset import Dataset
+from p5mm.config import Config, read_config
+from p5mm.dataset import Dataset, open_dataset
 from p5mm.demo.clock import Clock
-from p5mm.demo.colours import colour_shares
 from p5mm.demo.files import whole
 from p5mm.demo.folder import Data, DemoFolder, Settings
-from p5mm.demo.movies import CREDIT, write_movies
-from p5mm.demo.shoppers import MODEL, Shop, open_shop, simulate, write_log
-from p5mm.demo.stickers import attribution, draw_outsider, draw_pictures, stickers, write_catalog
-from p5mm.demo.stories import new_item_stories, places, shopper_stories, unseen_scores
-from p5mm.demo.truth import new_item_lift, oracle_metrics
+from p5mm.demo.shoppers import Shop
+from p5mm.demo.sources import make_data
+from p5mm.demo.stories import shopper_stories
+from p5mm.demo.telling import OUTSIDER, Findings
+from p5mm.demo.truth import oracle_metrics
 from p5mm.evaluation import evaluate, fit_baselines
-from p5mm.histories import Histories
 from p5mm.index_commands import index
-from p5mm.pictures import Picture
-from p5mm.report import NewItem, ReportData, Search, Shopper, render
+from p5mm.recommender import Recommender
+from p5mm.report import Search, render
 from p5mm.split import LeaveOneOut
 
-OUTSIDER = "a drawing that is not in the catalog"
-ABOUT = (
-    "Pictures and names go in, recommendations come out. Encoders make a vector of every picture "
-    "and every text; projected into the token space of a small T5 they are soft prompts. The T5 "
-    "reads what a shopper took, a retriever finds candidates, and the T5 ranks them."
-)
-SEARCHES = {"stickers": ("red fruit", "1F680"), "movies": ("toys come alive", "1")}
-SHOPPERS, HISTORY, RECOMMENDED, HITS, NEW = 8, 8, 6, 12, 5
+SHOPPERS, RECOMMENDED, HITS, TOP = 8, 6, 12, 10
+WORDS = {"stickers": "red fruit", "movies": "toys that come alive"}
+ITEM = {"stickers": "1F680", "movies": "1"}
 
 
 def run_demo(
@@ -61,10 +50,58 @@ def run_demo(
     settings = Settings(data, seed, quick)
     folder = DemoFolder.claim(Path(out), settings)
     clock = Clock()
-    shop = _open_stickers(folder, settings, clock) if data == "stickers" else None
-    if data == "movies":
-        with clock.step("movies", "seconds"):
-            write_movies(folder.root)
-    found = _open_index(folder, clock, align=data == "stickers")
-    with clock.step("search", "seconds"):
+    shop = make_data(folder, settings, clock)
+    with clock.step("index the catalog", "a minute at most"):
+        found = index(folder.catalog, folder.index, align=data == "stickers")
+    with clock.step("search it", "seconds"):
         searches = _search(found, folder, settings)
+    config = _config(folder, settings)
+    dataset = open_dataset(config.data)
+    with clock.step("train the model", "some minutes"):
+        recommender = _train(dataset, config, folder)
+    user_ids, log = dataset.interactions.histories(dataset.catalog.item_ids)
+    split = LeaveOneOut(log)
+    with clock.step("evaluate it beside the baselines", "a minute or two"):
+        rankers = _rankers(recommender, split, dataset, folder, seed)
+        models = _evaluate(rankers, split, dataset, shop, folder, seed)
+    with clock.step("recommend for all", "seconds"):
+        with whole(folder.recommendations) as part:
+            pq.write_table(recommender.recommend(k=TOP), part)
+        shoppers = shopper_stories(
+            rankers["p5mm"],
+            split.cases("test"),
+            user_ids,
+            dataset.catalog.item_ids,
+            SHOPPERS,
+            RECOMMENDED,
+        )
+    findings = Findings(
+        settings, folder, dataset.catalog, found, user_ids, log, rankers["p5mm"], shop,
+        shoppers, searches, models, recommender.training_log,
+    )  # fmt: skip
+    _tell(findings, clock)
+    return folder.report
+
+
+def _search(found: CatalogIndex, folder: DemoFolder, settings: Settings) -> list[Search]:
+    """Search by words, by a picture from outside the catalog where there is one, and by an item."""
+    words, item = WORDS[settings.data], ITEM[settings.data]
+    hits = {("text", words): found.search_text(words, HITS)}
+    if folder.query.exists():
+        hits["picture", OUTSIDER] = found.search_picture(folder.query, HITS)
+    hits["item", item] = found.search_item(item, HITS)
+    return [Search(kind, query, [h.item_id for h in some]) for (kind, query), some in hits.items()]
+
+
+def _tell(findings: Findings, clock: Clock) -> None:
+    """Write the contact sheet and the report; say where they are and where the time went."""
+    folder = findings.folder
+    with clock.step("contact sheet and report", "seconds"), whole(folder.contact_sheet) as part:
+        # flat drawings: a palette saves two thirds of the file
+        findings.contact_sheet().draw().quantize(256, dither=Image.Dither.NONE).save(part)
+        report = findings.report(clock.timings)
+    with whole(folder.report) as part:
+        part.write_text(render(report), encoding="utf-8")
+    print(clock, file=sys.stderr)
+    for path in (folder.recommendations, folder.contact_sheet, folder.report):
+        print(path)

@@ -1,6 +1,5 @@
 """The catalogs of the demo and their logs, and the truth where shoppers are simulated."""
 
-
 from p5mm.demo.clock import Clock
 from p5mm.demo.colours import colour_shares
 from p5mm.demo.folder import DemoFolder, Settings

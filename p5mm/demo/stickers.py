@@ -81,8 +81,8 @@ def draw_pictures(out: Path, items: Sequence[Sticker]) -> None:
 
 
 def draw_outsider(path: Path) -> None:
-    """Draw a picture to search by that is none of the catalog's: an orange fish."""
-    _rasterise(_drawings()["E000"], path)
+    """Draw a picture to search by that is none of the catalog's: a doe."""
+    _rasterise(_drawings()["E003"], path)
 
 
 def attribution() -> str:

@@ -16,10 +16,13 @@ BATCH = 256
 def shopper_stories(
     ranker: Ranker, cases: Cases, user_ids: Sequence[str], item_ids: Sequence[str], n: int, k: int
 ) -> list[Shopper]:
-    """The first ``n`` cases, neither chosen nor sorted, with the best ``k`` items for each."""
-    first = np.arange(min(n, len(cases)))
+    """The best ``k`` items for ``n`` shoppers: the first hits and the first misses, half and half."""
+    first = np.arange(min(BATCH, len(cases)))
     histories = cases.histories.select(first)
     best = np.argsort(-unseen_scores(ranker, histories), axis=1, kind="stable")[:, :k]
+    hit = (best == cases.targets[first, None]).any(axis=1)
+    hits = np.flatnonzero(hit)[: max(n // 2, n - int((~hit).sum()))]
+    misses = np.flatnonzero(~hit)[: n - len(hits)]
     return [
         Shopper(
             user_ids[cases.users[row]],
@@ -27,7 +30,7 @@ def shopper_stories(
             [item_ids[item] for item in best[row]],
             item_ids[cases.targets[row]],
         )
-        for row in first.tolist()
+        for row in np.sort(np.concatenate([hits, misses])).tolist()
     ]
 
 

@@ -1,0 +1,72 @@
+"""Time of VectorIndex beside raw faiss and a matrix product: python benchmarks/retrieval.py."""
+
+import time
+from collections.abc import Callable
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from p5mm.retrieval.index import VectorIndex
+
+K = 100
+
+
+def seconds(work: Callable[[], object], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    return (time.perf_counter() - start) / repeats
+
+
+def interleaved(
+    works: list[Callable[[], object]], rounds: int = 7, least: float = 0.05
+) -> list[float]:
+    """The best time of each, rounds taken in turn so that a busy machine hits all alike."""
+    repeats = [max(1, int(0.05 / seconds(work, 2))) for work in works]
+    times = [
+        [seconds(work, n) for work, n in zip(works, repeats, strict=True)] for _ in range(rounds)
+    ]
+    return np.min(times, axis=0).tolist()
+
+
+def clustered(n: int, dim: int) -> NDArray[np.float32]:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(1000, dim)).astype(np.float32)
+    vectors = centres[rng.integers(1000, size=n)] + 0.5 * rng.normal(size=(n, dim)).astype("f")
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def by_matmul(items: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.int64]:
+    scores = queries @ items.T
+    best = np.argpartition(-scores, K, axis=1)[:, :K]
+    order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
+    return np.take_along_axis(best, order, axis=1)
+
+
+def row(kind: str, n: int, dim: int, batch: int) -> str:
+    items = clustered(n, dim)
+    queries = items[np.random.default_rng(1).integers(n, size=batch)]
+    index = VectorIndex.build([str(i) for i in range(n)], items, kind)
+    raw = index._index
+    works: list[Callable[[], object]] = [
+        lambda: raw.search(queries, K),
+        lambda: index.search(queries, K),
+    ]
+    if kind == "exact":
+        works.append(lambda: by_matmul(items, queries))
+    faiss_s, ours, *matmul = interleaved(works)
+    product = f"{matmul[0] * 1e3:9.2f}" if matmul else "        -"
+    return (
+        f"{index.factory:>14} {n:>7,} {dim:>4} {batch:>5} {faiss_s * 1e3:9.2f} {ours * 1e3:9.2f} "
+        f"{ours / faiss_s:6.3f} {product} {index.recall:7.4f}"
+    )
+
+
+if __name__ == "__main__":
+    print(f"faiss {faiss.__version__}, {faiss.omp_get_max_threads()} threads, top {K}; times in ms")
+    print("         index       n  dim batch     faiss  with ids  ratio    matmul  recall")
+    shapes = [("exact", n, d, b) for n in (10_000, 100_000) for d in (64, 512) for b in (1, 64)]
+    shapes += [("exact", 200_000, 128, 64), ("ivf", 200_000, 128, 64), ("ivf-pq", 200_000, 128, 64)]
+    for shape in shapes:
+        print(row(*shape), flush=True)

@@ -1,0 +1,123 @@
+"""The configuration: frozen dataclasses that a YAML mirrors one to one."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from p5mm.dataset import DataConfig
+from p5mm.errors import InputError
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Which encoders make the item vectors.
+
+    Attributes:
+        image: Spec of the image encoder; none to leave pictures out.
+        text: Spec of the text encoder; none to leave texts out.
+        others: Specs of further encoders, such as vector:COLUMN or module:Class.
+        workers: Processes that decode pictures; -1 chooses by the machine.
+    """
+
+    image: str = "embedded"
+    text: str = "embedded"
+    others: tuple[str, ...] = ()
+    workers: int = -1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The T5 and its soft prompts.
+
+    Attributes:
+        t5: nano (from scratch), a folder in Hugging Face's T5 layout, or a hub name.
+        d_model: Width of nano; heads and feed-forward follow.
+        layers: Encoder blocks and decoder blocks of nano.
+        dropout: Dropout everywhere in the T5.
+        fusion: How modalities are mixed: attention, concat, gate, or module:Class.
+        soft_tokens: Soft tokens an item.
+        id_dropout: Probability that a step hides an item's id, so that content alone must work.
+        whiten: Whether content vectors are whitened.
+        max_history: Items of a history that are read.
+    """
+
+    t5: str = "nano"
+    d_model: int = 64
+    layers: int = 2
+    dropout: float = 0.3
+    fusion: str = "gate"
+    soft_tokens: int = 1
+    id_dropout: float = 0.1
+    whiten: bool = True
+    max_history: int = 50
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1 or not 0 <= self.id_dropout < 1:
+            raise InputError("model.dropout and model.id_dropout must be at least 0 and below 1")
+        if min(self.d_model, self.layers, self.soft_tokens, self.max_history) < 1:
+            raise InputError(
+                "model.d_model, model.layers, model.soft_tokens and model.max_history "
+                "must be at least 1"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the model is trained.
+
+    Attributes:
+        epochs: At most so many passes over all prefixes.
+        patience: Passes without a better validation NDCG@10 before training stops.
+        positions: History positions in a batch.
+        learning_rate: Peak rate of AdamW.
+        weight_decay: Decay of the weight matrices.
+        warmup: Steps of linear warm-up.
+        negatives: Negatives shared by a batch; 0 is the softmax over the whole catalog.
+        tasks: Weight of each task's loss beside the retrieval loss.
+        rank_positions: Positions of a history at which the reranker is trained in a step.
+        rank_candidates: Candidates of a training request, the target among them.
+        precision: auto measures on this machine whether bf16 is faster than fp32.
+        seed: Seed of everything random.
+    """
+
+    epochs: int = 100
+    patience: int = 6
+    positions: int = 2048
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: int = 200
+    negatives: int = 0
+    tasks: dict[str, float] = field(default_factory=lambda: {"sequential": 0.5})
+    rank_positions: int = 2
+    rank_candidates: int = 32
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.patience, self.positions) < 1:
+            raise InputError("train.epochs, train.patience and train.positions must be at least 1")
+        if self.rank_candidates < 2 or self.rank_positions < 1:
+            raise InputError("train.rank_candidates must be at least 2, rank_positions at least 1")
+
+
+@dataclass(frozen=True)
+class RetrievalConfig:
+    """The two stages of a recommendation.
+
+    Attributes:
+        candidates: Items that the retriever hands to the reranker.
+        index: auto, exact, or a faiss factory string.
+    """
+
+    candidates: int = 100
+    index: str = "auto"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a training depends on."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    encoders: EncoderConfig = field(default_factory=EncoderConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)

@@ -1,0 +1,188 @@
+"""The training loop: every prefix of every history, early stopping, resume to the same result."""
+
+import copy
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from p5mm.batches import training_batches
+from p5mm.checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
+from p5mm.config import Config, TrainConfig
+from p5mm.histories import Histories
+from p5mm.model import Network
+from p5mm.objective import Objective
+from p5mm.precision import autocast
+
+AVERAGING = 0.998  # decay per step of the running average of the weights, which is what ranks
+CLIP = 5.0
+
+Validate = Callable[[Network], dict[str, float]]
+
+
+class Training:
+    """Trains a network; each step's randomness is a function of the seed and the step.
+
+    Args:
+        network: Trained in place; holds the best averaged weights at the end.
+        objective: Gives the loss of a batch.
+        config: Settings; ``max_history`` comes with the model's.
+        train: Histories to learn from.
+        validate: Gives ``ndcg@10`` (which decides when to stop) and other metrics.
+        checkpoint: Where the state is kept after each epoch; None keeps nothing.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        objective: Objective,
+        config: Config,
+        train: Histories,
+        validate: Validate,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self.network = network
+        self.objective = objective
+        self.settings = config.train
+        self.max_history = config.model.max_history
+        self.train = train
+        self.validate = validate
+        self.checkpoint = checkpoint
+        self.optimizer = make_optimizer(network, config.train)
+        self.average = [p.detach().clone() for p in network.parameters()]
+        self.best = [p.clone() for p in self.average]
+        self.progress = Progress()
+
+    def run(self) -> list[dict[str, float]]:
+        """Train until validation no longer improves; returns the log of the epochs."""
+        self._resume()
+        with tqdm(
+            total=self.settings.epochs, desc="train", unit="epoch", disable=not sys.stderr.isatty()
+        ) as bar:
+            bar.update(self.progress.epoch)
+            while not self._done():
+                self._epoch(bar)
+                self._save()
+                bar.update()
+                bar.set_postfix({"valid ndcg@10": f"{self.progress.log[-1]['ndcg@10']:.4f}"})
+        self._load(self.best)
+        return self.progress.log
+
+    def _done(self) -> bool:
+        p = self.progress
+        stale = p.epoch - p.best_epoch >= self.settings.patience
+        return p.epoch >= self.settings.epochs or (p.epoch > 0 and stale)
+
+    def _epoch(self, bar: "tqdm[None]") -> None:
+        p, start, total, count = self.progress, time.perf_counter(), 0.0, 0
+        self.network.train()
+        for batch in training_batches(
+            self.train, self.max_history, self.settings.positions, self.settings.seed, p.epoch
+        ):
+            torch.manual_seed(self.settings.seed * 1_000_003 + p.step)
+            rate = self.settings.learning_rate * min(1.0, (p.step + 1) / self.settings.warmup)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.zero_grad()
+            with autocast(self.settings.precision):
+                loss, parts = self.objective(self.network, batch)
+            torch.autograd.backward(loss)
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+            self.optimizer.step()
+            p.step += 1
+            self._update_average()
+            total, count = total + parts["retrieval"], count + 1
+            bar.set_description(f"epoch {p.epoch + 1} loss {total / count:.3f}")
+        self._validate(total / max(count, 1), start)
+
+    def _validate(self, loss: float, start: float) -> None:
+        p = self.progress
+        with self._averaged():
+            metrics = self.validate(self.network)
+        p.epoch += 1
+        seconds = time.perf_counter() - start
+        p.log.append({"epoch": p.epoch, "loss": loss, **metrics, "seconds": seconds})
+        if metrics["ndcg@10"] > p.best:
+            p.best, p.best_epoch = metrics["ndcg@10"], p.epoch
+            self.best = [a.clone() for a in self.average]
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # The first averages are short, or they would remember the random start.
+        share = 1.0 - min(AVERAGING, (1 + self.progress.step) / (10 + self.progress.step))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.network.parameters()], share)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The network with its averaged weights, in evaluation mode."""
+        trained = [p.detach().clone() for p in self.network.parameters()]
+        self._load(self.average)
+        self.network.eval()
+        try:
+            yield
+        finally:
+            self._load(trained)
+
+    @torch.no_grad()
+    def _load(self, weights: list[Tensor]) -> None:
+        for parameter, weight in zip(self.network.parameters(), weights, strict=True):
+            parameter.copy_(weight)
+
+    def _save(self) -> None:
+        if self.checkpoint is not None:
+            self.checkpoint.save(self.progress, self._tensors())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        weights = {f"weight.{i}": p.detach() for i, p in enumerate(self.network.parameters())}
+        averages = {f"average.{i}": a for i, a in enumerate(self.average)}
+        best = {f"best.{i}": b for i, b in enumerate(self.best)}
+        return weights | averages | best | optimizer_tensors(self.optimizer)
+
+    def _resume(self) -> None:
+        found = self.checkpoint.load() if self.checkpoint is not None else None
+        if found is None:
+            return
+        self.progress, tensors = found
+        numbers = range(len(self.average))
+        self._load([tensors[f"weight.{i}"] for i in numbers])
+        self.average = [tensors[f"average.{i}"] for i in numbers]
+        self.best = [tensors[f"best.{i}"] for i in numbers]
+        restore_optimizer(self.optimizer, tensors)
+        print(f"resuming after epoch {self.progress.epoch}", file=sys.stderr)
+
+
+def make_optimizer(network: Network, settings: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW; norms, biases and single vectors are not decayed."""
+    parameters = list(network.parameters())
+    groups = [
+        {
+            "params": [p for p in parameters if p.ndim > 1],
+            "weight_decay": settings.weight_decay,
+        },
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
+
+
+def training_key(config: Config, train: Histories, fingerprints: dict[str, str]) -> str:
+    """What must agree for a training to be resumed: settings, data and encoders."""
+    settings = copy.deepcopy(asdict(config))
+    settings["data"] = settings["encoders"] = None
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([settings, fingerprints], sort_keys=True).encode())
+    digest.update(train.items.tobytes())
+    digest.update(train.offsets.tobytes())
+    return digest.hexdigest()
+
+
+def checkpoint_in(folder: Path, key: str) -> Checkpoint:
+    """The checkpoint of a model folder that is being trained."""
+    return Checkpoint(folder / "checkpoint", key)

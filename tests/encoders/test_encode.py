@@ -1,0 +1,179 @@
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from p5mm.encoders.encode import encode_items
+from p5mm.encoders.store import FeatureStore, content_key
+from p5mm.encoders.vector import VectorColumn
+from p5mm.errors import InputError
+
+
+class Lengths:
+    """A text's length and first letter; counts what it loads in this process."""
+
+    modality, dim, fingerprint = "text", 2, "lengths"
+
+    def __init__(self):
+        self.loaded = []
+
+    def load(self, raw):
+        self.loaded.append(raw)
+        if raw == "bug":
+            raise KeyError("a stranger's bug")
+        if raw.startswith("!"):
+            raise ValueError("refused")
+        return np.array([len(raw), ord(raw[0])])
+
+    def encode(self, batch):
+        return np.array(batch, dtype=np.float32).reshape(-1, 2)
+
+
+RAWS = ["bb", None, "!x", "a", "bb", "bug", "cccc", None, "!x"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stored", [True, False])
+def test_order_absence_and_quarantine(workers, stored, store):
+    features = encode_items(
+        Lengths(), "my:spec", RAWS, store if stored else None, workers=workers, batch_size=2
+    )
+    assert features.present.tolist() == [1, 0, 0, 1, 1, 0, 1, 0, 0]
+    assert features.vectors[[0, 3, 4, 6], 0].tolist() == [2, 1, 2, 4]
+    assert not features.vectors[~features.present].any()
+    assert [(one.row, one.reason) for one in features.quarantine] == [
+        (2, "refused"), (5, "KeyError: \"a stranger's bug\""), (8, "refused")]  # fmt: skip
+    assert (features.modality, features.spec, features.fingerprint) == (
+        "text", "my:spec", "lengths")  # fmt: skip
+
+
+def test_equal_contents_are_loaded_once_and_known_ones_not_at_all(store):
+    encoder = Lengths()
+    first = encode_items(encoder, "s", RAWS, store)
+    assert sorted(encoder.loaded) == sorted(["bb", "!x", "a", "bug", "cccc"])
+    encoder.loaded.clear()
+    again = encode_items(encoder, "s", [*RAWS, "new"], store)
+    assert sorted(encoder.loaded) == ["!x", "bug", "new"]
+    np.testing.assert_array_equal(again.vectors[:-1], first.vectors)
+
+
+def test_nothing_to_encode(store):
+    for raws in ([], [None, None]):
+        features = encode_items(Lengths(), "s", raws, store)
+        assert features.vectors.shape == (len(raws), 2)
+        assert not features.present.any()
+    assert not store.path.exists()
+
+
+def test_texts_go_by_length():
+    encoder = Lengths()
+    encode_items(encoder, "s", ["a" * n for n in (3, 1, 4, 1, 5, 9)], batch_size=2)
+    assert [len(raw) for raw in encoder.loaded] == [9, 5, 4, 3, 1, 1]
+
+
+def test_an_encoder_that_breaks_its_contract_is_named():
+    class Wrong(Lengths):
+        def encode(self, batch):
+            return super().encode(batch)[:, :1]
+
+    with pytest.raises(InputError, match=r"text encoder gave shape \[1, 1\].* not \[1, 2\]"):
+        encode_items(Wrong(), "s", ["a"])
+
+    class Nan(Lengths):
+        def encode(self, batch):
+            return super().encode(batch) * np.nan
+
+    with pytest.raises(InputError, match="NaN"):
+        encode_items(Nan(), "s", ["a"])
+
+
+def test_vectors_take_the_most_common_length(store):
+    raws = [[9.0], [1.0, 2.0], None, [3.0, 4.0], ["x", "y"]]
+    features = encode_items(VectorColumn("sound"), "vector:sound", raws, store)
+    assert features.dim == 2
+    assert features.modality == "sound"
+    assert features.present.tolist() == [False, True, False, True, False]
+    assert [one.row for one in features.quarantine] == [0, 4]
+    assert not store.path.exists()
+
+
+def test_bad_pictures_do_not_stop_a_run(store, tmp_path, pictures):
+    from p5mm.encoders.picture import read_picture
+
+    class Mean(Lengths):
+        modality, dim, fingerprint = "image", 3, "mean"
+
+        def load(self, raw):
+            return np.asarray(read_picture(raw)).mean(axis=(0, 1))
+
+        def encode(self, batch):
+            return np.array(batch, dtype=np.float32).reshape(-1, 3)
+
+    (tmp_path / "good.png").write_bytes(pictures[0])
+    (tmp_path / "text.jpg").write_text("text")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    raws = [tmp_path / name for name in ("text.jpg", "good.png", "empty.jpg", "none.jpg")]
+    features = encode_items(Mean(), "s", [*raws, pictures[0]], store, workers=2, batch_size=1)
+    assert features.present.tolist() == [False, True, False, False, True]
+    assert [one.reason for one in features.quarantine] == [
+        "not a picture (text)", "empty file (0 bytes)", "no such file"]  # fmt: skip
+    assert len(store.table("mean", 3)) == 1
+
+
+SLOW = """
+import sys, time
+import numpy as np
+from p5mm.encoders.encode import encode_items
+from p5mm.encoders.store import FeatureStore
+
+class Slow:
+    modality, dim, fingerprint = "text", 1, "slow"
+    def load(self, raw):
+        return float(raw)
+    def encode(self, batch):
+        time.sleep(0.05)
+        return np.array(batch, dtype=np.float32).reshape(-1, 1)
+
+encode_items(Slow(), "s", [str(i) for i in range(5000)], FeatureStore(sys.argv[1]),
+             batch_size=8, workers=2)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_goes_on_where_it_stopped(how, store):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(store.path)], stderr=subprocess.PIPE, text=True
+    )
+    table = store.table("slow", 1)
+    limit = time.monotonic() + 60
+    while len(table) == 0 and time.monotonic() < limit:
+        time.sleep(0.05)
+    process.send_signal(how)
+    _, error = process.communicate(timeout=30)
+    if how == signal.SIGINT:
+        assert error.count("Traceback") <= 1  # the workers die in silence
+        assert "KeyboardInterrupt" in error
+    found, vectors = table.get([content_key(str(i)) for i in range(5000)])
+    assert 0 < found.sum() < 5000
+    np.testing.assert_array_equal(vectors[:, 0], np.flatnonzero(found))
+
+
+def test_the_same_vectors_with_and_without_workers(specs, pictures, tmp_path):
+    from p5mm.encoders.build import make_encoder
+
+    encoder = make_encoder(specs["timm"][0])
+    files = []
+    for i, data in enumerate(pictures * 3):
+        files.append(tmp_path / f"{i}.png")
+        files[-1].write_bytes(data)
+    one, other = (encode_items(encoder, "s", files, batch_size=4, workers=n) for n in (0, 2))
+    np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-6)
+
+
+def test_a_store_that_cannot_be_written(tmp_path):
+    (tmp_path / "occupied").write_text("")
+    with pytest.raises(InputError, match="P5MM_CACHE"):
+        encode_items(Lengths(), "s", ["a"], FeatureStore(tmp_path / "occupied"))

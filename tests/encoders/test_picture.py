@@ -1,0 +1,157 @@
+import io
+import os
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from p5mm.encoders.picture import read_picture
+
+
+def as_bytes(picture, form="PNG", **options):
+    file = io.BytesIO()
+    picture.save(file, form, **options)
+    return file.getvalue()
+
+
+def ramp(size=(64, 64)):
+    rows = np.linspace(0, 255, size[1])[:, None, None] * np.ones((1, size[0], 3))
+    return Image.fromarray(rows.astype(np.uint8))
+
+
+def noise():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+
+
+def close(picture, expected, by=3):
+    assert picture.mode == "RGB"
+    difference = np.abs(np.asarray(picture, np.int16) - np.asarray(expected, np.int16))
+    assert difference.max() <= by
+
+
+def test_path_and_bytes_are_the_same(tmp_path):
+    data = as_bytes(ramp())
+    (tmp_path / "a.png").write_bytes(data)
+    close(read_picture(data), ramp(), 0)
+    close(read_picture(tmp_path / "a.png"), ramp(), 0)
+
+
+def test_exif_rotation_is_applied():
+    turned = ramp((40, 60)).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to show
+    close(read_picture(as_bytes(turned, "JPEG", exif=exif, quality=95)), ramp((40, 60)))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_cmyk(form):
+    close(read_picture(as_bytes(ramp().convert("CMYK"), form)), ramp(), 8)
+
+
+@pytest.mark.parametrize(
+    ("form", "dtype", "top"),
+    [("PNG", np.uint16, 65535), ("TIFF", np.uint16, 65535), ("PPM", np.uint16, 65535),
+     ("TIFF", np.float32, 1.0), ("TIFF", np.int32, 2_000_000)],
+)  # fmt: skip
+def test_deep_greys_are_scaled_and_not_clipped(form, dtype, top):
+    grey = (np.linspace(0, top, 64)[:, None] * np.ones((1, 64))).astype(dtype)
+    close(read_picture(as_bytes(Image.fromarray(grey), form)), ramp(), 1)
+
+
+def test_a_dark_16_bit_picture_stays_dark():
+    dark = Image.fromarray(np.full((8, 8), 514, np.uint16))
+    close(read_picture(as_bytes(dark)), Image.new("RGB", (8, 8), (2, 2, 2)), 0)
+
+
+def test_transparency_becomes_white():
+    clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    white = Image.new("RGB", (8, 8), "white")
+    close(read_picture(as_bytes(clear)), white, 0)
+    close(read_picture(as_bytes(clear.convert("LA"))), white, 0)
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([0, 0, 0, 255, 0, 0])
+    close(read_picture(as_bytes(palette, transparency=1)), white, 0)
+    close(read_picture(as_bytes(palette, transparency=0)), Image.new("RGB", (8, 8), "red"), 0)
+    keyed = Image.new("RGB", (8, 8), (1, 2, 3))
+    close(read_picture(as_bytes(keyed, transparency=(1, 2, 3))), white, 0)
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_the_first_frame_of_an_animation(form):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    options = {} if form != "WEBP" else {"lossless": True}
+    data = as_bytes(frames[0], form, save_all=True, append_images=frames[1:], **options)
+    close(read_picture(data), frames[0], 1)
+
+
+def test_one_bit_and_grey():
+    close(read_picture(as_bytes(Image.new("1", (8, 8), 1))), Image.new("RGB", (8, 8), "white"), 0)
+    close(read_picture(as_bytes(ramp().convert("L"))), ramp(), 1)
+
+
+def test_a_large_jpeg_is_decoded_small():
+    data = as_bytes(ramp((1600, 1200)), "JPEG")
+    assert read_picture(data).size == (1600, 1200)
+    small = read_picture(data, at_least=100)
+    assert 200 <= small.height <= 400
+    close(small.resize((64, 64)), ramp(), 6)
+
+
+def bomb(side):
+    """A PNG of many pixels in a few bytes."""
+
+    def chunk(kind, body):
+        return (len(body).to_bytes(4, "big") + kind + body
+                + zlib.crc32(kind + body).to_bytes(4, "big"))  # fmt: skip
+
+    head = side.to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    body = zlib.compress(b"\0" * 1000)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body)
+            + chunk(b"IEND", b""))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "0 bytes"),
+        (b"just text in a file called .jpg", r"not a picture \(text\)"),
+        (b"<!DOCTYPE html><html>", "HTML page"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG drawing; turn it into a PNG"),
+        (b'<?xml version="1.0"?>\n<svg/>', "SVG"),
+        (bytes(range(256)), "begins with 00 01 02 03"),
+        (as_bytes(noise(), "JPEG")[:-300], "truncated"),
+        (as_bytes(ramp())[:100], "broken picture"),
+        (as_bytes(ramp())[:20], "not a picture|broken picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+        (bomb(60_000), "over 178,956,970 pixels"),
+        (bomb(10_000), "10000 x 10000 pixels, over the limit of 89,478,485"),
+        (12, "path or bytes, not int"),
+    ],
+)
+def test_refused_with_a_reason(raw, reason):
+    with pytest.raises(ValueError, match=reason):
+        read_picture(raw)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(ValueError, match="no such file"):
+        read_picture(tmp_path / "none.jpg")
+    with pytest.raises(ValueError, match="a folder"):
+        read_picture(tmp_path)
+    with pytest.raises(ValueError, match="cannot read the file"):
+        read_picture(tmp_path / ("x" * 300))
+
+
+def test_no_permission(tmp_path, monkeypatch):
+    path = tmp_path / "secret.jpg"
+    path.write_bytes(as_bytes(ramp()))
+    path.chmod(0)
+    if os.geteuid() == 0:  # root reads everything
+
+        def refuse(self):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    with pytest.raises(ValueError, match="no permission"):
+        read_picture(path)

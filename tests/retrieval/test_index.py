@@ -1,0 +1,140 @@
+import builtins
+import json
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p5mm.errors import InputError
+from p5mm.retrieval.index import VectorIndex
+from p5mm.retrieval.tuning import factory_string
+
+
+def vectors_of(n, d, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+
+
+def ids_of(n):
+    return [f"item {i}" for i in range(n)]
+
+
+def clustered(n, d, seed=0):
+    rng = np.random.default_rng(seed)
+    return (
+        rng.normal(size=(50, d))[rng.integers(50, size=n)] + rng.normal(size=(n, d)) / 3
+    ).astype(np.float32)
+
+
+def test_exact_search_is_faiss_flat_under_own_ids():
+    items, queries = vectors_of(300, 16), vectors_of(40, 16, seed=1)
+    flat = faiss.IndexFlatIP(16)
+    flat.add(items)
+    scores, rows = flat.search(queries, 7)
+    found, found_scores = VectorIndex.build(ids_of(300), items).search(queries, 7)
+    assert found == [[f"item {row}" for row in one] for one in rows]
+    np.testing.assert_allclose(found_scores, scores, rtol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 80), st.integers(0, 5))
+def test_batch_equals_single_and_k_is_clipped(n, k, seed):
+    index = VectorIndex.build(ids_of(n), vectors_of(n, 8, seed))
+    queries = vectors_of(25, 8, seed + 1)
+    rows = index.rows(queries, k)
+    assert rows.shape == (25, min(k, n))
+    for query, one in zip(queries, rows, strict=True):
+        np.testing.assert_array_equal(index.rows(query[None], k)[0], one)
+
+
+def test_equal_scores_stand_in_row_order():
+    index = VectorIndex.build(ids_of(200), np.ones((200, 4), dtype=np.float32))
+    np.testing.assert_array_equal(
+        index.rows(np.ones((30, 4)), 120), np.tile(np.arange(120), (30, 1))
+    )
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw", "ivf-pq", "IVF16,SQ8"])
+def test_approximate_index_reaches_the_recall_it_states(kind):
+    items = clustered(4000, 32)
+    index = VectorIndex.build(ids_of(4000), items, kind)
+    queries = items[1000:1200]
+    truth = VectorIndex.build(ids_of(4000), items).rows(queries, 100)
+    found = index.rows(queries, 100)
+    recall = np.mean([len(set(a) & set(b)) / 100 for a, b in zip(found, truth, strict=True)])
+    assert index.recall >= 0.95 if kind == "ivf-pq" else index.recall >= 0.98
+    assert recall == pytest.approx(index.recall, abs=0.03)
+
+
+def test_same_seed_same_index():
+    items = clustered(2000, 16)
+    one, two = (VectorIndex.build(ids_of(2000), items, "ivf", seed=3) for _ in range(2))
+    np.testing.assert_array_equal(one.rows(items[:50], 20), two.rows(items[:50], 20))
+
+
+@pytest.mark.parametrize("kind", ["exact", "ivf"])
+def test_round_trip(tmp_path, kind):
+    items = clustered(1000, 8)
+    index = VectorIndex.build(["é/ü", *ids_of(999)], items, kind)
+    index.save(tmp_path)
+    again = VectorIndex.load(tmp_path)
+    assert again.item_ids == index.item_ids
+    assert (again.recall, again.factory, again.dim) == (index.recall, index.factory, 8)
+    np.testing.assert_array_equal(again.rows(items[:20], 9), index.rows(items[:20], 9))
+
+
+def test_broken_folders_are_refused(tmp_path):
+    VectorIndex.build(ids_of(50), vectors_of(50, 8)).save(tmp_path)
+    with pytest.raises(InputError, match="no readable vector index"):
+        VectorIndex.load(tmp_path / "nowhere")
+    about = json.loads((tmp_path / "index.json").read_text())
+    (tmp_path / "index.json").write_text(json.dumps({**about, "items": 49}))
+    with pytest.raises(InputError, match="inconsistent"):
+        VectorIndex.load(tmp_path)
+    (tmp_path / "index.json").write_text(json.dumps(about))
+    whole = (tmp_path / "index.faiss").read_bytes()
+    (tmp_path / "index.faiss").write_bytes(whole[:100])
+    with pytest.raises(InputError, match="no readable vector index"):
+        VectorIndex.load(tmp_path)
+
+
+def test_bad_input():
+    nan = vectors_of(5, 4)
+    nan[3, 2] = np.nan
+    with pytest.raises(InputError, match="row 3"):
+        VectorIndex.build(ids_of(5), nan)
+    with pytest.raises(InputError, match="no item vectors"):
+        VectorIndex.build([], np.zeros((0, 4)))
+    with pytest.raises(InputError, match="4 item ids for 5"):
+        VectorIndex.build(ids_of(4), vectors_of(5, 4))
+    with pytest.raises(InputError, match="twice"):
+        VectorIndex.build(["a", "a"], vectors_of(2, 4))
+    with pytest.raises(InputError, match="did you mean 'hnsw'"):
+        VectorIndex.build(ids_of(5), vectors_of(5, 4), kind="hnws")
+    index = VectorIndex.build(ids_of(5), vectors_of(5, 4))
+    with pytest.raises(InputError, match="3 dimensions; the index has 4"):
+        index.search(vectors_of(1, 3), 2)
+    with pytest.raises(InputError, match="NaN"):
+        index.search(nan[3:4], 2)
+    with pytest.raises(InputError, match="at least 1"):
+        index.search(vectors_of(1, 4), 0)
+
+
+def test_missing_faiss_names_the_pip_line(monkeypatch):
+    original = builtins.__import__
+
+    def without_faiss(name, *args, **kwargs):
+        if name == "faiss":
+            raise ImportError(name)
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_faiss)
+    with pytest.raises(InputError, match=r'pip install "p5mm\[cpu\]"'):
+        VectorIndex.build(["a"], np.ones((1, 2)))
+
+
+def test_the_kind_follows_the_size():
+    assert factory_string("auto", 1_000_000, 64) == "Flat"
+    assert factory_string("auto", 2_000_000, 64).endswith(",Flat")
+    assert "PQ32x4fs" in factory_string("auto", 50_000_000, 64)
