@@ -19,8 +19,8 @@ SIDES = ("image", "text")
 MIN_PAIRS = 50
 HELD_OUT = 0.2
 # Ridge of either side's whitening, in mean eigenvalues of its covariance.
-RIDGE = {"image": 1.0, "text": 0.3}
-HIDDEN, DROPOUT, BATCH, RATE, DECAY = 512, 0.5, 256, 1e-3, 0.1
+RIDGE = {"image": 1.0, "text": 0.1}
+HIDDEN, DROPOUT, BATCH, RATE, DECAY = 128, 0.5, 256, 2e-3, 0.1
 MAX_STEPS = 3000
 
 

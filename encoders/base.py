@@ -19,6 +19,11 @@ class Encoder(Protocol):
             catalog's field of that name; ``source`` may name another field.
         dim: Length of a vector.
         fingerprint: Changes whenever weights or preprocessing change; the feature store's key.
+
+    Optional: ``source`` (see above); ``in_process = True`` where ``load`` is too cheap for worker
+    processes; ``prepare(raws)``, called once before any ``load``. The built-in encoders give
+    vectors of unit length, except ``vector:column``, which gives what the catalog holds.
+    Workers are forked: ``load`` must not touch CUDA.
     """
 
     modality: str

@@ -3,9 +3,11 @@
 One folder for each encoder: an append-only file of vectors that readers map into memory, and an
 SQLite table that says which content has which row. A row counts only when SQLite has committed
 it, and that happens after its vector is on disk; so a killed process leaves nothing half done,
-and SQLite's write lock keeps several processes apart. Measured with benchmarks/feature_store.py: Lance
-writes faster and reads no faster, takes 217 MB on disk, and has no unique key that would keep two
-processes from adding the same content twice; blobs in SQLite are larger and slower to write.
+and SQLite's write lock keeps several processes apart.
+
+Measured with benchmarks/feature_store.py: Lance writes faster and reads no faster, takes 217 MB
+on disk, and has no unique key that would keep two processes from adding the same content twice;
+blobs in SQLite are larger and slower to write.
 """
 
 import os

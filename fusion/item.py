@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from p5mm.fusion.base import Fusion
@@ -46,11 +44,21 @@ class ItemTokens(nn.Module):
         self.register_buffer(
             "present", torch.stack(columns, 1) if columns else empty, persistent=False
         )
-        self.register_buffer("trained", trained, persistent=False)
+        self.register_buffer("trained", trained)
         self.residual = nn.Embedding(len(trained), k * d)
-        nn.init.normal_(self.residual.weight, std=0.02)
+        nn.init.normal_(self.residual.weight, std=0.1)
         self.present: Tensor
         self.trained: Tensor
+
+    @property
+    def trained_rows(self) -> Tensor:
+        """``[t]`` int64 rows of the items seen in training, ascending."""
+        return torch.nonzero(self.trained).flatten()
+
+    @property
+    def known(self) -> Tensor:
+        """``[n]`` bool, True where anything is known of the item: content or a trained id."""
+        return self.trained | self.present.any(dim=1)
 
     def __len__(self) -> int:
         return len(self.trained)
@@ -78,32 +86,3 @@ class ItemTokens(nn.Module):
             hidden = torch.rand(len(trained), device=trained.device) < self.id_dropout
             keep = keep & ~(hidden & present.any(dim=1))
         return keep.float()
-
-
-def standardise(
-    vectors: NDArray[np.float32], present: NDArray[np.bool_], whiten: bool
-) -> NDArray[np.float32]:
-    """Content vectors centred over the items present, at unit average square.
-
-    Whitening rotates to principal axes of equal variance, which spreads the anisotropic output of
-    pretrained encoders (WhitenRec, Zhang et al. 2024); axes of negligible variance are left out.
-
-    Args:
-        vectors: ``[n, dim]``.
-        present: ``[n]`` bool, True where the vector means something.
-        whiten: Whether to whiten.
-
-    Returns:
-        ``[n, dim or fewer]`` float32, zero where absent.
-    """
-    known = vectors[present]
-    if not len(known):
-        return np.zeros_like(vectors)
-    centred = vectors - known.mean(axis=0)
-    if whiten and len(known) > vectors.shape[1]:
-        _, sizes, axes = np.linalg.svd(centred[present], full_matrices=False)
-        keep = sizes > 1e-3 * sizes[0]
-        centred = centred @ (axes[keep].T / sizes[keep]).astype(np.float32)
-    scale = float(np.sqrt(np.mean(np.square(centred[present])))) or 1.0
-    out = np.where(present[:, None], centred / scale, 0.0)
-    return out.astype(np.float32)

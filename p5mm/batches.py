@@ -1,7 +1,7 @@
 """Histories as padded batches of similar length, every prefix a training example."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -124,3 +124,8 @@ def history_batch(histories: Histories, max_history: int) -> Batch:
         torch.full(after, -1),
         torch.full(after, torch.nan),
     )
+
+
+def scaled(batch: Batch, scale: tuple[float, float]) -> Batch:
+    """A batch whose history ratings have mean 0 and spread 1."""
+    return replace(batch, ratings=(batch.ratings - scale[0]) / scale[1])

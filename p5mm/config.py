@@ -1,10 +1,13 @@
 """The configuration: frozen dataclasses that a YAML mirrors one to one."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 from p5mm.dataset import DataConfig
-from p5mm.errors import InputError
+from p5mm.errors import InputError, unknown
 
 
 @dataclass(frozen=True)
@@ -121,3 +124,61 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+
+
+def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a YAML file, with dotted overrides such as ``--train.epochs 3``.
+
+    Raises:
+        InputError: The file cannot be read, a key is unknown (the nearest is named), or a value is
+            not of its key's type.
+    """
+    from jsonargparse import ActionConfigFile, ArgumentParser
+
+    if not Path(path).is_file():
+        raise InputError(f"there is no config {path}; the presets are in configs/")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action=ActionConfigFile)
+    for name, default in _parts().items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    try:
+        values = parser.instantiate(parser.parse_args(["--config", str(path), *overrides]))
+    except InputError:
+        raise
+    except Exception as error:
+        raise _explained(error, path) from error
+    return Config(**{name: values[name] for name in _parts()})
+
+
+def config_from_dict(values: Mapping[str, Any]) -> Config:
+    """The configuration that ``dataclasses.asdict`` made a dictionary of."""
+    parts = {}
+    for name, default in _parts().items():
+        given = {k: tuple(v) if isinstance(v, list) else v for k, v in values[name].items()}
+        parts[name] = type(default)(**given)
+    return Config(**parts)
+
+
+def _parts() -> dict[str, Any]:
+    return {part.name: getattr(Config(), part.name) for part in fields(Config)}
+
+
+def _keys() -> Iterator[str]:
+    for name, part in _parts().items():
+        yield name
+        if is_dataclass(part):
+            yield from (f"{name}.{one.name}" for one in fields(part))
+
+
+def _explained(error: Exception, path: str | Path) -> InputError:
+    """Jsonargparse's message, with the nearest key where the key is unknown."""
+    text = " ".join(str(error).split())
+    given = re.search(r"unrecognized arguments: --([\w.]+)", text)
+    group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text)
+    if group:
+        return unknown(f"config key in {path}", f"{group[1]}.{group[2]}", _keys())
+    other = re.search(r"does not accept option '([\w.]+)'|No action for key \"([\w.]+)\"", text)
+    if given or other:
+        key = given[1] if given else (other[1] or other[2] if other else "")
+        return unknown("config key", key, _keys())
+    return InputError(f"{path}: {text}")

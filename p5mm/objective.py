@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from p5mm.batches import Batch
+from p5mm.batches import Batch, scaled
 from p5mm.losses import full_softmax, sampled_softmax
 from p5mm.model import TEMPERATURE, Encoded, Network
 
@@ -24,7 +24,7 @@ class View:
         vectors: Unit retrieval vectors ``[v, d]``.
         batch: The batch, in the view's numbers.
         negatives: ``[m]`` shared negatives in the view's numbers; None is the whole catalog.
-        items: Size of the whole catalog.
+        items: Items that negatives are drawn from.
     """
 
     tokens: Tensor
@@ -61,6 +61,7 @@ class Objective:
         positions: Positions of a history at which tasks are trained in a step.
         candidates: Candidates of a request, the target among them.
         levels: Values of the rating levels, ascending.
+        rating_scale: Mean and spread of the ratings, for the history's tokens.
     """
 
     tasks: Sequence[Task]
@@ -68,10 +69,11 @@ class Objective:
     positions: int
     candidates: int
     levels: Sequence[float] = ()
+    rating_scale: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, network: Network, batch: Batch) -> tuple[Tensor, Mapping[str, float]]:
         """The loss of a batch, and its parts for the log."""
-        view = self.view(network, batch)
+        view = self.view(network, scaled(batch, self.rating_scale))
         encoded = network.encode(view.tokens, view.batch)
         loss = self.retrieval(encoded, view)
         parts = {"retrieval": float(loss.detach())}
@@ -83,25 +85,31 @@ class Objective:
         return loss, parts
 
     def view(self, network: Network, batch: Batch) -> View:
-        """All items, or with shared negatives only those that the step needs."""
-        n = len(network.items)
-        if not self.negatives or self.negatives >= n:
-            tokens = network.items()
-            return View(tokens, network.vectors(tokens), batch, None, n)
-        drawn = torch.randint(n, (self.negatives,))
-        wanted = batch.targets.clamp(min=0)
-        rows = torch.cat([batch.rows.flatten(), wanted.flatten(), drawn]).unique()
+        """The trained items, or with shared negatives only those that the step needs.
+
+        Items that were never taken are no negatives: their content must stay free to rank.
+        """
+        pool = network.items.trained_rows
+        if not self.negatives or self.negatives >= len(pool):
+            return self._view(network, batch, pool, None, len(pool))
+        drawn = pool[torch.randint(len(pool), (self.negatives,))]
+        used = [batch.rows.flatten(), batch.targets[batch.targets >= 0], drawn]
+        return self._view(network, batch, torch.cat(used).unique(), drawn, len(pool))
+
+    def _view(
+        self, network: Network, batch: Batch, rows: Tensor, drawn: Tensor | None, items: int
+    ) -> View:
+        known = batch.targets >= 0
+        targets = torch.searchsorted(rows, batch.targets.clamp(min=0)).masked_fill(~known, -1)
+        local = torch.searchsorted(rows, batch.rows).clamp(max=len(rows) - 1)
         tokens = network.items(rows)
-        targets = torch.searchsorted(rows, wanted).masked_fill(batch.targets < 0, -1)
-        local = Batch(
-            torch.searchsorted(rows, batch.rows),
-            batch.lengths,
-            batch.ratings,
-            targets,
-            batch.target_ratings,
+        return View(
+            tokens,
+            network.vectors(tokens),
+            replace(batch, rows=local, targets=targets),
+            None if drawn is None else torch.searchsorted(rows, drawn),
+            items,
         )
-        negatives = torch.searchsorted(rows, drawn)
-        return View(tokens, network.vectors(tokens), local, negatives, n)
 
     def retrieval(self, encoded: Encoded, view: View) -> Tensor:
         """Softmax over items at every prefix of every history."""

@@ -33,7 +33,7 @@ class BPR:
         seed: Of initial factors and sampling.
     """
 
-    factors: tuple[int, ...] = (64, 128)
+    factors: tuple[int, ...] = (128,)
     iterations: tuple[int, ...] = (100, 300)
     learning_rate: float = 0.05
     regularization: float = 0.01

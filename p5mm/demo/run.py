@@ -2,15 +2,18 @@
 
 import json
 import sys
+from collections.abc import Sequence
+from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
+from PIL import Image
 
 from p5mm.baselines.base import Ranker
+from p5mm.catalog import Catalog
 from p5mm.catalog_index import CatalogIndex
 from p5mm.config import Config, read_config
-from p5mm.dataset import Dataset, open_dataset
+from p5mm.dataset import open_dataset
 from p5mm.demo.clock import Clock
 from p5mm.demo.files import whole
 from p5mm.demo.folder import Data, DemoFolder, Settings
@@ -25,9 +28,12 @@ from p5mm.recommender import Recommender
 from p5mm.report import Search, render
 from p5mm.split import LeaveOneOut
 
+Metrics = dict[str, dict[str, dict[str, float]]]
+
 SHOPPERS, RECOMMENDED, HITS, TOP = 8, 6, 12, 10
 WORDS = {"stickers": "red fruit", "movies": "toys that come alive"}
 ITEM = {"stickers": "1F680", "movies": "1"}
+QUICK = ("--train.epochs", "12", "--train.positions", "512", "--train.warmup", "20")
 
 
 def run_demo(
@@ -51,54 +57,117 @@ def run_demo(
     folder = DemoFolder.claim(Path(out), settings)
     clock = Clock()
     shop = make_data(folder, settings, clock)
-    with clock.step("index the catalog", "a minute at most"):
+    with clock.step("index", "encode once, align: a minute at most"):
         found = index(folder.catalog, folder.index, align=data == "stickers")
-    with clock.step("search it", "seconds"):
-        searches = _search(found, folder, settings)
-    config = _config(folder, settings)
-    dataset = open_dataset(config.data)
-    with clock.step("train the model", "some minutes"):
-        recommender = _train(dataset, config, folder)
-    user_ids, log = dataset.interactions.histories(dataset.catalog.item_ids)
-    split = LeaveOneOut(log)
-    with clock.step("evaluate it beside the baselines", "a minute or two"):
-        rankers = _rankers(recommender, split, dataset, folder, seed)
-        models = _evaluate(rankers, split, dataset, shop, folder, seed)
-    with clock.step("recommend for all", "seconds"):
-        with whole(folder.recommendations) as part:
-            pq.write_table(recommender.recommend(k=TOP), part)
-        shoppers = shopper_stories(
-            rankers["p5mm"],
-            split.cases("test"),
-            user_ids,
-            dataset.catalog.item_ids,
-            SHOPPERS,
-            RECOMMENDED,
-        )
-    findings = Findings(
-        settings, folder, dataset.catalog, found, user_ids, log, rankers["p5mm"], shop,
-        shoppers, searches, models, recommender.training_log,
-    )  # fmt: skip
-    _tell(findings, clock)
+    with clock.step("search", "seconds"):
+        searches = search_all(found, folder, settings)
+    with clock.step("train", "seconds" if quick else "minutes; an interrupted training goes on"):
+        recommender = train(folder, settings)
+    with clock.step("evaluate", "train the baselines too: a minute or two"):
+        models = evaluate_all(recommender, shop, folder, seed)
+    with clock.step("recommend for all", "seconds"), whole(folder.recommendations) as part:
+        pq.write_table(recommender.recommend(k=TOP, progress=True), part)
+    tell(gather(settings, folder, found, recommender, shop, searches, models), clock)
     return folder.report
 
 
-def _search(found: CatalogIndex, folder: DemoFolder, settings: Settings) -> list[Search]:
-    """Search by words, by a picture from outside the catalog where there is one, and by an item."""
+def search_all(found: CatalogIndex, folder: DemoFolder, settings: Settings) -> list[Search]:
+    """Search by words, by a picture from outside the catalog where there is one, by an item."""
     words, item = WORDS[settings.data], ITEM[settings.data]
+    if item not in found.catalog.rows:
+        item = found.item_ids[0]
     hits = {("text", words): found.search_text(words, HITS)}
     if folder.query.exists():
         hits["picture", OUTSIDER] = found.search_picture(folder.query, HITS)
     hits["item", item] = found.search_item(item, HITS)
+    for (kind, query), some in hits.items():
+        names = [found.catalog.titles[found.catalog.rows[hit.item_id]] for hit in some[:6]]
+        print(f"    by {kind}, {query}: {', '.join(names)}", file=sys.stderr)
     return [Search(kind, query, [h.item_id for h in some]) for (kind, query), some in hits.items()]
 
 
-def _tell(findings: Findings, clock: Clock) -> None:
+def train(folder: DemoFolder, settings: Settings) -> Recommender:
+    """The trained model: from disk where a run finished it, else trained on, then saved."""
+    if (folder.model / "config.json").exists():
+        return Recommender.load(folder.model)
+    config = demo_config(folder, settings)
+    dataset = open_dataset(config.data)
+    recommender = Recommender.fit(dataset, config, checkpoint=folder.training)
+    recommender.save(folder.model)
+    return recommender
+
+
+def demo_config(folder: DemoFolder, settings: Settings) -> Config:
+    """The preset of the data, in the demo's folder."""
+    overrides = ["--data.root", str(folder.root), "--train.seed", str(settings.seed)]
+    with as_file(files("p5mm.configs") / f"{settings.data}.yaml") as preset:
+        return read_config(preset, [*overrides, *(QUICK if settings.quick else ())])
+
+
+def evaluate_all(
+    recommender: Recommender, shop: Shop | None, folder: DemoFolder, seed: int
+) -> Metrics:
+    """Metrics of the model, its retriever, the baselines and, where there is one, the truth."""
+    rows, split, scorer = recommender.rows, recommender.split, recommender.scorer
+    rankers: dict[str, Ranker] = {
+        "p5mm": scorer.among(rows),
+        "retriever": scorer.alone().among(rows),
+        **fit_baselines(split, len(rows), folder.baselines, seed=seed),
+    }
+    cases = split.cases("test")
+    report = evaluate(rankers, cases, len(rows), seed=seed)
+    print(report.table(), file=sys.stderr)
+    with whole(folder.evaluation) as part:
+        part.write_text(json.dumps(report.to_json(), indent=2), encoding="utf-8")
+    models: Metrics = report.to_json()["models"]
+    if shop is not None:
+        truth = oracle_metrics(shop, cases, rows, seed)
+        models["oracle"] = {name: one.to_json() for name, one in truth.items()}
+    return models
+
+
+def gather(
+    settings: Settings,
+    folder: DemoFolder,
+    found: CatalogIndex,
+    recommender: Recommender,
+    shop: Shop | None,
+    searches: Sequence[Search],
+    models: Metrics,
+) -> Findings:
+    """All findings in one place, with stories of some shoppers."""
+    shoppers = shopper_stories(
+        recommender.scorer,
+        LeaveOneOut(recommender.histories).cases("test"),
+        recommender.user_ids,
+        recommender.catalog.item_ids,
+        SHOPPERS,
+        RECOMMENDED,
+    )
+    return Findings(
+        settings=settings,
+        folder=folder,
+        catalog=Catalog.read(folder.catalog),  # a saved model knows no picture files
+        index=found,
+        user_ids=recommender.user_ids,
+        log=recommender.histories,
+        ranker=recommender.scorer,
+        shop=shop,
+        shoppers=shoppers,
+        searches=searches,
+        models=models,
+        training_log=recommender.training_log,
+    )
+
+
+def tell(findings: Findings, clock: Clock) -> None:
     """Write the contact sheet and the report; say where they are and where the time went."""
     folder = findings.folder
-    with clock.step("contact sheet and report", "seconds"), whole(folder.contact_sheet) as part:
-        # flat drawings: a palette saves two thirds of the file
-        findings.contact_sheet().draw().quantize(256, dither=Image.Dither.NONE).save(part)
+    with clock.step("contact sheet and report", "seconds"):
+        with whole(folder.contact_sheet) as part:
+            # flat drawings: a palette saves two thirds of the file
+            sheet = findings.contact_sheet().draw()
+            sheet.quantize(256, dither=Image.Dither.NONE).save(part)
         report = findings.report(clock.timings)
     with whole(folder.report) as part:
         part.write_text(render(report), encoding="utf-8")

@@ -16,7 +16,7 @@ BATCH = 256
 def shopper_stories(
     ranker: Ranker, cases: Cases, user_ids: Sequence[str], item_ids: Sequence[str], n: int, k: int
 ) -> list[Shopper]:
-    """The best ``k`` items for ``n`` shoppers: the first hits and the first misses, half and half."""
+    """The best ``k`` items for the first hits and the first misses, ``n`` shoppers in all."""
     first = np.arange(min(BATCH, len(cases)))
     histories = cases.histories.select(first)
     best = np.argsort(-unseen_scores(ranker, histories), axis=1, kind="stable")[:, :k]

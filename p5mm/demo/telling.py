@@ -49,7 +49,7 @@ class Findings:
         index: The index that searches them.
         user_ids: The shoppers, in rows.
         log: Whole histories, in rows of the catalog.
-        ranker: The trained model.
+        ranker: The trained model, for the whole catalog.
         shop: The truth; None for real people.
         shoppers: Stories of some shoppers.
         searches: What the index found.

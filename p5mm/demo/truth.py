@@ -1,6 +1,6 @@
 """What the taste model knows: the best that can be done, and who truly wants what is new."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +35,17 @@ def utilities_after(shop: Shop, users: Ints, histories: Histories) -> Floats:
     return shop.utilities(users, last, histories.lengths)
 
 
-def oracle_metrics(shop: Shop, cases: Cases, seed: int) -> dict[str, Interval]:
-    """Metrics of a ranker that knows every shopper's taste: the ceiling for all models."""
-    scores = utilities_after(shop, cases.users, cases.histories)
+def oracle_metrics(shop: Shop, cases: Cases, rows: Ints, seed: int) -> dict[str, Interval]:
+    """Metrics of a ranker that knows every shopper's taste: the ceiling for all models.
+
+    Args:
+        shop: The truth.
+        cases: What is asked, in numbers of ``rows``.
+        rows: ``[m]`` stickers that are ranked.
+        seed: Seed of the intervals.
+    """
+    whole = replace(cases.histories, items=rows[cases.histories.items])
+    scores = utilities_after(shop, cases.users, whole)[:, rows]
     per_user = metrics_per_user(expected_ranks(scores, cases.targets, cases.histories))
     means = intervals(np.stack(list(per_user.values()), axis=1), seed)
     return dict(zip(per_user, means, strict=True))

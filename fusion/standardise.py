@@ -1,0 +1,56 @@
+"""Content vectors at one scale, whatever encoder they come from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEGLIGIBLE = 1e-3  # axes whose spread is below this share of the widest are left out
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """``(z - mean) @ axes``: centred, optionally whitened, unit average square.
+
+    Whitening rotates to principal axes of equal variance, which undoes the anisotropy of
+    pretrained encoders (WhitenRec, Zhang et al. 2024).
+
+    Attributes:
+        mean: ``[dim]``.
+        axes: ``[dim, out]``.
+    """
+
+    mean: NDArray[np.float32]
+    axes: NDArray[np.float32]
+
+    @classmethod
+    def fit(
+        cls, vectors: NDArray[np.float32], present: NDArray[np.bool_], whiten: bool
+    ) -> "Standardiser":
+        """Learn the map from the vectors that are present.
+
+        Args:
+            vectors: ``[n, dim]``.
+            present: ``[n]`` bool, True where the vector means something.
+            whiten: Whether to whiten; left out where there are fewer vectors than dimensions.
+        """
+        known = vectors[present]
+        dim = vectors.shape[1]
+        if not len(known):
+            return cls(np.zeros(dim, np.float32), np.eye(dim, dtype=np.float32))
+        mean = known.mean(axis=0)
+        centred = known - mean
+        axes = np.eye(dim, dtype=np.float32)
+        if whiten and len(known) > dim:
+            _, sizes, rotated = np.linalg.svd(centred, full_matrices=False)
+            keep = sizes > NEGLIGIBLE * sizes[0]
+            axes = rotated[keep].T / sizes[keep]
+        scale = float(np.sqrt(np.mean(np.square(centred @ axes)))) or 1.0
+        return cls(mean.astype(np.float32), (axes / scale).astype(np.float32))
+
+    def __call__(
+        self, vectors: NDArray[np.float32], present: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """``[n, out]`` float32, zero where absent."""
+        mapped = (vectors - self.mean) @ self.axes
+        return np.where(present[:, None], mapped, 0.0).astype(np.float32)

@@ -1,0 +1,149 @@
+"""What ``p5mm train``, ``evaluate``, ``recommend`` and ``score`` do."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from p5mm.baselines.base import Ranker
+from p5mm.config import read_config
+from p5mm.dataset import open_dataset
+from p5mm.errors import InputError
+from p5mm.evaluation import BASELINES, MAIN, RETRIEVER, Report, evaluate, fit_baselines
+from p5mm.model_folder import is_model
+from p5mm.recommender import Recommender
+from p5mm.split import Part
+from p5mm.tables import read_table, require_columns
+
+
+def train(
+    config: str | Path, out: str | Path, data: str | None = None, overrides: Sequence[str] = ()
+) -> Recommender:
+    """Trains a model by a configuration; goes on where an interrupted training stopped.
+
+    Raises:
+        InputError: The configuration or the data cannot be used, or ``out`` holds something else.
+    """
+    folder = Path(out)
+    _check_target(folder)
+    settings = read_config(config, overrides)
+    if data is not None:
+        settings = replace(settings, data=replace(settings.data, root=data))
+    start = time.perf_counter()
+    dataset = open_dataset(settings.data)
+    model = Recommender.fit(dataset, settings, checkpoint=folder / "checkpoint")
+    model.save(folder)
+    best = max(model.training_log, key=lambda epoch: epoch["ndcg@10"])
+    _say(
+        f"best epoch {best['epoch']:.0f} of {len(model.training_log)}: validation "
+        f"recall@10 {best['recall@10']:.4f}, ndcg@10 {best['ndcg@10']:.4f} (retriever)",
+        _told_blend(model),
+        f"{folder}: done in {time.perf_counter() - start:.0f} s",
+    )
+    return model
+
+
+def evaluate_model(
+    folder: str | Path,
+    split: Part = "test",
+    report: str | Path | None = None,
+    baselines: Sequence[str] = BASELINES,
+) -> Report:
+    """Evaluates a model beside the baselines, which are fitted once and kept in its folder."""
+    model = Recommender.load(folder)
+    found = evaluation_of(model, split, Path(folder) / "baselines", baselines)
+    if report is not None:
+        _writable(Path(report)).write_text(json.dumps(found.to_json(), indent=2))
+    return found
+
+
+def evaluation_of(
+    model: Recommender, split: Part, cache: Path | None, baselines: Sequence[str] = BASELINES
+) -> Report:
+    """The report of a model in memory."""
+    cases = model.split.cases(split)
+    rankers: dict[str, Ranker] = {
+        MAIN: model.scorer.among(model.rows),
+        RETRIEVER: model.scorer.alone().among(model.rows),
+    }
+    seed = model.config.train.seed
+    rankers |= fit_baselines(model.split, len(model.rows), cache, baselines, seed)
+    wanted = model.config.retrieval.candidates
+    return evaluate(rankers, cases, len(model.rows), seed=seed, split=split, candidates=wanted)
+
+
+def recommend(
+    folder: str | Path, users: str, out: str | Path, k: int = 10, filter_seen: bool = True
+) -> pa.Table:
+    """Recommends for all users of the log, or for those of a file, and writes Parquet.
+
+    Args:
+        folder: The model.
+        users: "all", or a table with ``user_id`` and perhaps ``history``, a list of item ids.
+        out: Parquet file to write.
+        k: Items a user.
+        filter_seen: Leave out what the history holds.
+    """
+    target = _writable(Path(out))
+    model = Recommender.load(folder)
+    if users == "all":
+        table = model.recommend(k=k, filter_seen=filter_seen, progress=True)
+    else:
+        asked = read_table(users)
+        require_columns(asked, str(users), ["user_id"])
+        names = [str(user) for user in asked["user_id"].to_pylist()]
+        lists = None
+        if "history" in asked.column_names:
+            lists = [[str(i) for i in one or ()] for one in asked["history"].to_pylist()]
+        table = model.recommend(names, histories=lists, k=k, filter_seen=filter_seen, progress=True)
+    _write(table, target)
+    return table
+
+
+def score(folder: str | Path, pairs: str | Path, out: str | Path) -> pa.Table:
+    """Scores pairs of a user (or a history) and an item, and writes Parquet in the same order."""
+    target = _writable(Path(out))
+    model = Recommender.load(folder)
+    table = model.score(read_table(pairs), progress=True)
+    _write(table, target)
+    return table
+
+
+def _check_target(folder: Path) -> None:
+    if is_model(folder):
+        raise InputError(f"{folder} holds a finished model; give another --out, or remove it")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a new folder as --out")
+    if folder.is_dir() and any(path.name != "checkpoint" for path in folder.iterdir()):
+        raise InputError(f"{folder} holds other files; give a new or empty folder as --out")
+
+
+def _told_blend(model: Recommender) -> str:
+    if not model.fitted.blends:
+        return "no reranker was trained (train.tasks has no sequential): the retriever ranks"
+    best, alone = model.fitted.blends[model.fitted.blend], model.fitted.blends[0.0]
+    return (
+        f"reranker weight {model.fitted.blend}: validation ndcg@10 {best:.4f} ({alone:.4f} without)"
+    )
+
+
+def _writable(path: Path) -> Path:
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise InputError(f"{path} cannot be written: give a file in a folder that exists")
+    return path
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    part = path.with_name(path.name + ".part")
+    pq.write_table(table, part)
+    part.replace(path)
+    _say(f"{path}: {table.num_rows} rows")
+
+
+def _say(*lines: str) -> None:
+    print(*lines, sep="\n", file=sys.stderr)

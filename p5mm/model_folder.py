@@ -1,0 +1,156 @@
+"""A model on disk: readable by anyone, executed by no one."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from p5mm.catalog import Catalog
+from p5mm.config import config_from_dict
+from p5mm.content import Content
+from p5mm.errors import InputError
+from p5mm.folders import replacing
+from p5mm.interactions import Interactions
+from p5mm.network import build_network
+from p5mm.recommender import Fitted, Recommender
+from p5mm.retrieval.index import VectorIndex
+from p5mm.t5 import load_t5
+from p5mm.tables import read_table
+from p5mm.tokens import load_tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VERSION = 1
+PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib"}
+
+
+def is_model(folder: Path) -> bool:
+    """Whether the folder holds a finished model."""
+    return (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
+
+
+def write_model(model: Recommender, folder: Path) -> None:
+    """Write a model folder; the T5 in it opens with Hugging Face's T5ForConditionalGeneration.
+
+    Raises:
+        InputError: The folder holds something else than a model.
+    """
+    import pyarrow.parquet as pq
+
+    with replacing(folder) as draft:
+        _write_t5(model, draft / "t5")
+        weights = {n: p.contiguous() for n, p in _own_weights(model).items()}
+        save_file(weights, draft / "model.safetensors")
+        model.content.save(draft / "content.safetensors")
+        model.catalog.write(draft / "items.parquet")
+        pq.write_table(model.log.table, draft / "interactions.parquet")
+        model.index.save(draft / "index")
+        (draft / "config.json").write_text(json.dumps(_describe(model), indent=2))
+
+
+def read_model(folder: Path) -> Recommender:
+    """Read a model folder.
+
+    Raises:
+        InputError: It is no model folder, is damaged, or holds a pickle.
+    """
+    if not is_model(folder):
+        raise InputError(
+            f"{folder} is no model folder (config.json and model.safetensors are missing); "
+            "p5mm train CONFIG.yaml --out MODEL makes one"
+        )
+    refuse_pickles(folder)
+    try:
+        return _read(folder)
+    except (KeyError, ValueError, OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"the model folder {folder} is damaged: {error}") from error
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Refuse a folder with files that could run code when opened.
+
+    Raises:
+        InputError: There is such a file.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in PICKLES:
+            raise InputError(
+                f"{path} may be a pickle, which can run code when it is opened; a p5mm model has "
+                "none. Remove the file if you trust the rest of the folder"
+            )
+
+
+def _own_weights(model: Recommender) -> "dict[str, Tensor]":
+    state = model.network.state_dict()
+    return {name: tensor for name, tensor in state.items() if not name.startswith("t5.")}
+
+
+def _write_t5(model: Recommender, folder: Path) -> None:
+    folder.mkdir()
+    t5 = model.network.t5
+    save_file(
+        {n: p.contiguous() for n, p in t5.state_dict().items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    (folder / "config.json").write_text(json.dumps(t5.config.to_dict(), indent=2))
+    model.tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def _describe(model: Recommender) -> dict[str, Any]:
+    config = asdict(model.config)
+    config["data"]["root"] = None  # a model carries no path of the machine that trained it
+    for name in ("catalog", "interactions", "images"):
+        value = config["data"][name]
+        config["data"][name] = value if value and not Path(value).is_absolute() else None
+    fitted = asdict(model.fitted)
+    fitted["blends"] = {str(w): v for w, v in model.fitted.blends.items()}
+    return {
+        "p5mm": VERSION,
+        "config": config,
+        "fingerprints": model.content.fingerprints,
+        "fitted": fitted,
+    }
+
+
+def _read(folder: Path) -> Recommender:
+    about = json.loads((folder / "config.json").read_text())
+    if about.get("p5mm") != VERSION:
+        raise InputError(
+            f"{folder} was written in format {about.get('p5mm')}; this p5mm reads format {VERSION}"
+        )
+    config = config_from_dict(about["config"])
+    catalog = Catalog.load(folder / "items.parquet")
+    content = Content.load(
+        folder / "content.safetensors", len(catalog), dict(about["fingerprints"])
+    )
+    weights = load_file(folder / "model.safetensors")
+    trained = weights["items.trained"]
+    network = build_network(config.model, content, trained, load_t5(folder / "t5"))
+    missing, unexpected = network.load_state_dict(weights, strict=False)
+    wrong = [name for name in missing if not name.startswith("t5.")] + unexpected
+    if wrong:
+        raise InputError(f"{folder}: the weights do not fit the configuration: {wrong[:3]}")
+    log = Interactions.from_table(read_table(folder / "interactions.parquet"))
+    fitted = _fitted(about["fitted"])
+    tokenizer = load_tokenizer(folder / "t5")
+    model = Recommender(config, catalog, log, content, network, tokenizer, fitted)
+    model.index = VectorIndex.load(folder / "index")
+    return model
+
+
+def _fitted(values: dict[str, Any]) -> Fitted:
+    return Fitted(
+        values["blend"],
+        {float(w): v for w, v in values["blends"].items()},
+        (values["rating_scale"][0], values["rating_scale"][1]),
+        tuple(values["levels"]),
+        tuple(values["items"]),
+        values["log"],
+    )

@@ -1,0 +1,130 @@
+"""A trained network at work: retrieve, rerank, and combine the two."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from p5mm.batches import history_batch, scaled
+from p5mm.histories import Histories
+from p5mm.model import TEMPERATURE, Encoded, Network
+
+LOWEST = -1e4  # for items of which nothing is known: below every score, yet comparable
+BEYOND = 1e3  # how far all items that were not reranked stand below those that were
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores items of a catalog for histories, with item vectors made once.
+
+    Attributes:
+        network: In evaluation mode.
+        prompt: Token ids of the prompt that the reranker reads.
+        max_history: Items of a history that are read.
+        candidates: Items that the retriever hands to the reranker.
+        blend: Weight of the rerank logit beside the retrieval logit; 0 leaves the retriever alone.
+        rating_scale: Mean and spread of ratings in training.
+        rows: ``[r]`` int64 item rows that may be recommended, ascending; all where None.
+        tokens: Soft tokens ``[n, k, d]`` of the whole catalog.
+        vectors: Unit retrieval vectors ``[n, d]``.
+    """
+
+    network: Network
+    prompt: Sequence[int]
+    max_history: int
+    candidates: int
+    blend: float
+    rating_scale: tuple[float, float]
+    tokens: Tensor
+    vectors: Tensor
+    rows: NDArray[np.int64] | None = None
+
+    @classmethod
+    @torch.inference_mode()
+    def of(
+        cls,
+        network: Network,
+        prompt: Sequence[int],
+        max_history: int,
+        candidates: int,
+        blend: float,
+        rating_scale: tuple[float, float] = (0.0, 1.0),
+    ) -> "Scorer":
+        """Make the item vectors of a network."""
+        network.eval()
+        tokens = network.items()
+        return cls(
+            network, prompt, max_history, candidates, blend, rating_scale,
+            tokens, network.vectors(tokens),
+        )  # fmt: skip
+
+    def alone(self) -> "Scorer":
+        """The retriever without the reranker."""
+        return replace(self, blend=0.0)
+
+    def among(self, rows: NDArray[np.int64]) -> "Among":
+        """A ranker of some of the items, in their own numbers: position in ``rows``."""
+        return Among(replace(self, rows=rows), rows)
+
+    @torch.inference_mode()
+    def encode(self, histories: Histories) -> Encoded:
+        """Read each history once; ratings as they were given."""
+        batch = history_batch(histories, self.max_history)
+        return self.network.encode(self.tokens, scaled(batch, self.rating_scale))
+
+    @torch.inference_mode()
+    def rerank(self, encoded: Encoded, candidates: Tensor) -> Tensor:
+        """Combined scores ``[b, n]`` of candidate rows ``[b, n]``."""
+        items = F.embedding(candidates, self.vectors)
+        retrieval = (items @ encoded.last[..., None]).squeeze(-1) / TEMPERATURE
+        if self.blend == 0:
+            return retrieval
+        seen = encoded.seen_until(encoded.lengths[:, None])
+        tokens = F.embedding(candidates, self.tokens.mean(dim=1))
+        ranked = self.network.rank(encoded, seen, self.prompt, tokens[:, None])
+        return retrieval + self.blend * ranked[:, 0]
+
+    @torch.inference_mode()
+    def scores(self, histories: Histories) -> NDArray[np.float32]:
+        """Final scores ``[b, n]`` of the whole catalog: candidates reranked, the rest below."""
+        return self._scores(self.encode(histories), histories).numpy()
+
+    def _scores(self, encoded: Encoded, histories: Histories) -> Tensor:
+        scores = encoded.last @ self.vectors.T / TEMPERATURE
+        scores = scores.masked_fill(~self.network.items.known, LOWEST)
+        if self.blend == 0:
+            return scores
+        open_scores = self._open(scores, histories)
+        top = open_scores.topk(min(self.candidates, open_scores.shape[1])).indices
+        final = self.rerank(encoded, top)
+        live = ~open_scores.gather(1, top).isinf()
+        below = (scores - BEYOND).clamp(min=LOWEST)
+        return below.scatter(1, top, torch.where(live, final, below.gather(1, top)))
+
+    def _open(self, scores: Tensor, histories: Histories) -> Tensor:
+        """Scores with what may not be a candidate at minus infinity."""
+        users = np.repeat(np.arange(len(histories)), histories.lengths)
+        taken = torch.from_numpy(users), torch.from_numpy(histories.items)
+        closed = scores.index_put(taken, torch.tensor(-torch.inf))
+        if self.rows is None:
+            return closed
+        allowed = torch.zeros(scores.shape[1], dtype=torch.bool)
+        allowed[torch.from_numpy(self.rows)] = True
+        return closed.masked_fill(~allowed, -torch.inf)
+
+
+@dataclass(frozen=True)
+class Among:
+    """A scorer of some items of a catalog: histories and scores count in those items only."""
+
+    scorer: Scorer
+    rows: NDArray[np.int64]
+
+    def scores(self, histories: Histories) -> NDArray[np.float32]:
+        """``[b, len(rows)]`` final scores."""
+        whole = replace(histories, items=self.rows[histories.items])
+        return self.scorer.scores(whole)[:, self.rows]
