@@ -27,4 +27,5 @@ class AttentionFusion(Fusion):
         values = torch.stack([self.value[name](vectors[name]) for name in self.modalities], dim=1)
         logits = torch.einsum("kd,nmd->nkm", self.query, keys) * self.d**-0.5
         weights = logits.masked_fill(~present[:, None, :], -torch.inf).softmax(dim=-1)
-        return weights.nan_to_num(0.0) @ values
+        pooled: Tensor = weights.nan_to_num(0.0) @ values
+        return pooled

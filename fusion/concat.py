@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from p5mm.fusion.base import Fusion, fusions
+from p5mm.fusion.base import Fusion, fusions, projection
 
 
 @fusions.register("concat")
@@ -14,7 +14,7 @@ class ConcatFusion(Fusion):
 
     def __init__(self, dims: Mapping[str, int], d: int, k: int) -> None:
         super().__init__(dims, d, k)
-        self.project = nn.Linear(sum(dims.values()), k * d)
+        self.project = projection(sum(dims.values()), k * d)
         self.absent = nn.ParameterDict(
             {name: nn.Parameter(torch.zeros(dim)) for name, dim in dims.items()}
         )
@@ -26,4 +26,4 @@ class ConcatFusion(Fusion):
             for i, name in enumerate(self.modalities)
         ]
         mixed = self.project(torch.cat(parts, dim=-1)) * present.any(dim=1, keepdim=True)
-        return mixed.unflatten(-1, (self.k, self.d))
+        return torch.unflatten(mixed, -1, (self.k, self.d))

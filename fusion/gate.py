@@ -19,10 +19,11 @@ class GateFusion(Fusion):
     def __init__(self, dims: Mapping[str, int], d: int, k: int) -> None:
         super().__init__(dims, d, k)
         self.project = projections(dims, k * d)
-        self.score = nn.ModuleDict({name: nn.Linear(k * d, 1) for name in dims})
-        for score in self.score.values():
+        scores = {name: nn.Linear(k * d, 1) for name in dims}
+        for score in scores.values():
             nn.init.zeros_(score.weight)
             nn.init.zeros_(score.bias)
+        self.score = nn.ModuleDict(scores)
 
     def forward(self, vectors: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """See ``Fusion.forward``."""
@@ -31,4 +32,4 @@ class GateFusion(Fusion):
         gates = torch.cat(scores, dim=-1).masked_fill(~present, -torch.inf).softmax(dim=-1)
         gates = gates.nan_to_num(0.0)  # an item without any modality
         mixed = (torch.stack(projected, dim=1) * gates[..., None]).sum(dim=1)
-        return mixed.unflatten(-1, (self.k, self.d))
+        return torch.unflatten(mixed, -1, (self.k, self.d))

@@ -19,7 +19,7 @@ class HistoryTokens(nn.Module):
     def __init__(self, d: int, k: int) -> None:
         super().__init__()
         self.k = k
-        self.start = nn.Parameter(torch.randn(1, 1, d) * 0.1)
+        self.start = nn.Parameter(torch.randn(1, 1, d))
         self.rating = nn.Parameter(torch.zeros(d))
 
     def forward(self, tokens: Tensor, rows: Tensor, ratings: Tensor) -> Tensor:
@@ -30,7 +30,8 @@ class HistoryTokens(nn.Module):
             rows: ``[b, s]`` int64.
             ratings: ``[b, s]`` float32 on a scale of mean 0, NaN where unknown.
         """
-        events = F.embedding(rows, tokens.flatten(1)).unflatten(-1, (self.k, -1))
+        scaled = F.normalize(tokens, dim=-1) * self.start.shape[-1] ** 0.5
+        events = torch.unflatten(F.embedding(rows, scaled.flatten(1)), -1, (self.k, -1))
         events = events + ratings.nan_to_num(0.0)[..., None, None] * self.rating
         start = self.start.expand(len(rows), 1, -1)
         return torch.cat([start, events.flatten(1, 2)], dim=1)

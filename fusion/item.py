@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from p5mm.fusion.base import Fusion
+from p5mm.fusion.base import SCALE, Fusion
 
 
 class ItemTokens(nn.Module):
@@ -46,7 +46,7 @@ class ItemTokens(nn.Module):
         )
         self.register_buffer("trained", trained)
         self.residual = nn.Embedding(len(trained), k * d)
-        nn.init.normal_(self.residual.weight, std=0.1)
+        nn.init.normal_(self.residual.weight, std=SCALE)
         self.present: Tensor
         self.trained: Tensor
 
@@ -68,7 +68,8 @@ class ItemTokens(nn.Module):
         present = self.present if rows is None else self.present[rows]
         trained = self.trained if rows is None else self.trained[rows]
         residual = self.residual.weight if rows is None else self.residual(rows)
-        residual = (residual * self._keep(trained, present)[:, None]).unflatten(-1, (self.k, -1))
+        residual = residual * self._keep(trained, present)[:, None]
+        residual = torch.unflatten(residual, -1, (self.k, -1))
         if self.fusion is None:
             return residual
         vectors = {name: self._content(name, rows) for name in self.modalities}

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p5mm.metrics import expected_ranks, metrics_per_user
 from p5mm.scorer import Among, Scorer
@@ -35,6 +36,6 @@ def fit_blend(ranker: Among, cases: Cases) -> tuple[float, dict[float, float]]:
     return max(tried, key=lambda weight: (tried[weight], -weight)), tried
 
 
-def _ranks(ranker: Among, cases: Cases, which: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _ranks(ranker: Among, cases: Cases, which: NDArray[np.int64]) -> NDArray[np.float64]:
     histories = cases.histories.select(which)
     return expected_ranks(ranker.scores(histories), cases.targets[which], histories)

@@ -4,9 +4,13 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from p5mm import __version__
 from p5mm.errors import InputError
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -57,17 +61,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Run = Callable[[argparse.Namespace], None]
 
 
-def _command(commands: Commands, name: str, run: Run, text: str) -> argparse.ArgumentParser:
+def _command(commands: "Commands", name: str, run: Run, text: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.set_defaults(run=run)
     return parser
 
 
-def _add_index(commands: Commands) -> None:
+def _add_index(commands: "Commands") -> None:
     parser = _command(commands, "index", _index, "make a searchable index of a catalog")
     parser.add_argument("catalog", help="Parquet, CSV, TSV or JSONL, or a folder of pictures")
     parser.add_argument("--out", required=True, help="folder of the index")
@@ -91,7 +94,7 @@ def _index(options: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
-def _add_align(commands: Commands) -> None:
+def _add_align(commands: "Commands") -> None:
     text = "let text find pictures: train two small heads on the index's own pairs"
     parser = _command(commands, "align", _align, text)
     parser.add_argument("index", help="folder of the index")
@@ -104,7 +107,7 @@ def _align(options: argparse.Namespace) -> None:
     align(options.index, options.seed)
 
 
-def _add_search(commands: Commands) -> None:
+def _add_search(commands: "Commands") -> None:
     parser = _command(commands, "search", _search, "search an index by text, picture or item")
     parser.add_argument("index", help="folder of the index")
     query = parser.add_mutually_exclusive_group(required=True)
@@ -121,7 +124,7 @@ def _search(options: argparse.Namespace) -> None:
     search(options.index, options.text, options.image, options.item, options.k, options.json)
 
 
-def _add_train(commands: Commands) -> None:
+def _add_train(commands: "Commands") -> None:
     text = "train a model by a YAML; dotted keys such as --train.epochs 3 override it"
     parser = _command(commands, "train", _train, text)
     parser.add_argument("config", help="YAML file; the presets are in configs/")
@@ -135,7 +138,7 @@ def _train(options: argparse.Namespace) -> None:
     train(options.config, options.out, options.data, options.overrides)
 
 
-def _add_evaluate(commands: Commands) -> None:
+def _add_evaluate(commands: "Commands") -> None:
     text = "rank held-out items among the whole catalog, beside the baselines"
     parser = _command(commands, "evaluate", _evaluate, text)
     parser.add_argument("model", help="folder of the model")
@@ -150,7 +153,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(report.table())
 
 
-def _add_recommend(commands: Commands) -> None:
+def _add_recommend(commands: "Commands") -> None:
     parser = _command(commands, "recommend", _recommend, "recommend items to users, as Parquet")
     parser.add_argument("model", help="folder of the model")
     parser.add_argument(
@@ -168,7 +171,7 @@ def _recommend(options: argparse.Namespace) -> None:
     recommend(options.model, options.users, options.out, options.k, not options.keep_seen)
 
 
-def _add_score(commands: Commands) -> None:
+def _add_score(commands: "Commands") -> None:
     parser = _command(commands, "score", _score, "score pairs of a user and an item")
     parser.add_argument("model", help="folder of the model")
     parser.add_argument("pairs", help="table with item_id, and user_id or history")
@@ -181,7 +184,7 @@ def _score(options: argparse.Namespace) -> None:
     score(options.model, options.pairs, options.out)
 
 
-def _add_demo(commands: Commands) -> None:
+def _add_demo(commands: "Commands") -> None:
     parser = _command(commands, "demo", _demo, "the whole road on embedded data, with a report")
     parser.add_argument("--out", default="p5mm-demo", metavar="DIR")
     parser.add_argument("--data", choices=["stickers", "movies"], default="stickers")

@@ -9,6 +9,12 @@ from typing import Any, Literal
 from p5mm.dataset import DataConfig
 from p5mm.errors import InputError, unknown
 
+UNKNOWN_KEY = (  # how jsonargparse says it
+    r"unrecognized arguments: --([\w.]+)",
+    r"Group '([\w.]+)' does not accept option '([\w.]+)'",
+    r"Option '([\w.]+)' is not accepted",
+)
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -46,7 +52,7 @@ class ModelConfig:
     t5: str = "nano"
     d_model: int = 64
     layers: int = 2
-    dropout: float = 0.3
+    dropout: float = 0.2
     fusion: str = "gate"
     soft_tokens: int = 1
     id_dropout: float = 0.1
@@ -84,11 +90,11 @@ class TrainConfig:
 
     epochs: int = 100
     patience: int = 6
-    positions: int = 2048
-    learning_rate: float = 1e-3
+    positions: int = 1024
+    learning_rate: float = 2e-3
     weight_decay: float = 0.01
-    warmup: int = 200
-    negatives: int = 0
+    warmup: int = 100
+    negatives: int = 512
     tasks: dict[str, float] = field(default_factory=lambda: {"sequential": 0.5})
     rank_positions: int = 2
     rank_candidates: int = 32
@@ -133,12 +139,12 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         InputError: The file cannot be read, a key is unknown (the nearest is named), or a value is
             not of its key's type.
     """
-    from jsonargparse import ActionConfigFile, ArgumentParser
+    from jsonargparse import ArgumentParser
 
     if not Path(path).is_file():
         raise InputError(f"there is no config {path}; the presets are in configs/")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--config", action=ActionConfigFile)
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config")
     for name, default in _parts().items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     try:
@@ -173,12 +179,7 @@ def _keys() -> Iterator[str]:
 def _explained(error: Exception, path: str | Path) -> InputError:
     """Jsonargparse's message, with the nearest key where the key is unknown."""
     text = " ".join(str(error).split())
-    given = re.search(r"unrecognized arguments: --([\w.]+)", text)
-    group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text)
-    if group:
-        return unknown(f"config key in {path}", f"{group[1]}.{group[2]}", _keys())
-    other = re.search(r"does not accept option '([\w.]+)'|No action for key \"([\w.]+)\"", text)
-    if given or other:
-        key = given[1] if given else (other[1] or other[2] if other else "")
-        return unknown("config key", key, _keys())
+    for pattern in UNKNOWN_KEY:
+        if found := re.search(pattern, text):
+            return unknown("config key", ".".join(found.groups()), _keys())
     return InputError(f"{path}: {text}")

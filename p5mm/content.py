@@ -118,10 +118,10 @@ def encode_catalog(
     catalog: Catalog, config: EncoderConfig, store: FeatureStore | None, progress: bool = True
 ) -> list[Features]:
     """Features of every modality that the catalog has and the config wants."""
-    wanted: list[tuple[str, str | None]] = []
-    for modality, spec in (("image", config.image), ("text", config.text)):
-        if spec != "none" and modality in catalog.fields:
-            wanted.append((spec, modality))
+    named = [(config.image, "image"), (config.text, "text")]
+    wanted: list[tuple[str, str | None]] = [
+        (spec, field) for spec, field in named if spec != "none" and field in catalog.fields
+    ]
     wanted += [(spec, None) for spec in config.others]
     workers = None if config.workers < 0 else config.workers
     made = []

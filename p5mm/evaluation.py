@@ -218,8 +218,9 @@ def _rank_all(
                 f"{n_items} items; give [{len(rows)}, {n_items}]"
             )
         ranks[rows] = expected_ranks(scores, cases.targets[rows], histories)
+        top = top_items(scores, max(ks), histories)
         for k in ks:
-            shown[k][top_items(scores, k, histories)] = True
+            shown[k][top[:, :k]] = True
     return ranks, shown
 
 

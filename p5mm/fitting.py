@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
 from p5mm.blend import fit_blend, validation_metrics
 from p5mm.checkpoint import Checkpoint
@@ -68,7 +69,7 @@ def fit(
     key = training_key(config, train, content.fingerprints)
     kept = None if checkpoint is None else Checkpoint(Path(checkpoint), key)
     log = Training(network, objective, config, train, validate, kept).run()
-    blend, blends = 0.0, {}
+    blend, blends = 0.0, dict[float, float]()
     if any(task.family == "sequential" for task in tasks):
         blend, blends = fit_blend(scorer(network).among(rows), cases)
     fitted = Fitted(blend, blends, scale, levels, tuple(items), log)
@@ -87,7 +88,7 @@ def rating_scale(train: Histories) -> tuple[tuple[float, float], tuple[float, ..
 
 
 def make_tasks(
-    config: Config, prompts: Sequence[Prompt], tokenizer: object, levels: Sequence[float]
+    config: Config, prompts: Sequence[Prompt], tokenizer: Tokenizer, levels: Sequence[float]
 ) -> list[Task]:
     """The families that the config trains, in tokens; rating is left out where nobody rates.
 

@@ -81,11 +81,12 @@ def metrics_per_user(
 def top_items(
     scores: NDArray[np.floating], k: int, seen: Histories | None = None
 ) -> NDArray[np.int64]:
-    """``[b, min(k, n)]`` rows of the highest scores, unordered; seen items come last."""
-    if k >= scores.shape[1]:
-        return np.tile(np.arange(scores.shape[1]), (len(scores), 1))
+    """``[b, min(k, n)]`` rows of the highest scores, best first; seen items come last."""
     filtered = scores
     if seen is not None:
         filtered = scores.copy()
         filtered[np.repeat(np.arange(len(seen)), seen.lengths), seen.items] = -np.inf
-    return np.argpartition(filtered, -k, axis=1)[:, -k:]
+    k = min(k, scores.shape[1])
+    top = np.argpartition(filtered, -k, axis=1)[:, -k:]
+    order = np.argsort(-np.take_along_axis(filtered, top, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(top, order, axis=1)

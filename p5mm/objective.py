@@ -94,7 +94,7 @@ class Objective:
             return self._view(network, batch, pool, None, len(pool))
         drawn = pool[torch.randint(len(pool), (self.negatives,))]
         used = [batch.rows.flatten(), batch.targets[batch.targets >= 0], drawn]
-        return self._view(network, batch, torch.cat(used).unique(), drawn, len(pool))
+        return self._view(network, batch, torch.unique(torch.cat(used)), drawn, len(pool))
 
     def _view(
         self, network: Network, batch: Batch, rows: Tensor, drawn: Tensor | None, items: int
@@ -164,7 +164,8 @@ class Objective:
         with torch.no_grad():
             logits = queries @ view.vectors.T / TEMPERATURE
             hidden = logits.scatter(2, targets[..., None], -torch.inf)
-            own = view.batch.rows[:, None].expand(-1, positions.shape[1], -1)
+            read = torch.arange(view.batch.rows.shape[1]) < view.batch.lengths[:, None]
+            own = torch.where(read[:, None], view.batch.rows[:, None], targets[..., None])
             hidden = hidden.scatter(2, own, -torch.inf)
             width = min(self.candidates - 1, hidden.shape[-1] - 1)
             if task.family == "sequential":

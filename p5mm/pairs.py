@@ -95,7 +95,9 @@ class Pairs:
 
 
 def _strings(table: pa.Table, name: str) -> list[str]:
-    values = table[name].cast(pa.string()).to_pylist()
-    if None in values:
-        raise InputError(f"pairs: row {values.index(None) + 1} has no {name}")
+    column = table[name].cast(pa.string())
+    if column.null_count:
+        row = column.is_null().index(True).as_py() + 1
+        raise InputError(f"pairs: row {row} has no {name}")
+    values: list[str] = column.to_pylist()
     return values

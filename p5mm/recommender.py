@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
@@ -30,6 +30,14 @@ from p5mm.split import LeaveOneOut
 from p5mm.tokens import prompt_tokens
 
 BATCH = 256
+SIMILAR = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("item_id", pa.string()),
+        ("score", pa.float32()),
+        ("rank", pa.int32()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -193,8 +201,7 @@ class Recommender:
         Raises:
             InputError: A user or an item is unknown, or k is not positive.
         """
-        if k < 1:
-            raise InputError(f"k is {k}; give 1 or more")
+        _check_k(k)
         names, asked = self._asked(users, histories)
         parts = [_recommendations([], [], [], [])]
         with _bar("recommend", len(names), progress) as bar:
@@ -235,8 +242,9 @@ class Recommender:
             ``query_id``, ``item_id``, ``score`` (cosine), ``rank`` (from 1); never the item itself.
 
         Raises:
-            InputError: An item is unknown.
+            InputError: An item is unknown, or k is not positive.
         """
+        _check_k(k)
         queries = self.scorer.vectors.numpy()[self._item_rows(item_ids)]
         found, scores = self.index.search(queries, min(k + 1, len(self.index)))
         rows = [
@@ -246,7 +254,7 @@ class Recommender:
                 [(i, s) for i, s in zip(ids, values, strict=True) if i != query][:k], start=1
             )
         ]
-        return pa.Table.from_pylist(rows)
+        return pa.Table.from_pylist(rows, schema=SIMILAR)
 
     def save(self, folder: str | Path) -> None:
         """Write the model folder: configuration, weights, tokenizer, items, log, index."""
@@ -349,7 +357,7 @@ def _unseen(
 
 
 def _recommendations(
-    users: Sequence[str], items: Sequence[str], scores: Sequence[float], ranks: Sequence[int]
+    users: ArrayLike, items: ArrayLike, scores: ArrayLike, ranks: ArrayLike
 ) -> pa.Table:
     return pa.table(
         {
@@ -359,6 +367,11 @@ def _recommendations(
             "rank": pa.array(ranks, pa.int32()),
         }
     )
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise InputError(f"k is {k}; give 1 or more")
 
 
 def _bar(title: str, total: int, progress: bool) -> "tqdm[None]":

@@ -8,7 +8,7 @@ history but not one another.
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from p5mm.errors import InputError
+
+# Share of T5's initial scale that a sub-layer's output starts with. A model from scratch begins
+# as "what comes next is near what came last", which is learned from several times faster.
+QUIET = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class T5Config:
     layer_norm_epsilon: float = 1e-6
     feed_forward_proj: str = "relu"
     tie_word_embeddings: bool = True
+    scale_decoder_outputs: bool = True
 
     @classmethod
     def nano(cls, d_model: int, layers: int, dropout: float, vocab_size: int) -> "T5Config":
@@ -58,6 +63,8 @@ class T5Config:
         """The sizes in a Hugging Face config; keys that T5 does not compute with are left out."""
         known = {f.name: values[f.name] for f in fields(cls) if values.get(f.name) is not None}
         known.setdefault("num_decoder_layers", known.get("num_layers", cls.num_layers))
+        # Before transformers 5 one key said both that the head is its own and that nothing scales.
+        known.setdefault("scale_decoder_outputs", known.get("tie_word_embeddings", True))
         return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,7 +95,7 @@ class PositionBias(nn.Embedding):
         self.max_distance = config.relative_attention_max_distance
         self.bidirectional = bidirectional
 
-    def forward(self, length: int) -> Tensor:
+    def between(self, length: int) -> Tensor:
         """Bias ``[1, heads, length, length]`` of query row against key column."""
         position = torch.arange(length, device=self.weight.device)
         buckets = self._bucket(position[None, :] - position[:, None])
@@ -128,7 +135,7 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """``[b, s, heads * d_kv]`` to ``[b, heads, s, d_kv]``."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2)
 
     def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values ``[b, heads, s, d_kv]`` of a memory ``[b, s, d]``."""
@@ -136,7 +143,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         """Attend from ``x`` ``[b, q, d]``; ``bias`` ``[b, h, q, s]`` is added to the logits."""
-        return self.o(self.merge(self.attend(self.split(self.q(x)), keys, values, bias)))
+        out: Tensor = self.o(self.merge(self.attend(self.split(self.q(x)), keys, values, bias)))
+        return out
 
     def attend(self, q: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         """``[b, heads, q, d_kv]`` of queries against keys and values."""
@@ -169,11 +177,16 @@ class Attention(nn.Module):
         weights = torch.cat([to_prompt, to_self], dim=-1).softmax(dim=-1)
         weights = F.dropout(weights, self.dropout, self.training)
         tail = weights[..., :prompt] @ vp + weights[..., prompt:] * vc
-        return self.o(self.merge(torch.cat([head, tail], dim=2)))
+        out: Tensor = self.o(self.merge(torch.cat([head, tail], dim=2)))
+        return out
 
 
 class FeedForward(nn.Module):
     """Position-wise feed-forward, ReLU or gated GELU."""
+
+    wi: nn.Linear
+    wi_0: nn.Linear
+    wi_1: nn.Linear
 
     def __init__(self, config: T5Config) -> None:
         super().__init__()
@@ -229,14 +242,14 @@ class Stack(nn.Module):
     def __init__(self, config: T5Config, decoder: bool) -> None:
         super().__init__()
         count = config.num_decoder_layers if decoder else config.num_layers
-        self.block = nn.ModuleList(Block(config, decoder, first=i == 0) for i in range(count))
+        self.block: Any = nn.ModuleList(Block(config, decoder, first=i == 0) for i in range(count))
         self.final_layer_norm = RMSNorm(config.d_model, config.layer_norm_epsilon)
         self.dropout = nn.Dropout(config.dropout_rate)
 
     def position_bias(self, length: int, causal: bool) -> Tensor:
         """``[1, heads, length, length]``; minus infinity above the diagonal where causal."""
-        first: Any = self.block[0]
-        bias: Tensor = first.layer[0].sublayer.relative_attention_bias(length)
+        first = self.block[0].layer[0]
+        bias: Tensor = first.sublayer.relative_attention_bias.between(length)
         if not causal:
             return bias
         above = torch.ones(length, length, dtype=torch.bool, device=bias.device).triu(1)
@@ -303,7 +316,8 @@ class Decoder(Stack):
             h = cross.sublayer(h, *cross.sublayer.keys_values(memory), seen)
             x = x + cross.dropout(h.view(b * m, length, -1))
             x = x + feed_forward.dropout(feed_forward.sublayer(feed_forward.layer_norm(x)))
-        return self.dropout(self.final_layer_norm(x)).view(b, m, length, -1)
+        out: Tensor = self.dropout(self.final_layer_norm(x)).view(b, m, length, -1)
+        return out
 
 
 class T5(nn.Module):
@@ -321,25 +335,25 @@ class T5(nn.Module):
 
     def token_logits(self, states: Tensor, tokens: Tensor | None = None) -> Tensor:
         """Logits ``[..., vocab]``, or only those of ``tokens`` ``[t]`` (a compact LM head)."""
-        tied = self.config.tie_word_embeddings
-        weight = self.shared.weight if tied else self.lm_head.weight
-        if tied:
+        head = self.shared if self.config.tie_word_embeddings else self.lm_head
+        weight = head.weight
+        if self.config.scale_decoder_outputs:
             states = states * self.config.d_model**-0.5
         return states @ (weight if tokens is None else weight[tokens]).T
 
     def _initialise(self, module: nn.Module) -> None:
-        """T5's own initialisation (its layers have no attention scaling to rely on)."""
+        """T5's own initialisation, with quiet sub-layers."""
         c = self.config
         if isinstance(module, Attention):
             nn.init.normal_(module.q.weight, std=(c.d_model * c.d_kv) ** -0.5)
             nn.init.normal_(module.k.weight, std=c.d_model**-0.5)
             nn.init.normal_(module.v.weight, std=c.d_model**-0.5)
-            nn.init.normal_(module.o.weight, std=(c.num_heads * c.d_kv) ** -0.5)
+            nn.init.normal_(module.o.weight, std=QUIET * (c.num_heads * c.d_kv) ** -0.5)
         elif isinstance(module, FeedForward):
             for name, child in module.named_children():
                 if isinstance(child, nn.Linear):
-                    width = c.d_ff if name == "wo" else c.d_model
-                    nn.init.normal_(child.weight, std=width**-0.5)
+                    std = QUIET * c.d_ff**-0.5 if name == "wo" else c.d_model**-0.5
+                    nn.init.normal_(child.weight, std=std)
         elif isinstance(module, PositionBias):
             nn.init.normal_(module.weight, std=c.d_model**-0.5)
 
@@ -363,9 +377,8 @@ def load_t5(folder: Path, dropout: float | None = None) -> T5:
     config = T5Config.from_dict(values | ({} if dropout is None else {"dropout_rate": dropout}))
     state = load_file(weights_file)
     state = {k: v.float() for k, v in state.items() if not k.endswith("embed_tokens.weight")}
-    if config.tie_word_embeddings:
-        state.pop("lm_head.weight", None)
-    t5 = T5(config)
+    # The weights say whether the head is its own; transformers 5 always writes that it is tied.
+    t5 = T5(replace(config, tie_word_embeddings="lm_head.weight" not in state))
     try:
         t5.load_state_dict(state)
     except RuntimeError as error:

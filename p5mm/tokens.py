@@ -33,7 +33,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer.json of a folder.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or it is damaged.
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -41,7 +41,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             f"{folder} has no tokenizer.json; save the model's fast tokenizer there "
             "(AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER))"
         )
-    return Tokenizer.from_file(str(path))
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library has no class of its own for them
+        raise InputError(f"{path} is no tokenizer: {error}") from error
 
 
 def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt, soft_tokens: int) -> list[int]:

@@ -22,14 +22,15 @@ from p5mm.model import Network
 from p5mm.objective import Objective
 from p5mm.precision import autocast
 
-AVERAGING = 0.998  # decay per step of the running average of the weights, which is what ranks
+AVERAGED_EPOCHS, AVERAGED_STEPS = 3, 500  # how far back the running average of weights reaches
 CLIP = 5.0
+FUSION_RATE = 0.3  # share of the learning rate
 
 Validate = Callable[[Network], dict[str, float]]
 
 
 class Training:
-    """Trains a network; each step's randomness is a function of the seed and the step.
+    """Trains a network; the running average of its weights ranks; each step's randomness is a function of the seed and the step.
 
     Args:
         network: Trained in place; holds the best averaged weights at the end.
@@ -60,6 +61,8 @@ class Training:
         self.average = [p.detach().clone() for p in network.parameters()]
         self.best = [p.clone() for p in self.average]
         self.progress = Progress()
+        steps = len(train.items) / config.train.positions
+        self.reach = max(1.0, min(AVERAGED_EPOCHS * steps, AVERAGED_STEPS))
 
     def run(self) -> list[dict[str, float]]:
         """Train until validation no longer improves; returns the log of the epochs."""
@@ -90,7 +93,7 @@ class Training:
             torch.manual_seed(self.settings.seed * 1_000_003 + p.step)
             rate = self.settings.learning_rate * min(1.0, (p.step + 1) / self.settings.warmup)
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["share"]
             self.optimizer.zero_grad()
             with autocast(self.settings.precision):
                 loss, parts = self.objective(self.network, batch)
@@ -117,7 +120,7 @@ class Training:
     @torch.no_grad()
     def _update_average(self) -> None:
         # The first averages are short, or they would remember the random start.
-        share = 1.0 - min(AVERAGING, (1 + self.progress.step) / (10 + self.progress.step))
+        share = max(1.0 / self.reach, 9.0 / (10 + self.progress.step))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.network.parameters()], share)
 
     @contextmanager
@@ -160,16 +163,23 @@ class Training:
 
 
 def make_optimizer(network: Network, settings: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW; norms, biases and single vectors are not decayed."""
-    parameters = list(network.parameters())
-    groups = [
-        {
-            "params": [p for p in parameters if p.ndim > 1],
-            "weight_decay": settings.weight_decay,
-        },
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
+    """AdamW; norms, biases and single vectors are not decayed; the fusion learns more slowly.
+
+    An id residual is one item's own, a fusion weight is shared by all items: at the same rate one
+    step turns every content vector much further than any id.
+    """
+    fusion = network.items.fusion
+    slow = {id(p) for p in fusion.parameters()} if fusion is not None else set()
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for parameter in network.parameters():
+        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+        share = FUSION_RATE if id(parameter) in slow else 1.0
+        groups.setdefault((decay, share), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": p, "weight_decay": d, "share": s} for (d, s), p in groups.items()],
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+    )
 
 
 def training_key(config: Config, train: Histories, fingerprints: dict[str, str]) -> str:

@@ -1,0 +1,46 @@
+# Everything that a developer types; `make` alone lists it.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
+	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+USE := cpu,embedded,demo
+DEVELOP := $(USE),dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help: ## say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed-use ## the whole road on embedded data, with a report: p5mm-demo/report.html
+	$(BIN)/p5mm demo --out p5mm-demo
+
+test: $(VENV)/installed-develop ## all tests
+	$(BIN)/pytest
+
+lint: $(VENV)/installed-develop ## ruff, and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-develop ## all benchmarks, one after the other; the results stand in benchmarks/RESULTS.md
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean: ## remove what was made here: .venv, caches, builds, p5mm-demo
+	rm -rf $(VENV) build dist *.egg-info p5mm-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What is installed follows pyproject.toml; the stamp is newer only after pip has succeeded.
+$(VENV)/installed-use: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --editable '.[$(USE)]'
+	@touch $@
+
+$(VENV)/installed-develop: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --editable '.[$(DEVELOP)]'
+	@touch $@ $(VENV)/installed-use
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "p5mm needs Python 3.11 or newer with its venv module (on Debian:" \
+		"apt install python3-venv), and none is on PATH; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)

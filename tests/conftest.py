@@ -1,0 +1,133 @@
+"""A toy shop whose next item is known, without network, downloads or heavy encoders."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from p5mm.catalog import Catalog
+from p5mm.config import Config, EncoderConfig, ModelConfig, RetrievalConfig, TrainConfig
+from p5mm.dataset import Dataset
+from p5mm.encoders.base import encoders
+from p5mm.interactions import Interactions
+from p5mm.recommender import Recommender
+
+RINGS, STEPS, USERS = 4, 10, 80
+COLD = "cold"  # looks like an item of ring 0, and nobody has taken it
+
+
+@encoders.register("toy.text")
+class ToyText:
+    """Each word is a fixed random vector; a text is their sum."""
+
+    modality = "text"
+    dim = 12
+    fingerprint = "toy text, version 1"
+    in_process = True
+
+    def load(self, raw: Any) -> np.ndarray:
+        if not isinstance(raw, str):
+            raise ValueError("not a text")
+        seeds = [int.from_bytes(blake2b(w.encode(), digest_size=4).digest()) for w in raw.split()]
+        return sum((np.random.default_rng(s).normal(size=self.dim) for s in seeds), np.zeros(12))
+
+    def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        return np.asarray(batch, dtype=np.float32).reshape(-1, self.dim)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One thread, and a feature store that is thrown away."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("P5MM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def ring_item(ring: int, step: int) -> str:
+    return f"r{ring}s{step % STEPS}"
+
+
+def toy_catalog(order: Sequence[int] | None = None) -> Catalog:
+    """Items in rings, with a text and a vector; item r0s0 has no vector, r1s1 no text."""
+    places = [(ring, step) for ring in range(RINGS) for step in range(STEPS)]
+    rows = [
+        {
+            "item_id": ring_item(ring, step),
+            "title": None if (ring, step) == (1, 1) else f"ring{ring} step{step}",
+            "style": None if (ring, step) == (0, 0) else style(ring, step),
+        }
+        for ring, step in places
+    ]
+    rows.append({"item_id": COLD, "title": "ring0 step4", "style": style(0, 4)})
+    chosen = rows if order is None else [rows[i] for i in order]
+    return Catalog.from_table(pa.Table.from_pylist(chosen, schema=SCHEMA))
+
+
+SCHEMA = pa.schema(
+    [("item_id", pa.string()), ("title", pa.string()), ("style", pa.list_(pa.float32()))]
+)
+
+
+def style(ring: int, step: int) -> list[float]:
+    angle = 2 * np.pi * step / STEPS
+    return [*np.eye(RINGS)[ring].tolist(), float(np.cos(angle)), float(np.sin(angle))]
+
+
+def toy_rows() -> list[tuple[str, str, int, float]]:
+    """Each shopper walks one ring, step by step, from anywhere; the first half rates high."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for user in range(USERS):
+        start, length = int(rng.integers(STEPS)), int(rng.integers(5, STEPS))
+        for time in range(length):
+            step = (start + time) % STEPS
+            item = ring_item(user % RINGS, step)
+            rows.append((f"u{user}", item, time, 5.0 if step < STEPS // 2 else 2.0))
+    return rows
+
+
+def toy_dataset(order: Sequence[int] | None = None) -> Dataset:
+    log = Interactions.from_rows(toy_rows())
+    return Dataset(toy_catalog(order), log, log)
+
+
+def toy_config(**train: Any) -> Config:
+    settings: dict[str, Any] = {
+        "epochs": 8, "patience": 8, "positions": 128, "learning_rate": 5e-3, "warmup": 10,
+        "rank_candidates": 8, "precision": "fp32",
+        "tasks": {"sequential": 0.5, "direct": 0.1, "rating": 0.5},
+    }  # fmt: skip
+    return Config(
+        encoders=EncoderConfig(text="toy", others=("vector:style",), workers=0),
+        model=ModelConfig(
+            d_model=32, layers=1, dropout=0.1, max_history=8, soft_tokens=2, id_dropout=0.3
+        ),
+        train=replace(TrainConfig(**settings), **train),
+        retrieval=RetrievalConfig(candidates=12),
+    )
+
+
+def with_reranker(model: Recommender) -> Recommender:
+    """The same model with a reranker of strong opinions, which the toy shop has no need of."""
+    network = copy.deepcopy(model.network)
+    torch.nn.init.normal_(network.rank_head.weight, generator=torch.Generator().manual_seed(0))
+    parts = model.config, model.catalog, model.log, model.content, network, model.tokenizer
+    return Recommender(*parts, replace(model.fitted, blend=0.7))
+
+
+@pytest.fixture(scope="session")
+def fitted() -> Recommender:
+    return Recommender.fit(toy_dataset(), toy_config())
+
+
+@pytest.fixture(scope="session")
+def toy(fitted: Recommender) -> Recommender:
+    """The toy shop's recommender, reranking."""
+    return with_reranker(fitted)
