@@ -81,7 +81,7 @@ def _add_index(commands: "Commands") -> None:
         "--encoder", action="append", default=[], metavar="SPEC", help="a further encoder"
     )
     parser.add_argument("--text", nargs="+", metavar="COLUMN", help="columns that make the text")
-    parser.add_argument("--workers", type=int, help="processes that decode pictures")
+    parser.add_argument("--workers", type=int, default=-1, help="processes that decode pictures")
     parser.add_argument("--align", action="store_true", help="let text find pictures")
 
 

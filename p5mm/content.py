@@ -10,12 +10,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from p5mm.catalog import Catalog
-from p5mm.config import EncoderConfig
 from p5mm.encoders.base import Features
-from p5mm.encoders.build import make_encoder
-from p5mm.encoders.encode import encode_items
-from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError
 from p5mm.fusion.standardise import Standardiser
 
@@ -112,21 +107,3 @@ class Content:
                 for name in fingerprints
             },
         )
-
-
-def encode_catalog(
-    catalog: Catalog, config: EncoderConfig, store: FeatureStore | None, progress: bool = True
-) -> list[Features]:
-    """Features of every modality that the catalog has and the config wants."""
-    named = [(config.image, "image"), (config.text, "text")]
-    wanted: list[tuple[str, str | None]] = [
-        (spec, field) for spec, field in named if spec != "none" and field in catalog.fields
-    ]
-    wanted += [(spec, None) for spec in config.others]
-    workers = None if config.workers < 0 else config.workers
-    made = []
-    for spec, modality in wanted:
-        encoder = make_encoder(spec, modality)
-        raws = catalog.raw(getattr(encoder, "source", encoder.modality))
-        made.append(encode_items(encoder, spec, raws, store, workers=workers, progress=progress))
-    return made

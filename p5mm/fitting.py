@@ -12,9 +12,10 @@ from tokenizers import Tokenizer
 from p5mm.blend import fit_blend, validation_metrics
 from p5mm.checkpoint import Checkpoint
 from p5mm.config import Config
-from p5mm.content import Content, encode_catalog
+from p5mm.content import Content
 from p5mm.dataset import Dataset
 from p5mm.encoders.store import FeatureStore
+from p5mm.encoding import encode_catalog
 from p5mm.errors import InputError, unknown
 from p5mm.histories import Histories
 from p5mm.model import Network

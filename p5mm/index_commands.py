@@ -9,10 +9,9 @@ from pathlib import Path
 
 from p5mm.catalog import Catalog
 from p5mm.catalog_index import CatalogIndex, Hit
-from p5mm.encoders.base import Features
-from p5mm.encoders.build import make_encoder
-from p5mm.encoders.encode import encode_items
+from p5mm.config import EncoderConfig
 from p5mm.encoders.store import FeatureStore
+from p5mm.encoding import encode_catalog
 from p5mm.errors import InputError
 from p5mm.index_folder import check_target
 
@@ -25,7 +24,7 @@ def index(
     text_encoder: str = "embedded",
     encoders: Sequence[str] = (),
     text: Sequence[str] | None = None,
-    workers: int | None = None,
+    workers: int = -1,
     align: bool = False,
 ) -> CatalogIndex:
     """Encodes a catalog and writes its index; see `p5mm.catalog_index`.
@@ -38,7 +37,7 @@ def index(
         text_encoder: Spec of the encoder of the catalog's texts.
         encoders: Specs of any further encoders.
         text: Text columns; all where None.
-        workers: Processes that load pictures.
+        workers: Processes that load pictures; -1 chooses by the machine.
         align: Whether to train the heads that let text find pictures.
 
     Raises:
@@ -47,12 +46,8 @@ def index(
     start = time.perf_counter()
     check_target(out)
     items = Catalog.read(catalog, images=images, text=text)
-    towers = {"image": image_encoder, "text": text_encoder}
-    pairs: list[tuple[str, str | None]] = [
-        (towers[name], name) for name in items.fields if name in towers
-    ]
-    pairs += [(spec, None) for spec in encoders]
-    features = [_encode(items, spec, modality, workers) for spec, modality in pairs]
+    config = EncoderConfig(image_encoder, text_encoder, tuple(encoders), workers)
+    features = encode_catalog(items, config, FeatureStore())
     made = CatalogIndex.build(items, features)
     if align:
         made = _aligned(made, seed=0)
@@ -110,14 +105,6 @@ def align(index: str | Path, seed: int = 0) -> CatalogIndex:
     made.save(index)
     _say(f"{index}: done in {time.perf_counter() - start:.1f} s")
     return made
-
-
-def _encode(items: Catalog, spec: str, modality: str | None, workers: int | None) -> Features:
-    encoder = make_encoder(spec, modality)
-    raws = items.raw(getattr(encoder, "source", encoder.modality))
-    given = sum(raw is not None for raw in raws)
-    _say(f"{encoder.modality}: {given:,} of {len(raws):,} items by {spec}")
-    return encode_items(encoder, spec, raws, FeatureStore(), workers=workers, progress=True)
 
 
 def _aligned(made: CatalogIndex, seed: int) -> CatalogIndex:

@@ -50,8 +50,16 @@ class Source:
         return next((folder for folder in folders if folder.is_dir()), None)
 
     def read_catalog(self, path: Path) -> Catalog:
-        """The catalog of a table or folder, with the source's pictures and text columns."""
-        return Catalog.read(path, None if path.is_dir() else self.pictures, self.text)
+        """The catalog of a table or folder, with the source's pictures and text columns.
+
+        Without a picture folder in the settings, paths in a column ``image`` may be below the
+        table's own folder or below the picture folder beside it: where they are found counts.
+        """
+        if path.is_dir() or self.images is not None or self.pictures is None:
+            return Catalog.read(path, None if path.is_dir() else self.images, self.text)
+        own = Catalog.read(path, None, self.text)
+        found = any(picture is not None for picture in own.pictures or ())
+        return own if found else Catalog.read(path, self.pictures, self.text)
 
     def needed(self, path: Path | None, what: str, names: str, key: str) -> Path:
         """The path, if there is one.
