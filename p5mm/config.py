@@ -80,7 +80,8 @@ class TrainConfig:
         learning_rate: Peak rate of AdamW.
         weight_decay: Decay of the weight matrices.
         warmup: Steps of linear warm-up.
-        negatives: Negatives shared by a batch; 0 is the softmax over the whole catalog.
+        negatives: Negatives shared by a batch; a catalog of up to 4 times as many, or 0, takes
+            the softmax over the whole catalog.
         tasks: Weight of each task's loss beside the retrieval loss.
         rank_positions: Positions of a history at which the reranker is trained in a step.
         rank_candidates: Candidates of a training request, the target among them.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from p5mm.batches import Batch, scaled
-from p5mm.losses import full_softmax, sampled_softmax
+from p5mm.losses import FULL, full_softmax, sampled_softmax
 from p5mm.model import TEMPERATURE, Encoded, Network
 
 SPREAD = 4  # hard negatives are drawn from SPREAD times as many of the retriever's best
@@ -90,7 +90,7 @@ class Objective:
         Items that were never taken are no negatives: their content must stay free to rank.
         """
         pool = network.items.trained_rows
-        if not self.negatives or self.negatives >= len(pool):
+        if not self.negatives or len(pool) <= FULL * self.negatives:
             return self._view(network, batch, pool, None, len(pool))
         drawn = pool[torch.randint(len(pool), (self.negatives,))]
         used = [batch.rows.flatten(), batch.targets[batch.targets >= 0], drawn]

@@ -30,7 +30,9 @@ Validate = Callable[[Network], dict[str, float]]
 
 
 class Training:
-    """Trains a network; the running average of its weights ranks; each step's randomness is a function of the seed and the step.
+    """Trains a network; the running average of its weights is what ranks.
+
+    Each step's randomness is a function of the seed and the step.
 
     Args:
         network: Trained in place; holds the best averaged weights at the end.

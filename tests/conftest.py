@@ -1,9 +1,11 @@
 """A toy shop whose next item is known, without network, downloads or heavy encoders."""
 
 import copy
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -120,6 +122,12 @@ def with_reranker(model: Recommender) -> Recommender:
     torch.nn.init.normal_(network.rank_head.weight, generator=torch.Generator().manual_seed(0))
     parts = model.config, model.catalog, model.log, model.content, network, model.tokenizer
     return Recommender(*parts, replace(model.fitted, blend=0.7))
+
+
+@pytest.fixture(scope="session")
+def toys() -> ModuleType:
+    """This module, for tests that make toy shops of their own."""
+    return sys.modules[__name__]
 
 
 @pytest.fixture(scope="session")

@@ -22,15 +22,6 @@ WALK = ["r2s3", "r2s4", "r2s5"]
 NEXT = "r2s6"
 
 
-@pytest.fixture
-def toys():
-    """The modules of the toy shop; conftest is no module that a test can import."""
-    import sys
-
-    return next(m for name, m in sys.modules.items() if name.endswith("conftest") and
-                hasattr(m, "toy_dataset"))  # fmt: skip
-
-
 def ranking(table, user):
     rows = table.filter(pc.equal(table["user_id"], user))
     assert rows["rank"].to_pylist() == list(range(1, rows.num_rows + 1))

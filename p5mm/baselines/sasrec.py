@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from p5mm.baselines.base import Arrays, baselines
 from p5mm.baselines.choice import validation_ndcg
-from p5mm.baselines.windows import Batch, Windows, pad
+from p5mm.batches import Batch, history_batch, training_batches
 from p5mm.histories import Histories
+from p5mm.losses import FULL, full_softmax, sampled_softmax
 from p5mm.split import LeaveOneOut
 
 
@@ -122,11 +123,10 @@ class SASRec:
     def scores(self, histories: Histories) -> NDArray[np.float32]:
         """``[b, n_items]`` float32; an empty history scores 0 everywhere."""
         self.network.eval()
-        lengths = np.minimum(histories.lengths, self.max_len)
-        rows, mask = pad(histories.items, histories.offsets[1:] - lengths, lengths)
-        last = np.maximum(lengths - 1, 0)
-        states = self.network(torch.from_numpy(rows))[torch.arange(len(rows)), last]
-        states = states * torch.from_numpy(mask[:, :1])
+        batch = history_batch(histories, self.max_len)
+        last = (batch.lengths - 1).clamp(min=0)
+        states = self.network(batch.rows)[torch.arange(len(last)), last]
+        states = states * (batch.lengths > 0)[:, None]
         return cast(NDArray[np.float32], (states @ self.network.table().T).numpy())
 
     def arrays(self) -> Arrays:
@@ -142,14 +142,16 @@ class SASRec:
         return Network(n_items, self.max_len, self.dim, self.blocks, self.heads, self.dropout)
 
     def _train(self, split: LeaveOneOut) -> None:
-        windows, cases = Windows.cut(split.train, self.max_len), split.cases("valid")
+        train, cases = split.train, split.cases("valid")
         trained = copy.deepcopy(self.network)
-        rng, optimizer, steps = np.random.default_rng(self.seed), self._optimizer(trained), 0
+        optimizer, steps = self._optimizer(trained), 0
         best, best_epoch, kept = -1.0, 0, self.network.state_dict()
         with tqdm(range(self.epochs), "sasrec", disable=not sys.stderr.isatty()) as progress:
             for epoch in progress:
                 trained.train()
-                for batch in windows.batches(self.tokens, rng):
+                for batch in training_batches(train, self.max_len, self.tokens, self.seed, epoch):
+                    if not (batch.targets[:, 1:] >= 0).any():
+                        continue
                     optimizer.zero_grad()
                     torch.autograd.backward(self._loss(trained, batch))
                     optimizer.step()
@@ -179,17 +181,13 @@ class SASRec:
         return torch.optim.AdamW(groups, lr=self.learning_rate, betas=(0.9, 0.98))
 
     def _loss(self, network: Network, batch: Batch) -> Tensor:
-        states, wanted = network(batch.inputs)[batch.mask], batch.targets[batch.mask]
-        states, table = states / self.temperature, network.table()
-        n_items = len(table)
-        # Below a few times the negatives, the whole catalog costs hardly more and learns better.
-        if n_items <= 4 * self.negatives:
-            return F.cross_entropy(states @ table.T, wanted)
-        negatives = torch.randperm(n_items)[: self.negatives]
-        # The slot of each target among the negatives, -1 where it was not drawn.
-        slots = torch.full((n_items,), -1).scatter(0, negatives, torch.arange(len(negatives)))
-        clashes = (slots[wanted] >= 0).nonzero()[:, 0]
-        logits = states @ table[negatives].T + math.log((n_items - 1) / len(negatives))
-        logits[clashes, slots[wanted][clashes]] = -torch.inf
-        positive = (states * table[wanted]).sum(-1, keepdim=True)
-        return F.cross_entropy(torch.cat([positive, logits], 1), torch.zeros_like(wanted))
+        wanted = batch.targets[:, 1:]
+        real = wanted >= 0
+        states, targets = network(batch.rows)[real] / self.temperature, wanted[real]
+        table = network.table()
+        if len(table) <= FULL * self.negatives:
+            return full_softmax(states, table, targets)
+        drawn = torch.randint(len(table), (self.negatives,))
+        hits = targets[:, None] == drawn
+        log_q = math.log(self.negatives / len(table))
+        return sampled_softmax(states, table[targets], table[drawn], hits, log_q)
