@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from p5mm.blend import fit_blend, validation_metrics
+from p5mm.calibration import fit_blend, fit_handicap, validation_metrics
 from p5mm.checkpoint import Checkpoint
 from p5mm.config import Config
 from p5mm.content import Content
@@ -73,7 +73,8 @@ def fit(
     blend, blends = 0.0, dict[float, float]()
     if any(task.family == "sequential" for task in tasks):
         blend, blends = fit_blend(scorer(network).among(rows), cases)
-    fitted = Fitted(blend, blends, scale, levels, tuple(items), log)
+    handicap = fit_handicap(network, scorer(network), rows, cases)
+    fitted = Fitted(blend, blends, handicap, scale, levels, tuple(items), log)
     return Recommender(config, dataset.catalog, dataset.log, content, network, tokenizer, fitted)
 
 

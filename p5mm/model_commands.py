@@ -43,6 +43,7 @@ def train(
         f"best epoch {best['epoch']:.0f} of {len(model.training_log)}: validation "
         f"recall@10 {best['recall@10']:.4f}, ndcg@10 {best['ndcg@10']:.4f} (retriever)",
         _told_blend(model),
+        f"items never taken are handicapped by {model.fitted.handicap}",
         f"{folder}: done in {time.perf_counter() - start:.0f} s",
     )
     return model

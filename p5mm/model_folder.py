@@ -149,6 +149,7 @@ def _fitted(values: dict[str, Any]) -> Fitted:
     return Fitted(
         values["blend"],
         {float(w): v for w, v in values["blends"].items()},
+        values["handicap"],
         (values["rating_scale"][0], values["rating_scale"][1]),
         tuple(values["levels"]),
         tuple(values["items"]),

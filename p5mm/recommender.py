@@ -47,6 +47,7 @@ class Fitted:
     Attributes:
         blend: Weight of the reranker beside the retriever.
         blends: Validation NDCG@10 of each weight tried.
+        handicap: What the scores of items never taken are lowered by.
         rating_scale: Mean and spread of ratings in training.
         levels: Values of the rating levels; empty without ratings.
         items: Ids of the items that were learned from: those that an evaluation ranks.
@@ -55,6 +56,7 @@ class Fitted:
 
     blend: float
     blends: dict[float, float]
+    handicap: float
     rating_scale: tuple[float, float]
     levels: tuple[float, ...]
     items: tuple[str, ...]
@@ -160,6 +162,7 @@ class Recommender:
             self.config.retrieval.candidates,
             self.fitted.blend,
             self.fitted.rating_scale,
+            self.fitted.handicap,
         )
 
     @cached_property
@@ -168,7 +171,7 @@ class Recommender:
         known = self.network.items.known.numpy()
         ids = [item for item, there in zip(self.catalog.item_ids, known, strict=True) if there]
         return VectorIndex.build(
-            ids, self.scorer.vectors.numpy()[known], kind=self.config.retrieval.index
+            ids, self.scorer.index_vectors()[known], kind=self.config.retrieval.index
         )
 
     @property
@@ -245,7 +248,8 @@ class Recommender:
             InputError: An item is unknown, or k is not positive.
         """
         _check_k(k)
-        queries = self.scorer.vectors.numpy()[self._item_rows(item_ids)]
+        vectors = self.scorer.vectors[torch.from_numpy(self._item_rows(item_ids))]
+        queries = self.scorer.index_queries(vectors, biased=False)
         found, scores = self.index.search(queries, min(k + 1, len(self.index)))
         rows = [
             {"query_id": query, "item_id": item, "score": float(score), "rank": rank}
@@ -321,7 +325,9 @@ class Recommender:
         encoded = self.scorer.encode(asked)
         wanted = max(self.config.retrieval.candidates, k)
         longest = int(asked.lengths.max(initial=0)) if filter_seen else 0
-        found = self.index.rows(encoded.last.numpy(), min(wanted + longest, len(self.index)))
+        found = self.index.rows(
+            self.scorer.index_queries(encoded.last), min(wanted + longest, len(self.index))
+        )
         rows = self._index_rows[found]
         if filter_seen:
             rows = _unseen(rows, asked, len(self.catalog), wanted)

@@ -13,7 +13,7 @@ from p5mm.batches import history_batch, scaled
 from p5mm.histories import Histories
 from p5mm.model import TEMPERATURE, Encoded, Network
 
-LOWEST = -1e4  # for items of which nothing is known: below every score, yet comparable
+LOWEST = -1e4  # bias of items of which nothing is known: below every score, yet comparable
 BEYOND = 1e3  # how far all items that were not reranked stand below those that were
 
 
@@ -28,6 +28,8 @@ class Scorer:
         candidates: Items that the retriever hands to the reranker.
         blend: Weight of the rerank logit beside the retrieval logit; 0 leaves the retriever alone.
         rating_scale: Mean and spread of ratings in training.
+        bias: ``[n]`` added to every score: 0 for items seen in training, minus the handicap for
+            items known by content alone, ``LOWEST`` for items of which nothing is known.
         rows: ``[r]`` int64 item rows that may be recommended, ascending; all where None.
         tokens: Soft tokens ``[n, k, d]`` of the whole catalog.
         vectors: Unit retrieval vectors ``[n, d]``.
@@ -41,6 +43,7 @@ class Scorer:
     rating_scale: tuple[float, float]
     tokens: Tensor
     vectors: Tensor
+    bias: Tensor
     rows: NDArray[np.int64] | None = None
 
     @classmethod
@@ -53,13 +56,16 @@ class Scorer:
         candidates: int,
         blend: float,
         rating_scale: tuple[float, float] = (0.0, 1.0),
+        handicap: float = 0.0,
     ) -> "Scorer":
         """Make the item vectors of a network."""
         network.eval()
         tokens = network.items()
+        bias = torch.where(network.items.trained, 0.0, -handicap)
+        bias = bias.masked_fill(~network.items.known, LOWEST)
         return cls(
             network, prompt, max_history, candidates, blend, rating_scale,
-            tokens, network.vectors(tokens),
+            tokens, network.vectors(tokens), bias,
         )  # fmt: skip
 
     def alone(self) -> "Scorer":
@@ -69,6 +75,16 @@ class Scorer:
     def among(self, rows: NDArray[np.int64]) -> "Among":
         """A ranker of some of the items, in their own numbers: position in ``rows``."""
         return Among(replace(self, rows=rows), rows)
+
+    def index_vectors(self) -> NDArray[np.float32]:
+        """``[n, d + 1]``: inner product with ``index_queries`` orders items as their scores do."""
+        bias = self.bias.clamp(min=-BEYOND)[:, None] * TEMPERATURE
+        return torch.cat([self.vectors, bias], dim=1).numpy()
+
+    def index_queries(self, queries: Tensor, biased: bool = True) -> NDArray[np.float32]:
+        """``[b, d + 1]`` of queries ``[b, d]``; without the bias, plain cosines."""
+        column = torch.full((len(queries), 1), float(biased))
+        return torch.cat([queries, column], dim=1).numpy()
 
     @torch.inference_mode()
     def encode(self, histories: Histories) -> Encoded:
@@ -81,6 +97,7 @@ class Scorer:
         """Combined scores ``[b, n]`` of candidate rows ``[b, n]``."""
         items = F.embedding(candidates, self.vectors)
         retrieval = (items @ encoded.last[..., None]).squeeze(-1) / TEMPERATURE
+        retrieval = retrieval + self.bias[candidates]
         if self.blend == 0:
             return retrieval
         seen = encoded.seen_until(encoded.lengths[:, None])
@@ -94,8 +111,7 @@ class Scorer:
         return self._scores(self.encode(histories), histories).numpy()
 
     def _scores(self, encoded: Encoded, histories: Histories) -> Tensor:
-        scores = encoded.last @ self.vectors.T / TEMPERATURE
-        scores = scores.masked_fill(~self.network.items.known, LOWEST)
+        scores = encoded.last @ self.vectors.T / TEMPERATURE + self.bias
         if self.blend == 0:
             return scores
         open_scores = self._open(scores, histories)

@@ -135,7 +135,7 @@ def test_slice_means_weigh_back_to_the_mean(report: Report) -> None:
 
 @pytest.mark.parametrize("name", ["popularity", "item-knn", "bpr", "sasrec"])
 def test_item_numbers_carry_no_meaning(name: str, split: LeaveOneOut, one_thread: None) -> None:
-    quick = {"bpr": {"factors": (8,), "iterations": (60,)}, "sasrec": {"dim": 16, "epochs": 8}}
+    quick = {"bpr": {"factors": (8,), "iterations": (60,)}, "sasrec": {"dim": 16, "epochs": 20}}
     renamed = LeaveOneOut(permuted_items(split.log, ITEMS, seed=5))
     found = []
     for one in (split, renamed):

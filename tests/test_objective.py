@@ -73,12 +73,12 @@ def test_retrieval_is_the_full_softmax_at_every_prefix(network):
 @torch.no_grad()
 def test_shared_negatives_are_corrected_and_enough_of_them_are_the_full_softmax(network):
     torch.manual_seed(0)
-    found = float(objective(negatives=5)(network, one_batch())[0])
+    found = float(objective(negatives=1)(network, one_batch())[0])
     torch.manual_seed(0)
-    drawn = torch.randint(8, (5,)).tolist()
+    drawn = torch.randint(8, (1,)).tolist()
     assert found == pytest.approx(float(by_hand(network, drawn)), rel=1e-4)
     torch.testing.assert_close(
-        objective(negatives=8)(network, one_batch())[0], by_hand(network), atol=1e-4, rtol=1e-4
+        objective(negatives=2)(network, one_batch())[0], by_hand(network), atol=1e-4, rtol=1e-4
     )
 
 
@@ -145,7 +145,7 @@ def test_a_small_catalog_gives_fewer_candidates(network):
     network.items.trained &= torch.arange(N) < 6
     log = Histories.from_lists([[0, 1], [2, 3]])
     (batch,) = training_batches(log, 8, 100, 0, 0)
-    for negatives in (0, 3):
+    for negatives in (0, 1):
         made = objective(RANK, DIRECT, negatives=negatives, candidates=50)
         loss, parts = made(network, batch)
         assert loss.isfinite()

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from p5mm.blend import validation_metrics
+from p5mm.calibration import validation_metrics
 from p5mm.catalog import Catalog
 from p5mm.config import EncoderConfig
 from p5mm.dataset import Dataset
@@ -209,14 +209,6 @@ def test_evaluation_and_recommend_rank_alike(toy):
         if row["item_id"] != "cold":
             first.setdefault(row["user_id"], row["item_id"])
     assert [first[str(u)] for u in range(len(cases))] == best
-
-
-def test_the_retriever_alone_is_the_index(fitted, toy):
-    encoded = fitted.scorer.encode(fitted.histories)
-    vectors = fitted.scorer.vectors
-    plain = toy.scorer.alone().scores(fitted.histories)
-    expected = (encoded.last @ vectors.T).argsort(dim=1, descending=True)[:, 0].numpy()
-    assert (plain.argmax(1) == expected).all()
 
 
 def test_catalog_order_does_not_matter(toys, fitted):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from p5mm.baselines.popularity import Popularity
-from p5mm.blend import validation_metrics
+from p5mm.calibration import validation_metrics
 from p5mm.checkpoint import Checkpoint
 from p5mm.config import Config, ModelConfig, TrainConfig
 from p5mm.errors import InputError

@@ -1,0 +1,120 @@
+"""Two stages on the toy shop: what the reranker sees, and where the rest stands."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from p5mm.calibration import ALLOWED_LOSS, HANDICAPS, fit_blend, fit_handicap, validation_metrics
+from p5mm.histories import Histories
+from p5mm.model import TEMPERATURE
+from p5mm.scorer import Scorer
+
+ASKED = Histories.from_lists([[3, 4, 5], [], [21, 22]])
+
+
+@pytest.fixture(scope="module")
+def scorer(toy):
+    return replace(toy.scorer, candidates=6)
+
+
+def test_scores_are_the_retriever_plus_the_weighed_reranker(scorer):
+    encoded = scorer.encode(ASKED)
+    candidates = torch.tensor([[1, 2, 9], [0, 7, 7], [40, 3, 5]])
+    with torch.inference_mode():
+        seen = encoded.seen_until(encoded.lengths[:, None])
+        tokens = scorer.tokens.mean(1)[candidates][:, None]
+        ranked = scorer.network.rank(encoded, seen, scorer.prompt, tokens)[:, 0]
+        cosines = torch.einsum("bd,bnd->bn", encoded.last, scorer.vectors[candidates])
+    assert ranked.abs().max() > 0.1
+    retrieval = cosines / TEMPERATURE + scorer.bias[candidates]
+    torch.testing.assert_close(scorer.rerank(encoded, candidates), retrieval + 0.7 * ranked)
+    torch.testing.assert_close(scorer.alone().rerank(encoded, candidates), retrieval)
+
+
+def test_the_best_candidates_are_reranked_and_stand_above_the_rest(scorer):
+    final, plain = scorer.scores(ASKED), scorer.alone().scores(ASKED)
+    for row in range(3):
+        unseen = np.setdiff1d(np.arange(41), ASKED[row])
+        best = unseen[np.argsort(-plain[row, unseen])]
+        assert set(np.argsort(-final[row])[:6]) == set(best[:6])
+        rest = final[row, best[6:]]
+        assert (np.diff(rest) <= 0).all()
+        assert final[row, best[:6]].min() > rest.max()
+
+
+def test_only_some_items_compete(scorer):
+    rows = np.array([2, 7, 11, 30, 31, 32, 33, 34])
+    among = scorer.among(rows)
+    inside = Histories.from_lists([[1, 2], []])  # in the numbers of rows: 7 and 11
+    found = among.scores(inside)
+    assert found.shape == (2, 8)
+    whole = replace(scorer, rows=rows).scores(Histories.from_lists([[7, 11], []]))
+    np.testing.assert_allclose(found, whole[:, rows], atol=1e-5)
+    assert set(np.argsort(-whole[0])[:6]) == set(rows) - {7, 11}
+
+
+def test_fewer_items_than_candidates(scorer):
+    wide = replace(scorer, candidates=1000)
+    final = wide.scores(ASKED)
+    assert np.isfinite(final).all()
+    assert set(np.argsort(-final[0])[-3:]) == {3, 4, 5}
+
+
+def rebuilt(toy, forgotten=(), **changes):
+    """A scorer of the toy network in which nothing is known of some items."""
+    network = copy.deepcopy(toy.network)
+    for row in forgotten:
+        network.items.present[row], network.items.trained[row] = False, False
+    one = toy.scorer
+    return Scorer.of(network, one.prompt, one.max_history, 6, 0.7, one.rating_scale, **changes)
+
+
+def test_an_item_of_which_nothing_is_known_is_last(toy):
+    forgetful = rebuilt(toy, forgotten=[9])
+    for one in (forgetful, forgetful.alone()):
+        assert (one.scores(ASKED).argmin(1)[:2] == 9).all()
+
+
+def test_a_handicap_lowers_what_was_never_taken_and_nothing_else(toy):
+    cold = toy.catalog.rows["cold"]
+    free, lowered = (rebuilt(toy, handicap=h).alone().scores(ASKED) for h in (0.0, 3.0))
+    expected = free.copy()
+    expected[:, cold] -= 3.0
+    np.testing.assert_allclose(lowered, expected, atol=1e-5)
+
+
+def test_the_index_orders_items_as_their_scores_do(toy):
+    one = rebuilt(toy, forgotten=[9], handicap=2.0).alone()
+    encoded = one.encode(ASKED)
+    products = one.index_queries(encoded.last) @ one.index_vectors().T
+    known = np.arange(41) != 9
+    np.testing.assert_allclose(products[:, known] / TEMPERATURE, one.scores(ASKED)[:, known],
+                               atol=1e-4)  # fmt: skip
+    assert (products.argmin(1) == 9).all()
+
+
+def test_the_handicap_is_the_least_that_spares_the_others(toy):
+    cases, network = toy.split.cases("valid"), toy.network
+    everything = np.append(toy.rows, toy.catalog.rows["cold"])
+
+    def ndcg(handicap, rows):
+        one = rebuilt(toy, handicap=handicap).alone()
+        return validation_metrics(one.among(rows), cases)["ndcg@10"]
+
+    found = fit_handicap(network, rebuilt(toy).alone(), toy.rows, cases)
+    goal = (1 - ALLOWED_LOSS) * ndcg(0.0, toy.rows)
+    assert ndcg(found, everything) >= goal
+    assert all(ndcg(h, everything) < goal for h in HANDICAPS if h < found)
+    forgetful = rebuilt(toy, forgotten=[toy.catalog.rows["cold"]])
+    assert fit_handicap(forgetful.network, forgetful.alone(), toy.rows, cases) == 0.0
+
+
+def test_the_weight_is_the_best_on_validation_and_the_retriever_is_among_them(toy):
+    ranker, cases = toy.scorer.among(toy.rows), toy.split.cases("valid")
+    weight, tried = fit_blend(ranker, cases)
+    assert 0.0 in tried
+    assert tried[weight] == max(tried.values())
+    assert weight == 0.0  # a reranker of random opinions is not believed
