@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from p5mm.dropout import Dropout
 from p5mm.errors import InputError
 
 # Share of T5's initial scale that a sub-layer's output starts with. A model from scratch begins
@@ -125,7 +126,7 @@ class Attention(nn.Module):
         super().__init__()
         inner = config.num_heads * config.d_kv
         self.heads = config.num_heads
-        self.dropout = config.dropout_rate
+        self.dropout = Dropout(config.dropout_rate)
         self.q = nn.Linear(config.d_model, inner, bias=False)
         self.k = nn.Linear(config.d_model, inner, bias=False)
         self.v = nn.Linear(config.d_model, inner, bias=False)
@@ -148,10 +149,11 @@ class Attention(nn.Module):
 
     def attend(self, q: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         """``[b, heads, q, d_kv]`` of queries against keys and values."""
-        rate = self.dropout if self.training else 0.0
-        return F.scaled_dot_product_attention(
-            q, keys, values, attn_mask=bias, dropout_p=rate, scale=1.0
-        )
+        if self.training:
+            logits = q @ keys.transpose(-1, -2)
+            weights: Tensor = self.dropout((logits if bias is None else logits + bias).softmax(-1))
+            return weights @ values
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=bias, scale=1.0)
 
     def merge(self, x: Tensor) -> Tensor:
         """``[b, heads, s, d_kv]`` to ``[b, s, heads * d_kv]``."""
@@ -161,7 +163,7 @@ class Attention(nn.Module):
         """Self-attention of a prompt followed by candidates that do not see one another.
 
         Every candidate stands at the position right after the prompt and sees the prompt and
-        itself, so its output is what it would be alone (M-FALCON, Zhai et al. 2024, appendix H).
+        itself, so its output is what it would be alone (M-FALCON, Zhai et al. 2024).
 
         Args:
             x: ``[b, prompt + n, d]``.
@@ -175,7 +177,7 @@ class Attention(nn.Module):
         to_prompt = qc @ kp.transpose(-1, -2) + bias[:, :, prompt:, :prompt]
         to_self = (qc * kc).sum(-1, keepdim=True) + bias[:, :, prompt:, prompt:]
         weights = torch.cat([to_prompt, to_self], dim=-1).softmax(dim=-1)
-        weights = F.dropout(weights, self.dropout, self.training)
+        weights = self.dropout(weights)
         tail = weights[..., :prompt] @ vp + weights[..., prompt:] * vc
         out: Tensor = self.o(self.merge(torch.cat([head, tail], dim=2)))
         return out
@@ -195,7 +197,7 @@ class FeedForward(nn.Module):
         for name in names:
             self.add_module(name, nn.Linear(config.d_model, config.d_ff, bias=False))
         self.wo = nn.Linear(config.d_ff, config.d_model, bias=False)
-        self.dropout = nn.Dropout(config.dropout_rate)
+        self.dropout = Dropout(config.dropout_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., d]`` to ``[..., d]``."""
@@ -214,7 +216,7 @@ class Layer(nn.Module):
         super().__init__()
         self.add_module(name, sublayer)
         self.layer_norm = RMSNorm(config.d_model, config.layer_norm_epsilon)
-        self.dropout = nn.Dropout(config.dropout_rate)
+        self.dropout = Dropout(config.dropout_rate)
         self.name = name
 
     @property
@@ -244,7 +246,7 @@ class Stack(nn.Module):
         count = config.num_decoder_layers if decoder else config.num_layers
         self.block: Any = nn.ModuleList(Block(config, decoder, first=i == 0) for i in range(count))
         self.final_layer_norm = RMSNorm(config.d_model, config.layer_norm_epsilon)
-        self.dropout = nn.Dropout(config.dropout_rate)
+        self.dropout = Dropout(config.dropout_rate)
 
     def position_bias(self, length: int, causal: bool) -> Tensor:
         """``[1, heads, length, length]``; minus infinity above the diagonal where causal."""
