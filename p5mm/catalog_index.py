@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from p5mm.catalog import Catalog
 from p5mm.encoders.alignment import Alignment, train_alignment
-from p5mm.encoders.base import Encoder, Features
+from p5mm.encoders.base import Encoder, Features, encoders
 from p5mm.encoders.build import make_encoder
 from p5mm.errors import InputError
 from p5mm.index_folder import read_index, write_index
@@ -203,6 +203,7 @@ class CatalogIndex:
 
     def _encode(self, modality: str, raw: Any) -> NDArray[np.float32]:
         one = self.features[modality]
+        encoders.refuse_strange_path(one.spec, "the index")
         encoder = _encoder(one.spec, modality)
         if encoder.fingerprint != one.fingerprint:
             raise InputError(

@@ -1,6 +1,7 @@
 """The command line: one sub-command a verb; heavy imports wait until a verb is known."""
 
 import argparse
+import importlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.overrides = rest
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
+        _import(options.modules)
         options.run(options)
     except InputError as error:
         return _fail(str(error), WRONG_USE)
@@ -38,6 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, MemoryError, ImportError) as error:
         return _fail(f"{type(error).__name__}: {error}", FAILED)
     return DONE
+
+
+def _import(modules: Sequence[str]) -> None:
+    sys.path.insert(0, "")
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise InputError(f"--import {module}: {error}") from error
+    sys.path.remove("")
 
 
 def _fail(message: str, code: int) -> int:
@@ -52,6 +64,10 @@ def _parser() -> argparse.ArgumentParser:
         "reranks.",
     )
     parser.add_argument("--version", action="version", version=f"p5mm {__version__}")
+    parser.add_argument(
+        "--import", dest="modules", action="append", default=[], metavar="MODULE",
+        help="import your own module first: encoders and fusions that a model or index asks for",
+    )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
         _add_index, _add_align, _add_search, _add_train, _add_evaluate, _add_recommend,
@@ -143,14 +159,14 @@ def _add_evaluate(commands: "Commands") -> None:
     parser = _command(commands, "evaluate", _evaluate, text)
     parser.add_argument("model", help="folder of the model")
     parser.add_argument("--split", choices=["valid", "test"], default="test")
-    parser.add_argument("--json", metavar="FILE", help="write the report as JSON")
+    parser.add_argument("--json", metavar="FILE", help="write the report as JSON; - is stdout")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from p5mm.model_commands import evaluate_model
 
     report = evaluate_model(options.model, options.split, options.json)
-    print(report.table())
+    print(report.table(), file=sys.stderr if options.json else sys.stdout)
 
 
 def _add_recommend(commands: "Commands") -> None:

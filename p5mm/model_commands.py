@@ -20,6 +20,8 @@ from p5mm.recommender import Recommender
 from p5mm.split import Part
 from p5mm.tables import read_table, require_columns
 
+STDOUT = "-"
+
 
 def train(
     config: str | Path, out: str | Path, data: str | None = None, overrides: Sequence[str] = ()
@@ -59,7 +61,11 @@ def evaluate_model(
     model = Recommender.load(folder)
     found = evaluation_of(model, split, Path(folder) / "baselines", baselines)
     if report is not None:
-        _writable(Path(report)).write_text(json.dumps(found.to_json(), indent=2))
+        text = json.dumps(found.to_json(), indent=2)
+        if str(report) == STDOUT:
+            print(text)
+        else:
+            _writable(Path(report)).write_text(text)
     return found
 
 

@@ -13,6 +13,7 @@ from p5mm.config import config_from_dict
 from p5mm.content import Content
 from p5mm.errors import InputError
 from p5mm.folders import replacing
+from p5mm.fusion.base import fusions
 from p5mm.interactions import Interactions
 from p5mm.network import build_network
 from p5mm.recommender import Fitted, Recommender
@@ -126,6 +127,7 @@ def _read(folder: Path) -> Recommender:
             f"{folder} was written in format {about.get('p5mm')}; this p5mm reads format {VERSION}"
         )
     config = config_from_dict(about["config"])
+    fusions.refuse_strange_path(config.model.fusion, str(folder))
     catalog = Catalog.load(folder / "items.parquet")
     content = Content.load(
         folder / "content.safetensors", len(catalog), dict(about["fingerprints"])

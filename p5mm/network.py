@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from p5mm.config import ModelConfig
 from p5mm.content import Content
 from p5mm.errors import InputError
-from p5mm.fusion.base import fusions
+from p5mm.fusion.base import Fusion, fusions
 from p5mm.fusion.item import ItemTokens
 from p5mm.model import Network
 from p5mm.prompts import Prompt
@@ -30,7 +30,10 @@ def build_network(config: ModelConfig, content: Content, trained: torch.Tensor, 
     """
     d = t5.config.d_model
     vectors, present = content.tensors()
-    fusion = fusions.get(config.fusion)(content.dims, d, config.soft_tokens) if vectors else None
+    kind = fusions.get(config.fusion)
+    if not (isinstance(kind, type) and issubclass(kind, Fusion)):
+        raise InputError(f"'{config.fusion}' is no fusion; it must be a p5mm.fusion.base.Fusion")
+    fusion = kind(content.dims, d, config.soft_tokens) if vectors else None
     items = ItemTokens(fusion, vectors, present, trained, d, config.soft_tokens, config.id_dropout)
     return Network(items, t5)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +29,9 @@ from p5mm.retrieval.index import VectorIndex
 from p5mm.scorer import Scorer
 from p5mm.split import LeaveOneOut
 from p5mm.tokens import prompt_tokens
+
+if TYPE_CHECKING:
+    from p5mm.catalog_index import CatalogIndex
 
 BATCH = 256
 SIMILAR = pa.schema(
@@ -259,6 +263,22 @@ class Recommender:
             )
         ]
         return pa.Table.from_pylist(rows, schema=SIMILAR)
+
+    def add_items(
+        self, new: "Catalog | CatalogIndex", store: FeatureStore | None = None
+    ) -> "Recommender":
+        """A recommender that also knows new items, by their content alone; nothing is trained.
+
+        Args:
+            new: A catalog to be encoded, or a catalog index whose vectors are taken.
+            store: Where item vectors are kept; the user's cache folder where None.
+
+        Raises:
+            InputError: An item is known already, or the index was made by other encoders.
+        """
+        from p5mm.growth import add_items
+
+        return add_items(self, new, store or FeatureStore())
 
     def save(self, folder: str | Path) -> None:
         """Write the model folder: configuration, weights, tokenizer, items, log, index."""

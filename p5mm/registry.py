@@ -1,6 +1,7 @@
 """One registry for everything that strangers may add: encoders, fusions, baselines."""
 
 import importlib
+import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
@@ -65,6 +66,22 @@ class Registry(Generic[T]):
         if ":" in name:
             return self._import_path(name)
         raise unknown(self.kind, name, self.names())
+
+    def refuse_strange_path(self, name: str, origin: str) -> None:
+        """Refuse a ``module:Class`` that a file asks for, unless its module is already imported.
+
+        A model or index from a stranger must not decide what code is imported.
+
+        Raises:
+            InputError: The name is a path to code that nobody here asked for.
+        """
+        module = name.partition(":")[0]
+        ours = {one.partition(".")[0] for one in self.names()}
+        if ":" in name and module not in ours and module not in sys.modules:
+            raise InputError(
+                f"{origin} wants the {self.kind} '{name}', which is not p5mm's own code; if you "
+                f"trust it, import {module} first (p5mm --import {module} ...)"
+            )
 
     def _import_builtins(self) -> None:
         for module in self._modules:

@@ -107,7 +107,7 @@ def test_evaluate_prints_a_table_and_writes_json(model, folder, capsys):
     assert 0 < found["models"]["p5mm"]["ndcg@10"]["value"] <= 1
     assert found["protocol"]["split"] == "test"
     assert found["retrieval"]
-    assert "popularity" in capsys.readouterr().out
+    assert "popularity" in capsys.readouterr().err
 
 
 def test_an_interrupted_training_goes_on(folder, monkeypatch, capsys):
