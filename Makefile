@@ -6,12 +6,15 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 	&& echo $$python && break; done)
 USE := cpu,embedded,demo
 DEVELOP := $(USE),dev
+# Threads that wait do not spin: beside other work, spinning makes small steps 20 times slower.
+export OMP_WAIT_POLICY ?= passive
+DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench bench-quality clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed-use ## the whole road on embedded data, with a report: p5mm-demo/report.html
 	$(BIN)/p5mm demo --out p5mm-demo
@@ -24,8 +27,12 @@ lint: $(VENV)/installed-develop ## ruff, and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed-develop ## all benchmarks, one after the other; the results stand in benchmarks/RESULTS.md
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: $(VENV)/installed-develop ## the benchmarks of speed; results stand in benchmarks/RESULTS.md
+	@for script in $(filter-out benchmarks/quality.py,$(wildcard benchmarks/*.py)); do \
+		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+bench-quality: $(VENV)/installed-develop ## quality on both data sets, three seeds: hours; make bench-quality DATA=FOLDER
+	$(BIN)/python benchmarks/quality.py --data $(DATA)
 
 clean: ## remove what was made here: .venv, caches, builds, p5mm-demo
 	rm -rf $(VENV) build dist *.egg-info p5mm-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -83,30 +83,30 @@ class TrainConfig:
         negatives: Negatives shared by a batch; a catalog of up to 4 times as many, or 0, takes
             the softmax over the whole catalog.
         tasks: Weight of each task's loss beside the retrieval loss.
-        rank_positions: Positions of a history at which the reranker is trained in a step.
+        rank_requests: Requests of a task in a step, spread over the histories of the batch.
         rank_candidates: Candidates of a training request, the target among them.
         precision: auto measures on this machine whether bf16 is faster than fp32.
         seed: Seed of everything random.
     """
 
     epochs: int = 100
-    patience: int = 6
+    patience: int = 5
     positions: int = 1024
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup: int = 100
     negatives: int = 512
     tasks: dict[str, float] = field(default_factory=lambda: {"sequential": 0.5})
-    rank_positions: int = 2
-    rank_candidates: int = 32
+    rank_requests: int = 128
+    rank_candidates: int = 16
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.patience, self.positions) < 1:
             raise InputError("train.epochs, train.patience and train.positions must be at least 1")
-        if self.rank_candidates < 2 or self.rank_positions < 1:
-            raise InputError("train.rank_candidates must be at least 2, rank_positions at least 1")
+        if self.rank_candidates < 2 or self.rank_requests < 1:
+            raise InputError("train.rank_candidates must be at least 2, rank_requests at least 1")
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def fit(
     tasks = make_tasks(config, prompts, tokenizer, levels)
     settings = config.train
     objective = Objective(
-        tasks, settings.negatives, settings.rank_positions, settings.rank_candidates, levels, scale
+        tasks, settings.negatives, settings.rank_requests, settings.rank_candidates, levels, scale
     )
     ask = prompt_tokens(tokenizer, choose(prompts, "sequential")[0], config.model.soft_tokens)
 

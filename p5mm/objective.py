@@ -58,7 +58,7 @@ class Objective:
     Attributes:
         tasks: What is trained beside retrieval.
         negatives: Negatives shared by a batch; 0 is the softmax over the whole catalog.
-        positions: Positions of a history at which tasks are trained in a step.
+        requests: Requests of a task in a step, spread over the histories.
         candidates: Candidates of a request, the target among them.
         levels: Values of the rating levels, ascending.
         rating_scale: Mean and spread of the ratings, for the history's tokens.
@@ -66,18 +66,19 @@ class Objective:
 
     tasks: Sequence[Task]
     negatives: int
-    positions: int
+    requests: int
     candidates: int
     levels: Sequence[float] = ()
     rating_scale: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, network: Network, batch: Batch) -> tuple[Tensor, Mapping[str, float]]:
-        """The loss of a batch, and its parts for the log."""
+        """The loss of a batch: retrieval and one task, drawn anew each step; and its parts."""
         view = self.view(network, scaled(batch, self.rating_scale))
         encoded = network.encode(view.tokens, view.batch)
         loss = self.retrieval(encoded, view)
         parts = {"retrieval": float(loss.detach())}
-        for task in self.tasks:
+        if self.tasks:
+            task = self.tasks[int(torch.randint(len(self.tasks), ()))]
             one = self.task(task, network, encoded, view)
             if one is not None:
                 loss = loss + task.weight * one
@@ -130,7 +131,7 @@ class Objective:
             known = known & ~view.batch.target_ratings.isnan()
         if not known.any():
             return None
-        positions, chosen = draw_positions(known, self.positions)
+        positions, chosen = draw_positions(known, -(-self.requests // len(known)))
         prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
         seen = encoded.seen_until(positions)
         targets = view.batch.targets.gather(1, positions).clamp(min=0)
