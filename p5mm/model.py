@@ -1,7 +1,7 @@
 """The network: items as soft prompts, a causal T5 over the history, two heads on one pass."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,10 @@ class Encoded:
         """
         places = torch.arange(self.memory.shape[1], device=self.memory.device)
         return places <= (positions * self.soft_tokens)[..., None]
+
+    def detached(self) -> "Encoded":
+        """The same states, without gradient to the encoder."""
+        return replace(self, memory=self.memory.detach(), queries=self.queries.detach())
 
     @property
     def last(self) -> Tensor:

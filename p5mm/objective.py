@@ -34,6 +34,11 @@ class View:
     items: int
 
 
+    def detached(self) -> "View":
+        """The same view, without gradient to the items."""
+        return replace(self, tokens=self.tokens.detach(), vectors=self.vectors.detach())
+
+
 @dataclass(frozen=True)
 class Task:
     """A family of prompts in tokens.
@@ -72,14 +77,18 @@ class Objective:
     rating_scale: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, network: Network, batch: Batch) -> tuple[Tensor, Mapping[str, float]]:
-        """The loss of a batch: retrieval and one task, drawn anew each step; and its parts."""
+        """The loss of a batch: retrieval and one task, drawn anew each step; and its parts.
+
+        Tasks train the decoder on what the retriever made, without gradient to it: the retriever
+        is what it would be alone, and a step costs less.
+        """
         view = self.view(network, scaled(batch, self.rating_scale))
         encoded = network.encode(view.tokens, view.batch)
         loss = self.retrieval(encoded, view)
         parts = {"retrieval": float(loss.detach())}
         if self.tasks:
             task = self.tasks[int(torch.randint(len(self.tasks), ()))]
-            one = self.task(task, network, encoded, view)
+            one = self.task(task, network, encoded.detached(), view.detached())
             if one is not None:
                 loss = loss + task.weight * one
                 parts[task.family] = float(one.detach())
