@@ -17,12 +17,13 @@ from p5mm.dataset import Dataset
 from p5mm.encoders.store import FeatureStore
 from p5mm.encoding import encode_catalog
 from p5mm.errors import InputError, unknown
+from p5mm.fitted import Fitted
 from p5mm.histories import Histories
 from p5mm.model import Network
 from p5mm.network import build_network, make_t5
 from p5mm.objective import Objective, Task
 from p5mm.prompts import Prompt, choose, read_prompts
-from p5mm.recommender import Fitted, Recommender
+from p5mm.recommender import Recommender
 from p5mm.scorer import Scorer
 from p5mm.split import Cases, LeaveOneOut
 from p5mm.tokens import LEVELS, level_tokens, prompt_tokens

@@ -12,11 +12,12 @@ from p5mm.catalog import Catalog
 from p5mm.config import config_from_dict
 from p5mm.content import Content
 from p5mm.errors import InputError
+from p5mm.fitted import Fitted
 from p5mm.folders import replacing
 from p5mm.fusion.base import fusions
 from p5mm.interactions import Interactions
 from p5mm.network import build_network
-from p5mm.recommender import Fitted, Recommender
+from p5mm.recommender import Recommender
 from p5mm.retrieval.index import VectorIndex
 from p5mm.t5 import load_t5
 from p5mm.tables import read_table

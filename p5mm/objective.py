@@ -33,7 +33,6 @@ class View:
     negatives: Tensor | None
     items: int
 
-
     def detached(self) -> "View":
         """The same view, without gradient to the items."""
         return replace(self, tokens=self.tokens.detach(), vectors=self.vectors.detach())

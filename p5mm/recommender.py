@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
@@ -20,11 +19,13 @@ from p5mm.content import Content
 from p5mm.dataset import Dataset
 from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError, unknown
+from p5mm.fitted import Fitted
 from p5mm.histories import Histories
 from p5mm.interactions import Interactions
 from p5mm.model import Network
 from p5mm.pairs import Pairs
 from p5mm.prompts import choose, read_prompts
+from p5mm.recommendations import first_unseen, recommendation_table
 from p5mm.retrieval.index import VectorIndex
 from p5mm.scorer import Scorer
 from p5mm.split import LeaveOneOut
@@ -42,29 +43,6 @@ SIMILAR = pa.schema(
         ("rank", pa.int32()),
     ]
 )
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What training found besides the weights.
-
-    Attributes:
-        blend: Weight of the reranker beside the retriever.
-        blends: Validation NDCG@10 of each weight tried.
-        handicap: What the scores of items never taken are lowered by.
-        rating_scale: Mean and spread of ratings in training.
-        levels: Values of the rating levels; empty without ratings.
-        items: Ids of the items that were learned from: those that an evaluation ranks.
-        log: One entry an epoch.
-    """
-
-    blend: float
-    blends: dict[float, float]
-    handicap: float
-    rating_scale: tuple[float, float]
-    levels: tuple[float, ...]
-    items: tuple[str, ...]
-    log: list[dict[str, float]]
 
 
 class Recommender:
@@ -210,7 +188,7 @@ class Recommender:
         """
         _check_k(k)
         names, asked = self._asked(users, histories)
-        parts = [_recommendations([], [], [], [])]
+        parts = [recommendation_table([], [], [], [])]
         with _bar("recommend", len(names), progress) as bar:
             for start in range(0, len(names), BATCH):
                 rows = np.arange(start, min(start + BATCH, len(names)), dtype=np.int64)
@@ -348,9 +326,9 @@ class Recommender:
         found = self.index.rows(
             self.scorer.index_queries(encoded.last), min(wanted + longest, len(self.index))
         )
-        rows = self._index_rows[found]
+        rows = np.where(found < 0, -1, self._index_rows[found])
         if filter_seen:
-            rows = _unseen(rows, asked, len(self.catalog), wanted)
+            rows = first_unseen(rows, asked, len(self.catalog), wanted)
         scores = self.scorer.rerank(encoded, torch.from_numpy(np.maximum(rows, 0))).numpy()
         scores = np.where(rows < 0, -np.inf, scores)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
@@ -359,7 +337,7 @@ class Recommender:
         real = best >= 0
         ranks = np.broadcast_to(np.arange(1, best.shape[1] + 1), best.shape)
         ids = self._id_array[best[real]]
-        return _recommendations(np.repeat(names, real.sum(1)), ids, values[real], ranks[real])
+        return recommendation_table(np.repeat(names, real.sum(1)), ids, values[real], ranks[real])
 
     @cached_property
     def _index_rows(self) -> NDArray[np.int64]:
@@ -368,31 +346,6 @@ class Recommender:
     @cached_property
     def _id_array(self) -> NDArray[np.object_]:
         return np.array(self.catalog.item_ids, dtype=object)
-
-
-def _unseen(
-    rows: NDArray[np.int64], asked: Histories, items: int, wanted: int
-) -> NDArray[np.int64]:
-    """The first ``wanted`` rows of each line that its history does not hold; -1 beyond."""
-    lines = np.arange(len(asked))
-    seen = np.repeat(lines, asked.lengths) * items + asked.items
-    new = ~np.isin(rows + lines[:, None] * items, seen)
-    order = np.argsort(~new, axis=1, kind="stable")[:, :wanted]
-    kept = np.take_along_axis(rows, order, axis=1)
-    return np.where(np.take_along_axis(new, order, axis=1), kept, -1)
-
-
-def _recommendations(
-    users: ArrayLike, items: ArrayLike, scores: ArrayLike, ranks: ArrayLike
-) -> pa.Table:
-    return pa.table(
-        {
-            "user_id": pa.array(users, pa.string()),
-            "item_id": pa.array(items, pa.string()),
-            "score": pa.array(scores, pa.float32()),
-            "rank": pa.array(ranks, pa.int32()),
-        }
-    )
 
 
 def _check_k(k: int) -> None:
