@@ -5,25 +5,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from p5mm.metrics import expected_ranks, metrics_per_user
 from p5mm.model import Network
 from p5mm.scorer import Among, Scorer
 from p5mm.split import Cases
+from p5mm.validation import validation_metrics
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 HANDICAPS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 ALLOWED_LOSS = 0.01  # share of the validation NDCG@10 that new items may cost the others
-BATCH = 256
-
-
-def validation_metrics(ranker: Among, cases: Cases) -> dict[str, float]:
-    """Mean ``recall@10`` and ``ndcg@10`` over the cases."""
-    order = np.argsort(cases.histories.lengths, kind="stable")
-    ranks = [
-        _ranks(ranker, cases, order[start : start + BATCH]) for start in range(0, len(order), BATCH)
-    ]
-    found = metrics_per_user(np.concatenate(ranks), (10,))
-    return {name: float(found[name].mean()) for name in ("recall@10", "ndcg@10")}
 
 
 def fit_blend(ranker: Among, cases: Cases) -> tuple[float, dict[float, float]]:
@@ -63,8 +52,3 @@ def fit_handicap(network: Network, scorer: Scorer, rows: NDArray[np.int64], case
         if validation_metrics(lowered.among(everything), cases)["ndcg@10"] >= goal:
             return handicap
     return HANDICAPS[-1]
-
-
-def _ranks(ranker: Among, cases: Cases, which: NDArray[np.int64]) -> NDArray[np.float64]:
-    histories = cases.histories.select(which)
-    return expected_ranks(ranker.scores(histories), cases.targets[which], histories)

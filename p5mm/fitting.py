@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from p5mm.calibration import fit_blend, fit_handicap, validation_metrics
+from p5mm.calibration import fit_blend, fit_handicap
 from p5mm.checkpoint import Checkpoint
 from p5mm.config import Config
 from p5mm.content import Content
@@ -28,6 +28,7 @@ from p5mm.scorer import Scorer
 from p5mm.split import Cases, LeaveOneOut
 from p5mm.tokens import LEVELS, level_tokens, prompt_tokens
 from p5mm.train import Training, training_key
+from p5mm.validation import validation_metrics
 
 _log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from p5mm.calibration import validation_metrics
 from p5mm.catalog import Catalog
 from p5mm.config import EncoderConfig
 from p5mm.dataset import Dataset
 from p5mm.errors import InputError
 from p5mm.interactions import Interactions
 from p5mm.recommender import Recommender
+from p5mm.validation import validation_metrics
 
 WALK = ["r2s3", "r2s4", "r2s5"]
 NEXT = "r2s6"

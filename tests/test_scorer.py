@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from p5mm.calibration import ALLOWED_LOSS, HANDICAPS, fit_blend, fit_handicap, validation_metrics
+from p5mm.calibration import ALLOWED_LOSS, HANDICAPS, fit_blend, fit_handicap
 from p5mm.histories import Histories
 from p5mm.model import TEMPERATURE
 from p5mm.scorer import Scorer
+from p5mm.validation import validation_metrics
 
 ASKED = Histories.from_lists([[3, 4, 5], [], [21, 22]])
 

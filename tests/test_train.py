@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from p5mm.baselines.popularity import Popularity
-from p5mm.calibration import validation_metrics
 from p5mm.checkpoint import Checkpoint
 from p5mm.config import Config, ModelConfig, TrainConfig
 from p5mm.errors import InputError
@@ -20,6 +19,7 @@ from p5mm.scorer import Scorer
 from p5mm.split import LeaveOneOut
 from p5mm.t5 import T5, T5Config
 from p5mm.train import Training, make_optimizer, training_key
+from p5mm.validation import validation_metrics
 
 N = 24
 PROMPT = [0, 3, 4]

@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from p5mm.baselines.base import Arrays, baselines
-from p5mm.baselines.choice import validation_ndcg
 from p5mm.batches import Batch, history_batch, training_batches
 from p5mm.histories import Histories
 from p5mm.losses import FULL, full_softmax, sampled_softmax
 from p5mm.split import LeaveOneOut
+from p5mm.validation import validation_ndcg
 
 
 class Block(nn.Module):

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from p5mm.baselines.base import Baseline, Ranker, baselines, fit_key, load_baseline, save_baseline
-from p5mm.baselines.choice import validation_ndcg
 from p5mm.errors import InputError
 from p5mm.histories import Histories
 from p5mm.split import LeaveOneOut
+from p5mm.validation import validation_ndcg
 
 USERS, ITEMS = 120, 40
 SETTINGS = {
