@@ -83,6 +83,7 @@ class TrainConfig:
         negatives: Negatives shared by a batch; a catalog of up to 4 times as many, or 0, takes
             the softmax over the whole catalog.
         tasks: Weight of each task's loss beside the retrieval loss.
+        prompts: File of prompts; p5mm's own (p5mm/prompts.txt) where not given.
         rank_requests: Requests of a task in a step, spread over the histories of the batch.
         rank_candidates: Candidates of a training request, the target among them.
         precision: auto measures on this machine whether bf16 is faster than fp32.
@@ -97,6 +98,7 @@ class TrainConfig:
     warmup: int = 100
     negatives: int = 512
     tasks: dict[str, float] = field(default_factory=lambda: {"sequential": 0.5})
+    prompts: str | None = None
     rank_requests: int = 128
     rank_candidates: int = 16
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -140,6 +142,7 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         InputError: The file cannot be read, a key is unknown (the nearest is named), or a value is
             not of its key's type.
     """
+    import yaml
     from jsonargparse import ArgumentParser
 
     if not Path(path).is_file():
@@ -149,7 +152,9 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     for name, default in _parts().items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     try:
-        values = parser.instantiate(parser.parse_args(["--config", str(path), *overrides]))
+        says_nothing = yaml.safe_load(Path(path).read_text(encoding="utf-8")) is None
+        given = [] if says_nothing else ["--config", str(path)]
+        values = parser.instantiate(parser.parse_args([*given, *overrides]))
     except InputError:
         raise
     except Exception as error:

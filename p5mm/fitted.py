@@ -13,6 +13,7 @@ class Fitted:
         handicap: What the scores of items never taken are lowered by.
         rating_scale: Mean and spread of ratings in training.
         levels: Values of the rating levels; empty without ratings.
+        prompt: Token ids of the prompt that the reranker reads.
         items: Ids of the items that were learned from: those that an evaluation ranks.
         log: One entry an epoch.
     """
@@ -22,5 +23,6 @@ class Fitted:
     handicap: float
     rating_scale: tuple[float, float]
     levels: tuple[float, ...]
+    prompt: tuple[int, ...]
     items: tuple[str, ...]
     log: list[dict[str, float]]

@@ -47,7 +47,7 @@ def fit(
     features = encode_catalog(dataset.catalog, config.encoders, store)
     content = Content.of(features, len(dataset.catalog), config.model.whiten)
     torch.manual_seed(config.train.seed)
-    prompts = read_prompts()
+    prompts = read_prompts(Path(config.train.prompts) if config.train.prompts else None)
     t5, tokenizer = make_t5(config.model, prompts)
     train = Histories(rows[split.train.items], split.train.offsets, split.train.ratings)
     trained = torch.zeros(len(dataset.catalog), dtype=torch.bool)
@@ -69,14 +69,14 @@ def fit(
         return validation_metrics(scorer(network).among(rows), cases)
 
     _say(train, cases, content, network, config)
-    key = training_key(config, train, content.fingerprints)
+    key = training_key(config, train, content.fingerprints, prompts)
     kept = None if checkpoint is None else Checkpoint(Path(checkpoint), key)
     log = Training(network, objective, config, train, validate, kept).run()
     blend, blends = 0.0, dict[float, float]()
     if any(task.family == "sequential" for task in tasks):
         blend, blends = fit_blend(scorer(network).among(rows), cases)
     handicap = fit_handicap(network, scorer(network), rows, cases)
-    fitted = Fitted(blend, blends, handicap, scale, levels, tuple(items), log)
+    fitted = Fitted(blend, blends, handicap, scale, levels, tuple(ask), tuple(items), log)
     return Recommender(config, dataset.catalog, dataset.log, content, network, tokenizer, fitted)
 
 

@@ -108,6 +108,7 @@ def _write_t5(model: Recommender, folder: Path) -> None:
 def _describe(model: Recommender) -> dict[str, Any]:
     config = asdict(model.config)
     config["data"]["root"] = None  # a model carries no path of the machine that trained it
+    config["train"]["prompts"] = None  # what was read of it is kept in tokens
     for name in ("catalog", "interactions", "images"):
         value = config["data"][name]
         config["data"][name] = value if value and not Path(value).is_absolute() else None
@@ -155,6 +156,7 @@ def _fitted(values: dict[str, Any]) -> Fitted:
         values["handicap"],
         (values["rating_scale"][0], values["rating_scale"][1]),
         tuple(values["levels"]),
+        tuple(values["prompt"]),
         tuple(values["items"]),
         values["log"],
     )

@@ -50,6 +50,8 @@ def read_prompts(path: Path | None = None) -> tuple[Prompt, ...]:
     if path is None:
         text = resources.files("p5mm").joinpath("prompts.txt").read_text(encoding="utf-8")
     else:
+        if not path.is_file():
+            raise InputError(f"there is no prompt file {path} (train.prompts)")
         text = path.read_text(encoding="utf-8")
     lines = enumerate(text.splitlines(), start=1)
     kept = [(n, line) for n, line in lines if line.strip() and not line.startswith("#")]

@@ -24,12 +24,10 @@ from p5mm.histories import Histories
 from p5mm.interactions import Interactions
 from p5mm.model import Network
 from p5mm.pairs import Pairs
-from p5mm.prompts import choose, read_prompts
 from p5mm.recommendations import first_unseen, recommendation_table
 from p5mm.retrieval.index import VectorIndex
 from p5mm.scorer import Scorer
 from p5mm.split import LeaveOneOut
-from p5mm.tokens import prompt_tokens
 
 if TYPE_CHECKING:
     from p5mm.catalog_index import CatalogIndex
@@ -136,10 +134,9 @@ class Recommender:
     @cached_property
     def scorer(self) -> Scorer:
         """Retriever and reranker with item vectors made once."""
-        prompt = choose(read_prompts(), "sequential")[0]
         return Scorer.of(
             self.network,
-            prompt_tokens(self.tokenizer, prompt, self.config.model.soft_tokens),
+            self.fitted.prompt,
             self.config.model.max_history,
             self.config.retrieval.candidates,
             self.fitted.blend,

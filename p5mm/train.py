@@ -5,10 +5,9 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from p5mm.histories import Histories
 from p5mm.model import Network
 from p5mm.objective import Objective
 from p5mm.precision import autocast
+from p5mm.prompts import Prompt
 
 AVERAGED_EPOCHS, AVERAGED_STEPS = 3, 500  # how far back the running average of weights reaches
 CLIP = 5.0
@@ -184,17 +184,18 @@ def make_optimizer(network: Network, settings: TrainConfig) -> torch.optim.Optim
     )
 
 
-def training_key(config: Config, train: Histories, fingerprints: dict[str, str]) -> str:
+def training_key(
+    config: Config,
+    train: Histories,
+    fingerprints: dict[str, str],
+    prompts: Sequence[Prompt],
+) -> str:
     """What must agree for a training to be resumed: settings, data and encoders."""
     settings = copy.deepcopy(asdict(config))
     settings["data"] = settings["encoders"] = None
+    asked = [asdict(prompt) for prompt in prompts]
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([settings, fingerprints], sort_keys=True).encode())
+    digest.update(json.dumps([settings, fingerprints, asked], sort_keys=True).encode())
     digest.update(train.items.tobytes())
     digest.update(train.offsets.tobytes())
     return digest.hexdigest()
-
-
-def checkpoint_in(folder: Path, key: str) -> Checkpoint:
-    """The checkpoint of a model folder that is being trained."""
-    return Checkpoint(folder / "checkpoint", key)

@@ -92,3 +92,8 @@ def test_values_out_of_range(part, values, write):
 def test_a_config_that_is_not_there():
     with pytest.raises(InputError, match=r"there is no config none\.yaml"):
         read_config("none.yaml")
+
+
+def test_a_file_of_comments_gives_the_defaults(tmp_path):
+    (tmp_path / "c.yaml").write_text("# nothing yet\n")
+    assert read_config(tmp_path / "c.yaml", ["--train.epochs", "3"]).train.epochs == 3

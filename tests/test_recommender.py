@@ -377,3 +377,16 @@ def test_a_catalog_without_content_and_a_log_without_ratings(toys):
     items = ranking(model.recommend(histories=[WALK], k=99), "0")
     assert "cold" not in items  # nothing is known of it
     assert len(items) == 40 - len(WALK)
+
+
+def test_a_prompt_file_of_ones_own(toys, tmp_path):
+    own = tmp_path / "prompts.txt"
+    own.write_text("sequential | seen | was kommt als Nächstes ? | {item}\n", encoding="utf-8")
+    config = toys.toy_config(epochs=1, tasks={"sequential": 0.5}, prompts=str(own))
+    model = Recommender.fit(toys.toy_dataset(), config)
+    words = model.tokenizer.decode([i for i in model.fitted.prompt if i > 0])
+    assert words.strip() == "was kommt als Nächstes ?"
+    model.save(tmp_path / "m")
+    assert str(tmp_path) not in (tmp_path / "m" / "config.json").read_text()
+    again = Recommender.load(tmp_path / "m")
+    assert again.recommend(k=3).equals(model.recommend(k=3))

@@ -15,6 +15,7 @@ from p5mm.histories import Histories
 from p5mm.metrics import expected_ranks, metrics_per_user
 from p5mm.model import Network
 from p5mm.objective import Objective, Task
+from p5mm.prompts import read_prompts
 from p5mm.scorer import Scorer
 from p5mm.split import LeaveOneOut
 from p5mm.t5 import T5, T5Config
@@ -138,11 +139,12 @@ def test_another_training_does_not_take_the_checkpoint(split, tmp_path):
 
 def test_the_key_knows_settings_data_and_encoders_but_no_paths(split):
     config, other = Config(), Histories.from_lists([[0, 1]])
-    key = training_key(config, split.train, {"text": "a"})
-    assert key == training_key(Config(), split.train, {"text": "a"})
-    assert key != training_key(Config(train=TrainConfig(seed=1)), split.train, {"text": "a"})
-    assert key != training_key(config, other, {"text": "a"})
-    assert key != training_key(config, split.train, {"text": "b"})
+    key = training_key(config, split.train, {"text": "a"}, [])
+    assert key == training_key(Config(), split.train, {"text": "a"}, [])
+    assert key != training_key(Config(train=TrainConfig(seed=1)), split.train, {"text": "a"}, [])
+    assert key != training_key(config, other, {"text": "a"}, [])
+    assert key != training_key(config, split.train, {"text": "b"}, [])
+    assert key != training_key(config, split.train, {"text": "a"}, read_prompts())
 
 
 def test_it_stops_when_validation_no_longer_improves_and_keeps_the_best(split):
