@@ -21,6 +21,10 @@ _TITLES = ("title", "name", "short_name", "product_title")
 _METADATA = b"p5mm.catalog"
 
 
+# Columns of these names are strings, but say nothing in words; they can still be asked for.
+CODES = {"asin", "sku", "upc", "ean", "gtin", "isbn", "url", "link"}
+
+
 @dataclass(frozen=True)
 class Catalog:
     """Items in rows; every modality of an item may be absent.
@@ -52,7 +56,8 @@ class Catalog:
                 the table's own folder. Without such a column a picture's stem is the item's id
                 (in sub-folders: the relative path without suffix); of several the first suffix
                 in the order of `p5mm.pictures.SUFFIXES` is taken.
-            text: Columns that make the text; all string columns where None.
+            text: Columns that make the text; where None, all string columns but those named like
+                codes (asin, sku, url, ...).
 
         Raises:
             InputError: The catalog is missing, empty, or has ids missing or twice.
@@ -215,7 +220,8 @@ def _check_unique(ids: pa.ChunkedArray, what: str) -> None:
 def _text_columns(table: pa.Table, given: Sequence[str] | None, what: str) -> tuple[str, ...]:
     usable = [f.name for f in table.schema if f.name not in ("item_id", "image")]
     if given is None:
-        return tuple(name for name in usable if _is_text(table.schema.field(name).type))
+        words = [name for name in usable if _is_text(table.schema.field(name).type)]
+        return tuple(name for name in words if name.lower() not in CODES)
     for name in given:
         if name not in usable:
             raise unknown(f"text column of {what}", name, usable)

@@ -57,7 +57,7 @@ class ModelConfig:
     soft_tokens: int = 1
     id_dropout: float = 0.1
     whiten: bool = True
-    max_history: int = 50
+    max_history: int = 200
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1 or not 0 <= self.id_dropout < 1:

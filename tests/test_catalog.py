@@ -211,3 +211,9 @@ def test_what_is_refused(columns, message):
 def test_a_picture_folder_must_exist(tmp_path):
     with pytest.raises(InputError, match="no picture folder"):
         catalog(tmp_path / "none", item_id=["x"])
+
+
+def test_columns_of_codes_are_no_text_unless_asked_for():
+    table = pa.table({"item_id": ["a"], "ASIN": ["B004"], "title": ["Red lipstick"]})
+    assert Catalog.from_table(table).raw("text") == ["Red lipstick"]
+    assert Catalog.from_table(table, text=["ASIN"]).raw("text") == ["B004"]
