@@ -38,7 +38,7 @@ def make_encoder(spec: str, modality: str | None = None) -> Encoder:
     if modality is not None and encoder.modality != modality:
         raise InputError(
             f"'{spec}' gives the modality '{encoder.modality}', not '{modality}'; "
-            f"name it so: {encoder.modality}: {spec}"
+            f"name it under encoders.others (or --encoder {spec})"
         )
     return encoder
 

@@ -1,6 +1,6 @@
 """A third modality in twenty lines: which colours a picture has.
 
-In a config, from the folder of this file: ``colour: colour_encoder:ColourEncoder``.
+In a config, from this folder: ``encoders: {others: ["colour_encoder:ColourEncoder"]}``.
 """
 
 from collections.abc import Sequence
