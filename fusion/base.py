@@ -37,7 +37,7 @@ class Fusion(nn.Module):
         """Soft tokens ``[n, k, d]``.
 
         Args:
-            vectors: ``[n, dim]`` a modality; rows where it is absent hold nothing of meaning.
+            vectors: ``[n, dim]`` a modality; rows where it is absent are finite and mean nothing.
             present: ``[n, modalities]`` bool, True where the item has the modality. An item with
                 none gets zero tokens.
         """

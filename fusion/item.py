@@ -37,18 +37,22 @@ class ItemTokens(nn.Module):
         self.k = k
         self.id_dropout = id_dropout
         self.modalities = tuple(content)
-        for name in content:
-            self.register_buffer(f"content_{name}", content[name], persistent=False)
-        columns = [present[name] for name in content]
-        empty = torch.zeros(len(trained), 0, dtype=torch.bool)
-        self.register_buffer(
-            "present", torch.stack(columns, 1) if columns else empty, persistent=False
-        )
         self.register_buffer("trained", trained)
+        self.hold(content, present)
         self.residual = nn.Embedding(len(trained), k * d)
         nn.init.normal_(self.residual.weight, std=SCALE)
         self.present: Tensor
         self.trained: Tensor
+
+    def hold(self, content: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> None:
+        """Take other content ``[n, dim]`` and presence ``[n]`` of the same modalities."""
+        for name in self.modalities:
+            self.register_buffer(f"content_{name}", content[name], persistent=False)
+        columns = [present[name] for name in self.modalities]
+        empty = torch.zeros(len(self.trained), 0, dtype=torch.bool)
+        self.register_buffer(
+            "present", torch.stack(columns, 1) if columns else empty, persistent=False
+        )
 
     @property
     def trained_rows(self) -> Tensor:

@@ -29,6 +29,16 @@ class Batch:
     targets: Tensor
     target_ratings: Tensor
 
+    def take(self, which: Tensor) -> "Batch":
+        """Some of the histories ``[m]``, in the order given."""
+        return Batch(
+            self.rows[which],
+            self.lengths[which],
+            self.ratings[which],
+            self.targets[which],
+            self.target_ratings[which],
+        )
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -80,6 +90,19 @@ def training_batches(
     pieces = np.split(order, np.flatnonzero(np.diff(group)) + 1)
     for i in rng.permutation(len(pieces)):
         yield _training_batch(train, windows.take(pieces[i]))
+
+
+def last_batches(histories: Histories, max_history: int, batch: int) -> Iterator[Batch]:
+    """Batches of ``batch`` histories in which the last item alone is a target."""
+    order = np.argsort(histories.lengths, kind="stable")
+    order = order[histories.lengths[order] > 0]
+    for start in range(0, len(order), batch):
+        rows = order[start : start + batch]
+        stops = histories.offsets[rows + 1]
+        starts = np.maximum(histories.offsets[rows], stops - max_history - 1)
+        one = _training_batch(histories, Windows(starts, stops, starts == histories.offsets[rows]))
+        last = torch.arange(one.targets.shape[1]) == one.lengths[:, None]
+        yield replace(one, targets=one.targets.masked_fill(~last, -1))
 
 
 def _training_batch(train: Histories, windows: Windows) -> Batch:

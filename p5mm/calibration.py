@@ -1,31 +1,94 @@
-"""What validation decides after training: the reranker's weight, and how new items compete."""
+"""What validation decides after training: what the reranker weighs, and how new items compete."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from p5mm.evidence import CONTENT, NEIGHBOURS
+from p5mm.metrics import metrics_per_user
 from p5mm.model import Network
-from p5mm.scorer import Among, Scorer
+from p5mm.scorer import DECODER, Scorer
 from p5mm.split import Cases
-from p5mm.validation import validation_metrics
+from p5mm.validation import BATCH, spaced, validation_metrics
 
-WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+GRIDS = {
+    DECODER: (0.25, 0.5, 0.75, 1.0, 1.5),
+    NEIGHBOURS: (1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
+    CONTENT: (0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+}
+SWEEPS = 3
+LEAST_GAIN = 0.003  # share of the validation NDCG@10 that a part must add to be weighed at all
 HANDICAPS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 ALLOWED_LOSS = 0.01  # share of the validation NDCG@10 that new items may cost the others
 
 
-def fit_blend(ranker: Among, cases: Cases) -> tuple[float, dict[float, float]]:
-    """The weight with the best validation NDCG@10; 0 (the retriever alone) is among them.
+@dataclass(frozen=True)
+class Parts:
+    """What the score of each candidate of validation cases is made of.
+
+    Attributes:
+        retrieval: ``[n, c]`` the retriever's logits.
+        parts: Name to ``[n, c]``.
+        targets: ``[n]`` the target's place among the candidates, -1 where it is none of them.
+    """
+
+    retrieval: Tensor
+    parts: Mapping[str, Tensor]
+    targets: Tensor
+
+    @classmethod
+    def of(cls, scorer: Scorer, names: Sequence[str], cases: Cases) -> "Parts":
+        """Retrieve candidates for cases in catalog rows and take their scores apart."""
+        found = [_parts(scorer, names, cases.take(rows)) for rows in spaced(cases, BATCH)]
+        retrieval = torch.cat([one[0] for one in found])
+        targets = torch.cat([one[1] for one in found])
+        parts = {name: torch.cat([one[2][name] for one in found]) for name in names}
+        return cls(retrieval, parts, targets)
+
+    def ndcg(self, weights: Mapping[str, float]) -> float:
+        """NDCG@10 when the candidates are ranked by these weights."""
+        scores = self.retrieval + sum(w * self.parts[name] for name, w in weights.items())
+        own = scores.gather(1, self.targets.clamp(min=0)[:, None])
+        ranks = 1.0 + (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2
+        ranks = ranks.masked_fill(self.targets < 0, torch.inf)
+        return float(metrics_per_user(ranks.double().numpy(), (10,))["ndcg@10"].mean())
+
+
+def fit_weights(
+    scorer: Scorer, names: Sequence[str], cases: Cases
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Weights of the reranker's parts by validation NDCG@10, one part after the other.
+
+    The part that gains most comes first; a part that adds next to nothing gets no weight.
+
+    Args:
+        scorer: The retriever, with evidence at hand.
+        names: Parts that may be weighed.
+        cases: Validation cases in catalog rows.
 
     Returns:
-        The weight, and the NDCG@10 of each weight tried.
+        The weights, and the NDCG@10 of the retriever, of each part alone with it, and of all.
     """
-    tried: dict[float, float] = {}
-    for weight in WEIGHTS:
-        scorer: Scorer = replace(ranker.scorer, blend=weight)
-        tried[weight] = validation_metrics(replace(ranker, scorer=scorer), cases)["ndcg@10"]
-    return max(tried, key=lambda weight: (tried[weight], -weight)), tried
+    parts = Parts.of(scorer, names, cases)
+    weights = dict.fromkeys(names, 0.0)
+    alone = best = parts.ndcg({})
+    tried = {"retriever": alone}
+    for name in names:
+        tried[f"retriever + {name}"] = max(parts.ndcg({name: w}) for w in _grid(name))
+    for _ in range(SWEEPS * len(names)):
+        value, name, weight = max(
+            (parts.ndcg(weights | {name: w}), name, w)
+            for name in names
+            for w in (0.0, *_grid(name))
+        )
+        if value < best + LEAST_GAIN * alone:
+            break
+        best, weights[name] = value, weight
+    return weights, tried | {"all": best}
 
 
 def fit_handicap(network: Network, scorer: Scorer, rows: NDArray[np.int64], cases: Cases) -> float:
@@ -37,7 +100,7 @@ def fit_handicap(network: Network, scorer: Scorer, rows: NDArray[np.int64], case
 
     Args:
         network: Trained.
-        scorer: Of the network, without handicap and reranker.
+        scorer: Of the network, without handicap.
         rows: Catalog rows of the items that were taken: those that the cases count in.
         cases: Validation cases.
     """
@@ -52,3 +115,18 @@ def fit_handicap(network: Network, scorer: Scorer, rows: NDArray[np.int64], case
         if validation_metrics(lowered.among(everything), cases)["ndcg@10"] >= goal:
             return handicap
     return HANDICAPS[-1]
+
+
+def _grid(name: str) -> tuple[float, ...]:
+    return GRIDS[CONTENT if name.startswith(CONTENT) else name]
+
+
+def _parts(
+    scorer: Scorer, names: Sequence[str], cases: Cases
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    encoded = scorer.encode(cases.histories)
+    candidates = scorer.retrieve(encoded, cases.histories)
+    targets = torch.from_numpy(cases.targets)[:, None] == candidates
+    place = torch.where(targets.any(1), targets.int().argmax(1), -1)
+    parts = {n: scorer.part(n, encoded, cases.histories, candidates) for n in names}
+    return scorer.retrieval(encoded, candidates), place, parts

@@ -20,15 +20,19 @@ class Progress:
     Attributes:
         epoch: Epochs finished.
         step: Steps finished.
-        best: Best validation NDCG@10 so far; below 0 before the first epoch.
+        best: Best validation score so far.
         best_epoch: The epoch of the best.
-        log: One entry an epoch: epoch, loss, ndcg@10, recall@10, seconds.
+        mark: The last best that was a gain that matters: what patience waits from.
+        mark_epoch: Its epoch.
+        log: One entry an epoch: epoch, loss, score and other metrics, seconds.
     """
 
     epoch: int = 0
     step: int = 0
-    best: float = -1.0
+    best: float = 0.0
     best_epoch: int = 0
+    mark: float = 0.0
+    mark_epoch: int = 0
     log: list[dict[str, float]] = field(default_factory=list)
 
 

@@ -163,12 +163,15 @@ def _add_evaluate(commands: "Commands") -> None:
     parser.add_argument("model", help="folder of the model")
     parser.add_argument("--split", choices=["valid", "test"], default="test")
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON; - is stdout")
+    parser.add_argument(
+        "--ablate", action="store_true", help="also rank with each modality absent, and shuffled"
+    )  # fmt: skip
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from p5mm.model_commands import evaluate_model
 
-    report = evaluate_model(options.model, options.split, options.json)
+    report = evaluate_model(options.model, options.split, options.json, ablate=options.ablate)
     print(report.table(), file=sys.stderr if options.json else sys.stdout)
 
 

@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from p5mm.dataset import DataConfig
 from p5mm.errors import InputError, unknown
 
+Ablation = Literal["real", "zero", "shuffled"]
 UNKNOWN_KEY = (  # how jsonargparse says it
     r"unrecognized arguments: --([\w.]+)",
     r"Group '([\w.]+)' does not accept option '([\w.]+)'",
@@ -25,12 +26,20 @@ class EncoderConfig:
         text: Spec of the text encoder; none to leave texts out.
         others: Specs of further encoders, such as vector:COLUMN or module:Class.
         workers: Processes that decode pictures; -1 chooses by the machine.
+        ablate: Modality to what training and serving see of it: real, zero (every item lacks it)
+            or shuffled (each item has the vector of another). ``--encoders.ablate.image zero``.
     """
 
     image: str = "embedded"
     text: str = "embedded"
     others: tuple[str, ...] = ()
     workers: int = -1
+    ablate: dict[str, Ablation] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, how in self.ablate.items():
+            if how not in get_args(Ablation):
+                raise unknown(f"value of encoders.ablate.{name}", how, get_args(Ablation))
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class ModelConfig:
     """
 
     t5: str = "nano"
-    d_model: int = 64
+    d_model: int = 128
     layers: int = 2
     dropout: float = 0.2
     fusion: str = "gate"
@@ -96,7 +105,7 @@ class TrainConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup: int = 100
-    negatives: int = 512
+    negatives: int = 2048
     tasks: dict[str, float] = field(default_factory=lambda: {"sequential": 0.5})
     prompts: str | None = None
     rank_requests: int = 128

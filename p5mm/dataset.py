@@ -1,9 +1,13 @@
 """A data set: the catalog and the log, wherever they are."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
+import pyarrow as pa
 
 from p5mm.catalog import Catalog
 from p5mm.errors import InputError, unknown
@@ -26,6 +30,8 @@ class DataConfig:
         images: Folder of the pictures; posters/, images/ or pictures/ where not given.
         text: Catalog columns that make an item's text; all columns of strings where not given.
         k_core: Keep users and items with at least this many interactions each; 0 keeps all.
+        shuffle_ties: Seed of a random order of what a user took at one time; the order of the
+            file where None.
     """
 
     root: str | None = None
@@ -35,6 +41,7 @@ class DataConfig:
     images: str | None = None
     text: tuple[str, ...] | None = None
     k_core: int = 0
+    shuffle_ties: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,22 @@ class Dataset:
     interactions: Interactions
     log: Interactions
 
+    def renumbered(self, seed: int) -> "Dataset":
+        """The same data with its items in random order, named by their places: no metric may care.
+
+        Interactions with items that are not in the catalog are left out.
+        """
+        ids, pictures = self.catalog.item_ids, self.catalog.pictures
+        order = np.random.default_rng(seed).permutation(len(ids))
+        names = {ids[row]: f"item{place:07d}" for place, row in enumerate(order)}
+        moved = None if pictures is None else [pictures[row] for row in order]
+        table = _renamed(self.catalog.table.take(pa.array(order)), names)
+        learned, log = (
+            Interactions(_renamed(one.known(ids).table, names))
+            for one in (self.interactions, self.log)
+        )
+        return Dataset(Catalog(table, self.catalog.text, moved), learned, log)
+
 
 def open_dataset(config: DataConfig) -> Dataset:
     """Read the data that a config names.
@@ -63,6 +86,8 @@ def open_dataset(config: DataConfig) -> Dataset:
     source = _source(config)
     name = _reader(config.reader, source)
     catalog, log = READERS[name](source)
+    if config.shuffle_ties is not None:
+        log = log.shuffled_ties(config.shuffle_ties)
     interactions = log.known(catalog.item_ids)
     if len(interactions) < len(log):
         _log.warning(
@@ -79,6 +104,11 @@ def open_dataset(config: DataConfig) -> Dataset:
             reason,
         )
     return Dataset(catalog, interactions.core(config.k_core), log)
+
+
+def _renamed(table: pa.Table, names: Mapping[str, str]) -> pa.Table:
+    column = pa.array([names[item] for item in table["item_id"].to_pylist()])
+    return table.set_column(table.column_names.index("item_id"), "item_id", column)
 
 
 def _reader(given: str, source: Source) -> str:

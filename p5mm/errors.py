@@ -1,4 +1,4 @@
-"""The one error that users see: what was given, what is allowed, what to type."""
+"""The errors that users see: what was given, what is allowed, what to type."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 class InputError(ValueError):
     """What was given cannot be used; the message says what is allowed and what to type."""
+
+
+class LeakageError(InputError):
+    """A result could not be believed: what is asked for can be seen by what answers."""
 
 
 def unknown(kind: str, given: str, allowed: Iterable[str]) -> InputError:

@@ -3,13 +3,16 @@
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from p5mm.calibration import fit_blend, fit_handicap
+from p5mm.batches import last_batches
+from p5mm.calibration import fit_handicap, fit_weights
 from p5mm.checkpoint import Checkpoint
 from p5mm.config import Config
 from p5mm.content import Content
@@ -17,14 +20,15 @@ from p5mm.dataset import Dataset
 from p5mm.encoders.store import FeatureStore
 from p5mm.encoding import encode_catalog
 from p5mm.errors import InputError, unknown
+from p5mm.evidence import Evidence, neighbours, together
 from p5mm.fitted import Fitted
 from p5mm.histories import Histories
 from p5mm.model import Network
 from p5mm.network import build_network, make_t5
-from p5mm.objective import Objective, Task
+from p5mm.objective import RetrievalObjective, Task, TaskObjective
 from p5mm.prompts import Prompt, choose, read_prompts
 from p5mm.recommender import Recommender
-from p5mm.scorer import Scorer
+from p5mm.scorer import DECODER, Scorer
 from p5mm.split import Cases, LeaveOneOut
 from p5mm.tokens import LEVELS, level_tokens, prompt_tokens
 from p5mm.train import Training, training_key
@@ -32,6 +36,7 @@ from p5mm.validation import validation_metrics
 
 _log = logging.getLogger(__name__)
 
+TASK_CASES = 2_000  # validation cases that decide when the decoder is trained
 TRAINED_FAMILIES = ("sequential", "direct", "rating")
 
 
@@ -42,42 +47,128 @@ def fit(
     items = sorted(set(dataset.interactions.item_ids))
     rows = np.array([dataset.catalog.rows[item] for item in items], dtype=np.int64)
     split = LeaveOneOut(dataset.interactions.histories(items)[1])
-    cases = split.cases("valid")
-    _check(cases, config)
+    _check(split.cases("valid"), config)
     features = encode_catalog(dataset.catalog, config.encoders, store)
     content = Content.of(features, len(dataset.catalog), config.model.whiten)
+    content = content.ablated(config.encoders.ablate, config.train.seed)
     torch.manual_seed(config.train.seed)
     prompts = read_prompts(Path(config.train.prompts) if config.train.prompts else None)
     t5, tokenizer = make_t5(config.model, prompts)
-    train = Histories(rows[split.train.items], split.train.offsets, split.train.ratings)
+    train = replace(split.train, items=rows[split.train.items])
     trained = torch.zeros(len(dataset.catalog), dtype=torch.bool)
     trained[torch.from_numpy(train.items)] = True
     network = build_network(config.model, content, trained, t5)
     scale, levels = rating_scale(train)
     tasks = make_tasks(config, prompts, tokenizer, levels)
-    settings = config.train
-    objective = Objective(
-        tasks, settings.negatives, settings.rank_requests, settings.rank_candidates, levels, scale
-    )
-    ask = prompt_tokens(tokenizer, choose(prompts, "sequential")[0], config.model.soft_tokens)
-
-    def scorer(network: Network, blend: float = 0.0) -> Scorer:
-        wanted = config.retrieval.candidates
-        return Scorer.of(network, ask, config.model.max_history, wanted, blend, scale)
-
-    def validate(network: Network) -> dict[str, float]:
-        return validation_metrics(scorer(network).among(rows), cases)
-
-    _say(train, cases, content, network, config)
     key = training_key(config, train, content.fingerprints, prompts)
-    kept = None if checkpoint is None else Checkpoint(Path(checkpoint), key)
-    log = Training(network, objective, config, train, validate, kept).run()
-    blend, blends = 0.0, dict[float, float]()
-    if any(task.family == "sequential" for task in tasks):
-        blend, blends = fit_blend(scorer(network).among(rows), cases)
-    handicap = fit_handicap(network, scorer(network), rows, cases)
-    fitted = Fitted(blend, blends, handicap, scale, levels, tuple(ask), tuple(items), log)
-    return Recommender(config, dataset.catalog, dataset.log, content, network, tokenizer, fitted)
+    kept = None if checkpoint is None else Path(checkpoint)
+    fitting = Fitting(config, network, train, split, rows, scale, kept, key)
+    _say(train, split.cases("valid"), content, network, config)
+    log = fitting.retriever()
+    task_log = fitting.tasks(tasks, levels) if tasks else []
+    asked = tuple(
+        prompt_tokens(tokenizer, choose(prompts, "sequential")[0], config.model.soft_tokens)
+    )
+    similar = neighbours(together(train, len(dataset.catalog)))
+    reranks = any(task.family == "sequential" for task in tasks)
+    scorer = fitting.scorer(asked)
+    weights, tried, handicap = fitting.calibrate(
+        scorer, Evidence.of(similar, content.tensors()[0]), reranks
+    )
+    fitted = Fitted(
+        weights, tried, handicap, scale, levels, asked, tuple(items), log, task_log
+    )  # fmt: skip
+    return Recommender(
+        config, dataset.catalog, dataset.log, content, network, tokenizer, similar, fitted
+    )
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """The steps of a training, one after the other.
+
+    Attributes:
+        config: Settings.
+        network: Trained in place.
+        train: Training histories in catalog rows.
+        split: The log's split, in numbers of ``rows``.
+        rows: Catalog rows of the items that are learned from.
+        scale: Mean and spread of ratings in training.
+        checkpoint: Folder in which an interrupted training goes on; None keeps nothing.
+        key: What the training depends on.
+    """
+
+    config: Config
+    network: Network
+    train: Histories
+    split: LeaveOneOut
+    rows: NDArray[np.int64]
+    scale: tuple[float, float]
+    checkpoint: Path | None
+    key: str
+
+    def retriever(self) -> list[dict[str, float]]:
+        """Train items and encoder by validation NDCG@10; returns the log of the epochs."""
+        cases = self.split.cases("valid")
+
+        def validate(network: Network) -> dict[str, float]:
+            metrics = validation_metrics(self.scorer(()).among(self.rows), cases)
+            return {"score": metrics["ndcg@10"], **metrics}
+
+        parts = [self.network.items, self.network.history, self.network.t5.encoder]
+        objective = RetrievalObjective(self.config.train.negatives, self.scale)
+        kept = self._checkpoint("retriever")
+        return Training(
+            self.network, parts, objective, self.config, self.train, validate, kept
+        ).run()
+
+    def tasks(self, tasks: Sequence[Task], levels: Sequence[float]) -> list[dict[str, float]]:
+        """Train the decoder on the retriever's states by validation loss; returns the log."""
+        settings = self.config.train
+        objective = TaskObjective.of(
+            self.network,
+            tasks,
+            settings.rank_requests,
+            settings.rank_candidates,
+            levels,
+            self.scale,
+        )
+        until_valid = self.split.log.without_last(1)
+        users = self.split.cases("valid").users
+        users = users[np.unique(np.linspace(0, len(users) - 1, TASK_CASES).astype(np.int64))]
+        held_out = until_valid.select(users)
+        held_out = replace(held_out, items=self.rows[held_out.items])
+        batches = list(
+            last_batches(held_out, self.config.model.max_history, settings.rank_requests)
+        )
+        network = self.network
+        parts = [network.t5.shared, network.t5.decoder, network.rank_head]
+        if not network.t5.config.tie_word_embeddings:
+            parts.append(network.t5.lm_head)
+        kept = self._checkpoint("tasks")
+        return Training(
+            network, parts, objective, self.config, self.train,
+            lambda network: objective.validate(network, batches), kept,
+        ).run()  # fmt: skip
+
+    def scorer(self, asked: Sequence[int]) -> Scorer:
+        """The network as it is now, as a retriever."""
+        wanted = self.config.retrieval.candidates
+        return Scorer.of(self.network, asked, self.config.model.max_history, wanted, self.scale)
+
+    def calibrate(
+        self, scorer: Scorer, evidence: Evidence, reranks: bool
+    ) -> tuple[dict[str, float], dict[str, float], float]:
+        """What the parts of the reranker weigh, what was tried, and the handicap of new items."""
+        cases = self.split.cases("valid")
+        names = [*([DECODER] if reranks else []), *evidence.names]
+        among = replace(scorer, evidence=evidence, rows=self.rows)
+        weights, tried = fit_weights(among, names, cases.in_rows(self.rows))
+        handicap = fit_handicap(self.network, scorer.weighing(evidence, weights), self.rows, cases)
+        return weights, tried, handicap
+
+    def _checkpoint(self, name: str) -> Checkpoint | None:
+        return None if self.checkpoint is None else Checkpoint(self.checkpoint / name, self.key)
 
 
 def rating_scale(train: Histories) -> tuple[tuple[float, float], tuple[float, ...]]:

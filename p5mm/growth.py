@@ -1,6 +1,7 @@
 """New items in a trained recommender: content in, no training."""
 
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -40,6 +41,7 @@ def add_items(model: Recommender, new: Catalog | CatalogIndex, store: FeatureSto
         content,
         network,
         model.tokenizer,
+        _grown(model.similar, content.items),
         model.fitted,
     )
 
@@ -65,3 +67,10 @@ def _joined(known: Catalog, new: Catalog) -> Catalog:
 
 def _pictures(catalog: Catalog) -> list[Picture | None]:
     return [None] * len(catalog) if catalog.pictures is None else list(catalog.pictures)
+
+
+def _grown(similar: Any, items: int) -> Any:
+    """The same neighbours among more items: a new item has none."""
+    grown = similar.copy()
+    grown.resize((items, items))
+    return grown

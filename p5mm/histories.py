@@ -53,6 +53,10 @@ class Histories:
         """The first items of every user; ``lengths`` is ``[users]``, at most what there is."""
         return self._gather(self.offsets[:-1], lengths)
 
+    def tail(self, lengths: NDArray[np.int64]) -> "Histories":
+        """The last items of every user; ``lengths`` is ``[users]``, at most what there is."""
+        return self._gather(self.offsets[1:] - lengths, lengths)
+
     def without_last(self, n: int) -> "Histories":
         """The histories without their last ``n`` items (empty where there are no more)."""
         return self.head(np.maximum(self.lengths - n, 0))

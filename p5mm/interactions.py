@@ -153,6 +153,41 @@ class Interactions:
             raise InputError(f"no interaction is in the {k}-core; give a smaller k_core")
         return self._where(keep)
 
+    def shuffled_ties(self, seed: int) -> "Interactions":
+        """The same log where what a user took at one time is in random order.
+
+        Files that are sorted by item within a time would otherwise decide what comes next.
+
+        Raises:
+            InputError: No user took two items at one time, or the seed is negative.
+        """
+        if seed < 0:
+            raise InputError(f"shuffle_ties is {seed}; give a seed, 0 or more")
+        users, times = _codes(self._users), self.table["timestamp"].to_numpy()
+        if not _repeated(users, times).any():
+            raise InputError(
+                "there are no ties to shuffle: no user of the log has two interactions at one "
+                "time (in a sequence file, and in a log without times, the place is the time); "
+                "leave out data.shuffle_ties"
+            )
+        random = np.random.default_rng(seed).random(len(self))
+        return Interactions(self.table.take(pa.array(np.lexsort((random, times, users)))))
+
+    def tied_ends(self, item_ids: Sequence[str]) -> float | None:
+        """Share of the users with three items or more who took the last two at one time.
+
+        For them it is the order of the file that says which of the two is held out. None where no
+        user took two items at one time: the times may be mere places in a sequence.
+        """
+        users, times = _codes(self._users), self.table["timestamp"].to_numpy()
+        if not _repeated(users, times).any():
+            return None
+        keep = self._entering(item_ids)[0]
+        lengths = np.bincount(users[keep])
+        last = (np.cumsum(lengths) - 1)[lengths >= 3]
+        tied = _repeated(users[keep], times[keep])[last]
+        return float(tied.mean()) if len(tied) else 0.0
+
     def known(self, item_ids: Sequence[str]) -> "Interactions":
         """The interactions with these items.
 
@@ -232,6 +267,13 @@ def _encode(column: pa.ChunkedArray) -> pa.DictionaryArray:
 def _codes(encoded: pa.DictionaryArray) -> NDArray[np.int64]:
     codes: NDArray[np.int64] = encoded.indices.to_numpy().astype(np.int64)
     return codes
+
+
+def _repeated(users: NDArray[np.int64], times: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """True where a row has the user and the time of the row before."""
+    repeated = np.zeros(len(users), np.bool_)
+    repeated[1:] = (users[1:] == users[:-1]) & (times[1:] == times[:-1])
+    return repeated
 
 
 def _often(codes: NDArray[np.int64], keep: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:

@@ -10,11 +10,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from p5mm.ablation import ablated_rankers
 from p5mm.baselines.base import Ranker
 from p5mm.config import read_config
 from p5mm.dataset import open_dataset
 from p5mm.errors import InputError
 from p5mm.evaluation import BASELINES, MAIN, RETRIEVER, Report, evaluate, fit_baselines
+from p5mm.honesty import model_findings, ranker_findings, told
 from p5mm.model_folder import is_model
 from p5mm.recommender import Recommender
 from p5mm.split import Part
@@ -44,7 +46,7 @@ def train(
     _say(
         f"best epoch {best['epoch']:.0f} of {len(model.training_log)}: validation "
         f"recall@10 {best['recall@10']:.4f}, ndcg@10 {best['ndcg@10']:.4f} (retriever)",
-        _told_blend(model),
+        _told_weights(model),
         f"items never taken are handicapped by {model.fitted.handicap}",
         f"{folder}: done in {time.perf_counter() - start:.0f} s",
     )
@@ -56,10 +58,11 @@ def evaluate_model(
     split: Part = "test",
     report: str | Path | None = None,
     baselines: Sequence[str] = BASELINES,
+    ablate: bool = False,
 ) -> Report:
     """Evaluates a model beside the baselines, which are fitted once and kept in its folder."""
     model = Recommender.load(folder)
-    found = evaluation_of(model, split, Path(folder) / "baselines", baselines)
+    found = evaluation_of(model, split, Path(folder) / "baselines", baselines, ablate)
     if report is not None:
         text = json.dumps(found.to_json(), indent=2)
         if str(report) == STDOUT:
@@ -70,9 +73,25 @@ def evaluate_model(
 
 
 def evaluation_of(
-    model: Recommender, split: Part, cache: Path | None, baselines: Sequence[str] = BASELINES
+    model: Recommender,
+    split: Part,
+    cache: Path | None,
+    baselines: Sequence[str] = BASELINES,
+    ablate: bool = False,
 ) -> Report:
-    """The report of a model in memory."""
+    """The report of a model in memory; warnings of the leakage linter go to standard error.
+
+    Args:
+        model: Trained.
+        split: Which held-out items.
+        cache: Folder of fitted baselines; None keeps none.
+        baselines: Registered names.
+        ablate: Also rank with each modality absent, and with its vectors shuffled.
+
+    Raises:
+        LeakageError: The model could see what it is asked for.
+    """
+    findings = model_findings(model)
     cases = model.split.cases(split)
     rankers: dict[str, Ranker] = {
         MAIN: model.scorer.among(model.rows),
@@ -80,8 +99,13 @@ def evaluation_of(
     }
     seed = model.config.train.seed
     rankers |= fit_baselines(model.split, len(model.rows), cache, baselines, seed)
+    findings += ranker_findings(rankers, cases, seed)
+    _say(*map(str, findings))
+    if ablate:
+        rankers |= ablated_rankers(model)
     wanted = model.config.retrieval.candidates
-    return evaluate(rankers, cases, len(model.rows), seed=seed, split=split, candidates=wanted)
+    report = evaluate(rankers, cases, len(model.rows), seed=seed, split=split, candidates=wanted)
+    return replace(report, protocol=report.protocol | told(model, findings))
 
 
 def recommend(
@@ -130,12 +154,12 @@ def _check_target(folder: Path) -> None:
         raise InputError(f"{folder} holds other files; give a new or empty folder as --out")
 
 
-def _told_blend(model: Recommender) -> str:
-    if not model.fitted.blends:
-        return "no reranker was trained (train.tasks has no sequential): the retriever ranks"
-    best, alone = model.fitted.blends[model.fitted.blend], model.fitted.blends[0.0]
+def _told_weights(model: Recommender) -> str:
+    tried = model.fitted.tried
+    weighed = ", ".join(f"{name} {weight:g}" for name, weight in model.fitted.weights.items())
     return (
-        f"reranker weight {model.fitted.blend}: validation ndcg@10 {best:.4f} ({alone:.4f} without)"
+        f"reranker: {weighed}; validation ndcg@10 {tried['all']:.4f} "
+        f"({tried['retriever']:.4f} without)"
     )
 
 
@@ -153,4 +177,5 @@ def _write(table: pa.Table, path: Path) -> None:
 
 
 def _say(*lines: str) -> None:
-    print(*lines, sep="\n", file=sys.stderr)
+    for line in lines:
+        print(line, file=sys.stderr)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
 from p5mm.catalog import Catalog
@@ -48,6 +50,7 @@ def write_model(model: Recommender, folder: Path) -> None:
         weights = {n: p.contiguous() for n, p in _own_weights(model).items()}
         save_file(weights, draft / "model.safetensors")
         model.content.save(draft / "content.safetensors")
+        _write_neighbours(model.similar, draft / "neighbours.safetensors")
         model.catalog.write(draft / "items.parquet")
         pq.write_table(model.log.table, draft / "interactions.parquet")
         model.index.save(draft / "index")
@@ -112,13 +115,11 @@ def _describe(model: Recommender) -> dict[str, Any]:
     for name in ("catalog", "interactions", "images"):
         value = config["data"][name]
         config["data"][name] = value if value and not Path(value).is_absolute() else None
-    fitted = asdict(model.fitted)
-    fitted["blends"] = {str(w): v for w, v in model.fitted.blends.items()}
     return {
         "p5mm": VERSION,
         "config": config,
         "fingerprints": model.content.fingerprints,
-        "fitted": fitted,
+        "fitted": asdict(model.fitted),
     }
 
 
@@ -144,19 +145,24 @@ def _read(folder: Path) -> Recommender:
     log = Interactions.from_table(read_table(folder / "interactions.parquet"))
     fitted = _fitted(about["fitted"])
     tokenizer = load_tokenizer(folder / "t5")
-    model = Recommender(config, catalog, log, content, network, tokenizer, fitted)
+    similar = _read_neighbours(folder / "neighbours.safetensors", len(catalog))
+    model = Recommender(config, catalog, log, content, network, tokenizer, similar, fitted)
     model.index = VectorIndex.load(folder / "index")
     return model
 
 
 def _fitted(values: dict[str, Any]) -> Fitted:
-    return Fitted(
-        values["blend"],
-        {float(w): v for w, v in values["blends"].items()},
-        values["handicap"],
-        (values["rating_scale"][0], values["rating_scale"][1]),
-        tuple(values["levels"]),
-        tuple(values["prompt"]),
-        tuple(values["items"]),
-        values["log"],
-    )
+    listed = {name: tuple(values[name]) for name in ("rating_scale", "levels", "prompt", "items")}
+    return Fitted(**(values | listed))
+
+
+def _write_neighbours(similar: Any, path: Path) -> None:
+    save_arrays({name: getattr(similar, name) for name in ("data", "indices", "indptr")}, path)
+
+
+def _read_neighbours(path: Path, items: int) -> Any:
+    from scipy.sparse import csr_matrix
+
+    arrays = load_arrays(path)
+    entries = (arrays["data"], arrays["indices"], arrays["indptr"])
+    return csr_matrix(entries, shape=(items, items))

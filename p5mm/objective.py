@@ -1,4 +1,4 @@
-"""What a training step minimises: retrieval at every prefix, and the tasks of the prompt file."""
+"""What training steps minimise: retrieval at every prefix, then the tasks of the prompt file."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from p5mm.losses import FULL, full_softmax, sampled_softmax
 from p5mm.model import TEMPERATURE, Encoded, Network
 
 SPREAD = 4  # hard negatives are drawn from SPREAD times as many of the retriever's best
+Losses = tuple[Tensor, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,6 @@ class View:
     negatives: Tensor | None
     items: int
 
-    def detached(self) -> "View":
-        """The same view, without gradient to the items."""
-        return replace(self, tokens=self.tokens.detach(), vectors=self.vectors.detach())
-
 
 @dataclass(frozen=True)
 class Task:
@@ -56,42 +53,22 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Objective:
-    """Weighs the losses of one step.
+class RetrievalObjective:
+    """The retriever's loss: a softmax over items at every prefix of every history.
 
     Attributes:
-        tasks: What is trained beside retrieval.
         negatives: Negatives shared by a batch; 0 is the softmax over the whole catalog.
-        requests: Requests of a task in a step, spread over the histories.
-        candidates: Candidates of a request, the target among them.
-        levels: Values of the rating levels, ascending.
         rating_scale: Mean and spread of the ratings, for the history's tokens.
     """
 
-    tasks: Sequence[Task]
     negatives: int
-    requests: int
-    candidates: int
-    levels: Sequence[float] = ()
     rating_scale: tuple[float, float] = (0.0, 1.0)
 
-    def __call__(self, network: Network, batch: Batch) -> tuple[Tensor, Mapping[str, float]]:
-        """The loss of a batch: retrieval and one task, drawn anew each step; and its parts.
-
-        Tasks train the decoder on what the retriever made, without gradient to it: the retriever
-        is what it would be alone, and a step costs less.
-        """
+    def __call__(self, network: Network, batch: Batch) -> Losses:
+        """The loss of a batch, and its parts as numbers."""
         view = self.view(network, scaled(batch, self.rating_scale))
-        encoded = network.encode(view.tokens, view.batch)
-        loss = self.retrieval(encoded, view)
-        parts = {"retrieval": float(loss.detach())}
-        if self.tasks:
-            task = self.tasks[int(torch.randint(len(self.tasks), ()))]
-            one = self.task(task, network, encoded.detached(), view.detached())
-            if one is not None:
-                loss = loss + task.weight * one
-                parts[task.family] = float(one.detach())
-        return loss, parts
+        loss = self.loss(network.encode(view.tokens, view.batch), view)
+        return loss, {"loss": float(loss.detach())}
 
     def view(self, network: Network, batch: Batch) -> View:
         """The trained items, or with shared negatives only those that the step needs.
@@ -120,7 +97,7 @@ class Objective:
             items,
         )
 
-    def retrieval(self, encoded: Encoded, view: View) -> Tensor:
+    def loss(self, encoded: Encoded, view: View) -> Tensor:
         """Softmax over items at every prefix of every history."""
         real = view.batch.targets >= 0
         queries, targets = encoded.queries[real] / TEMPERATURE, view.batch.targets[real]
@@ -132,49 +109,135 @@ class Objective:
             queries, view.vectors[targets], view.vectors[view.negatives], hits, log_q
         )
 
-    def task(self, task: Task, network: Network, encoded: Encoded, view: View) -> Tensor | None:
+
+@dataclass(frozen=True)
+class TaskObjective:
+    """The decoder's loss: one family of prompts a step, on the states of the trained retriever.
+
+    The retriever gets no gradient: it is what it would be alone, and a step costs little.
+
+    Attributes:
+        tasks: Drawn in proportion to their weights.
+        requests: Requests of a step.
+        candidates: Candidates of a request, the target among them.
+        tokens: Soft tokens ``[t, k, d]`` of the trained items.
+        vectors: Their unit retrieval vectors ``[t, d]``.
+        places: ``[n]`` int64 place of each catalog row among the trained items.
+        levels: Values of the rating levels, ascending.
+        rating_scale: Mean and spread of the ratings, for the history's tokens.
+    """
+
+    tasks: Sequence[Task]
+    requests: int
+    candidates: int
+    tokens: Tensor
+    vectors: Tensor
+    places: Tensor
+    levels: Sequence[float] = ()
+    rating_scale: tuple[float, float] = (0.0, 1.0)
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls,
+        network: Network,
+        tasks: Sequence[Task],
+        requests: int,
+        candidates: int,
+        levels: Sequence[float] = (),
+        rating_scale: tuple[float, float] = (0.0, 1.0),
+    ) -> "TaskObjective":
+        """Make the tokens of the trained items once."""
+        network.eval()
+        rows = network.items.trained_rows
+        tokens = network.items(rows)
+        places = torch.zeros(len(network.items), dtype=torch.int64)
+        places[rows] = torch.arange(len(rows))
+        vectors = network.vectors(tokens)
+        return cls(tasks, requests, candidates, tokens, vectors, places, levels, rating_scale)
+
+    def __call__(self, network: Network, batch: Batch) -> Losses:
+        """The loss of one task, drawn anew each step."""
+        weights = torch.tensor([task.weight for task in self.tasks])
+        task = self.tasks[int(torch.multinomial(weights, 1))]
+        loss = self.loss(task, network, batch)
+        if loss is None:
+            return torch.zeros((), requires_grad=True), {}
+        return loss, {"loss": float(loss.detach()), task.family: float(loss.detach())}
+
+    @torch.no_grad()
+    def validate(self, network: Network, batches: Sequence[Batch]) -> dict[str, float]:
+        """Mean loss of each family, and ``score``: minus their weighted mean; the same draws."""
+        found: dict[str, list[float]] = {task.family: [] for task in self.tasks}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for batch in batches:
+                for task in self.tasks:
+                    loss = self.loss(task, network, batch)
+                    if loss is not None:
+                        found[task.family].append(float(loss))
+        means = {family: sum(v) / len(v) for family, v in found.items() if v}
+        weights = {task.family: task.weight for task in self.tasks if task.family in means}
+        total = sum(weights.values()) or 1.0
+        score = -sum(means[family] * weight for family, weight in weights.items()) / total
+        return {"score": score, **means}
+
+    def loss(self, task: Task, network: Network, batch: Batch) -> Tensor | None:
         """The loss of one family with one of its prompts; None where the batch has no example."""
-        known = view.batch.targets >= 0
+        known = batch.targets >= 0
         if task.family == "rating":
-            known = known & ~view.batch.target_ratings.isnan()
-        if not known.any():
+            known = known & ~batch.target_ratings.isnan()
+        chosen = torch.nonzero(known.any(1)).flatten()
+        if not len(chosen):
             return None
-        positions, chosen = draw_positions(known, -(-self.requests // len(known)))
+        chosen = chosen[torch.randperm(len(chosen))[: self.requests]]
+        batch = scaled(batch.take(chosen), self.rating_scale)
+        batch = replace(
+            batch,
+            rows=self.places[batch.rows],
+            targets=torch.where(batch.targets < 0, -1, self.places[batch.targets.clamp(min=0)]),
+        )
+        with torch.no_grad():
+            encoded = network.encode(self.tokens, batch)
+        return self._loss(task, network, encoded, batch, known[chosen])
+
+    def _loss(
+        self, task: Task, network: Network, encoded: Encoded, batch: Batch, known: Tensor
+    ) -> Tensor:
+        positions, real = draw_positions(known, -(-self.requests // len(known)))
         prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
-        seen = encoded.seen_until(positions)
-        targets = view.batch.targets.gather(1, positions).clamp(min=0)
+        targets = batch.targets.gather(1, positions).clamp(min=0)
         if task.family == "rating":
-            ratings = view.batch.target_ratings.gather(1, positions)
-            slots = view.tokens[targets]
-            logits = network.answer(encoded, seen, prompt, slots, task.answers)
-            labels = nearest_level(ratings, self.levels)
+            seen = encoded.seen_until(positions)
+            logits = network.answer(encoded, seen, prompt, self.tokens[targets], task.answers)
+            labels = nearest_level(batch.target_ratings.gather(1, positions), self.levels)
         else:
-            logits = self.choice(task, network, encoded, view, positions, targets, prompt)
+            logits = self.choice(task, network, encoded, batch, positions, targets, prompt)
             labels = torch.zeros_like(targets)
-        return F.cross_entropy(logits[chosen], labels[chosen])
+        return F.cross_entropy(logits[real], labels[real])
 
     def choice(
         self,
         task: Task,
         network: Network,
         encoded: Encoded,
-        view: View,
+        batch: Batch,
         positions: Tensor,
         targets: Tensor,
         prompt: Sequence[int],
     ) -> Tensor:
         """Logits ``[b, m, candidates]`` of the target (first) among negatives.
 
-        The reranker learns what it adds to the retriever: the retrieval logit takes part, without
+        The decoder learns what it adds to the retriever: the retrieval logit takes part, without
         gradient, as it does when the two are combined for ranking.
         """
         rows = torch.arange(len(positions))[:, None]
         queries = encoded.queries[rows, positions]
         with torch.no_grad():
-            logits = queries @ view.vectors.T / TEMPERATURE
+            logits = queries @ self.vectors.T / TEMPERATURE
             hidden = logits.scatter(2, targets[..., None], -torch.inf)
-            read = torch.arange(view.batch.rows.shape[1]) < view.batch.lengths[:, None]
-            own = torch.where(read[:, None], view.batch.rows[:, None], targets[..., None])
+            read = torch.arange(batch.rows.shape[1]) < batch.lengths[:, None]
+            own = torch.where(read[:, None], batch.rows[:, None], targets[..., None])
             hidden = hidden.scatter(2, own, -torch.inf)
             width = min(self.candidates - 1, hidden.shape[-1] - 1)
             if task.family == "sequential":
@@ -187,7 +250,7 @@ class Objective:
             prior = logits.gather(2, candidates)
             blocked = hidden.gather(2, candidates).isinf()
             blocked[..., 0] = False
-        tokens = F.embedding(candidates, view.tokens.mean(dim=1))
+        tokens = F.embedding(candidates, self.tokens.mean(dim=1))
         ranked = network.rank(encoded, encoded.seen_until(positions), prompt, tokens)
         return (ranked + prior).masked_fill(blocked, -torch.inf)
 

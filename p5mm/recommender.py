@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from p5mm.content import Content
 from p5mm.dataset import Dataset
 from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError, unknown
+from p5mm.evidence import Evidence
 from p5mm.fitted import Fitted
 from p5mm.histories import Histories
 from p5mm.interactions import Interactions
@@ -53,6 +54,7 @@ class Recommender:
         content: Vectors of the catalog's items.
         network: Trained.
         tokenizer: Of the prompts.
+        similar: ``[n, n]`` CSR neighbours of the catalog's items.
         fitted: What training found besides the weights.
 
     Example:
@@ -72,6 +74,7 @@ class Recommender:
         content: Content,
         network: Network,
         tokenizer: Tokenizer,
+        similar: Any,
         fitted: Fitted,
     ) -> None:
         self.config = config
@@ -80,6 +83,7 @@ class Recommender:
         self.content = content
         self.network = network.eval()
         self.tokenizer = tokenizer
+        self.similar = similar
         self.fitted = fitted
 
     @classmethod
@@ -134,15 +138,16 @@ class Recommender:
     @cached_property
     def scorer(self) -> Scorer:
         """Retriever and reranker with item vectors made once."""
-        return Scorer.of(
+        scorer = Scorer.of(
             self.network,
             self.fitted.prompt,
             self.config.model.max_history,
             self.config.retrieval.candidates,
-            self.fitted.blend,
             self.fitted.rating_scale,
             self.fitted.handicap,
         )
+        evidence = Evidence.of(self.similar, self.content.tensors()[0])
+        return scorer.weighing(evidence, self.fitted.weights)
 
     @cached_property
     def index(self) -> VectorIndex:
@@ -209,7 +214,9 @@ class Recommender:
         with _bar("score", pairs.num_rows, progress) as bar:
             for batch in asked.batches():
                 encoded = self.scorer.encode(batch.histories)
-                found = self.scorer.rerank(encoded, torch.from_numpy(batch.candidates)).numpy()
+                found = self.scorer.rerank(
+                    encoded, batch.histories, torch.from_numpy(batch.candidates)
+                ).numpy()
                 real = batch.places >= 0
                 scores[batch.places[real]] = found[real]
                 bar.update(int(real.sum()))
@@ -326,7 +333,7 @@ class Recommender:
         rows = np.where(found < 0, -1, self._index_rows[found])
         if filter_seen:
             rows = first_unseen(rows, asked, len(self.catalog), wanted)
-        scores = self.scorer.rerank(encoded, torch.from_numpy(np.maximum(rows, 0))).numpy()
+        scores = self.scorer.rerank(encoded, asked, torch.from_numpy(np.maximum(rows, 0))).numpy()
         scores = np.where(rows < 0, -np.inf, scores)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         best = np.take_along_axis(rows, order, axis=1)

@@ -1,7 +1,7 @@
 """A trained network at work: retrieve, rerank, and combine the two."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -10,9 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from p5mm.batches import history_batch, scaled
+from p5mm.errors import InputError
+from p5mm.evidence import Evidence
 from p5mm.histories import Histories
 from p5mm.model import TEMPERATURE, Encoded, Network
 
+DECODER = "decoder"  # name of the T5's own logit among the parts of a score
 LOWEST = -1e4  # bias of items of which nothing is known: below every score, yet comparable
 BEYOND = 1e3  # how far all items that were not reranked stand below those that were
 
@@ -26,7 +29,9 @@ class Scorer:
         prompt: Token ids of the prompt that the reranker reads.
         max_history: Items of a history that are read.
         candidates: Items that the retriever hands to the reranker.
-        blend: Weight of the rerank logit beside the retrieval logit; 0 leaves the retriever alone.
+        evidence: Similarities of histories and candidates; None where none is weighed.
+        weights: Weight of the decoder's logit and of each kind of evidence beside the retrieval
+            logit; empty leaves the retriever alone.
         rating_scale: Mean and spread of ratings in training.
         bias: ``[n]`` added to every score: 0 for items seen in training, minus the handicap for
             items known by content alone, ``LOWEST`` for items of which nothing is known.
@@ -39,11 +44,12 @@ class Scorer:
     prompt: Sequence[int]
     max_history: int
     candidates: int
-    blend: float
     rating_scale: tuple[float, float]
     tokens: Tensor
     vectors: Tensor
     bias: Tensor
+    evidence: Evidence | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
     rows: NDArray[np.int64] | None = None
 
     @classmethod
@@ -54,23 +60,27 @@ class Scorer:
         prompt: Sequence[int],
         max_history: int,
         candidates: int,
-        blend: float,
         rating_scale: tuple[float, float] = (0.0, 1.0),
         handicap: float = 0.0,
     ) -> "Scorer":
-        """Make the item vectors of a network."""
+        """Make the item vectors of a network; the retriever alone ranks until there are weights."""
         network.eval()
         tokens = network.items()
         bias = torch.where(network.items.trained, 0.0, -handicap)
         bias = bias.masked_fill(~network.items.known, LOWEST)
+        vectors = network.vectors(tokens)
         return cls(
-            network, prompt, max_history, candidates, blend, rating_scale,
-            tokens, network.vectors(tokens), bias,
+            network, prompt, max_history, candidates, rating_scale, tokens, vectors, bias
         )  # fmt: skip
+
+    def weighing(self, evidence: Evidence | None, weights: Mapping[str, float]) -> "Scorer":
+        """The same retriever with a reranker; parts of weight 0 are left out."""
+        used = {name: weight for name, weight in weights.items() if weight}
+        return replace(self, evidence=evidence, weights=used)
 
     def alone(self) -> "Scorer":
         """The retriever without the reranker."""
-        return replace(self, blend=0.0)
+        return replace(self, weights={})
 
     def among(self, rows: NDArray[np.int64]) -> "Among":
         """A ranker of some of the items, in their own numbers: position in ``rows``."""
@@ -93,30 +103,56 @@ class Scorer:
         return self.network.encode(self.tokens, scaled(batch, self.rating_scale))
 
     @torch.inference_mode()
-    def rerank(self, encoded: Encoded, candidates: Tensor) -> Tensor:
+    def rerank(self, encoded: Encoded, histories: Histories, candidates: Tensor) -> Tensor:
         """Combined scores ``[b, n]`` of candidate rows ``[b, n]``."""
+        scores = self.retrieval(encoded, candidates)
+        for name, weight in self.weights.items():
+            scores = scores + weight * self.part(name, encoded, histories, candidates)
+        return scores
+
+    @torch.inference_mode()
+    def retrieval(self, encoded: Encoded, candidates: Tensor) -> Tensor:
+        """The retriever's logits ``[b, n]`` of candidate rows ``[b, n]``."""
         items = F.embedding(candidates, self.vectors)
-        retrieval = (items @ encoded.last[..., None]).squeeze(-1) / TEMPERATURE
-        retrieval = retrieval + self.bias[candidates]
-        if self.blend == 0:
-            return retrieval
+        logits = (items @ encoded.last[..., None]).squeeze(-1) / TEMPERATURE
+        return logits + self.bias[candidates]
+
+    @torch.inference_mode()
+    def part(self, name: str, encoded: Encoded, histories: Histories, candidates: Tensor) -> Tensor:
+        """One part of a score ``[b, n]``, unweighted: the decoder's logit, or evidence."""
+        if name != DECODER:
+            if self.evidence is None:
+                raise InputError(f"no evidence is at hand to weigh '{name}'")
+            return self.evidence(name, self._read(histories), candidates)
         seen = encoded.seen_until(encoded.lengths[:, None])
         tokens = F.embedding(candidates, self.tokens.mean(dim=1))
-        ranked = self.network.rank(encoded, seen, self.prompt, tokens[:, None])
-        return retrieval + self.blend * ranked[:, 0]
+        return self.network.rank(encoded, seen, self.prompt, tokens[:, None])[:, 0]
+
+    def _read(self, histories: Histories) -> Histories:
+        """The last items of each history, as many as the network reads."""
+        return histories.tail(np.minimum(histories.lengths, self.max_history))
 
     @torch.inference_mode()
     def scores(self, histories: Histories) -> NDArray[np.float32]:
         """Final scores ``[b, n]`` of the whole catalog: candidates reranked, the rest below."""
         return self._scores(self.encode(histories), histories).numpy()
 
+    @torch.inference_mode()
+    def retrieve(self, encoded: Encoded, histories: Histories) -> Tensor:
+        """Rows ``[b, candidates]`` of the retriever's best that are not in the history."""
+        scores = encoded.last @ self.vectors.T / TEMPERATURE + self.bias
+        return self._top(self._open(scores, histories))
+
+    def _top(self, open_scores: Tensor) -> Tensor:
+        return open_scores.topk(min(self.candidates, open_scores.shape[1])).indices
+
     def _scores(self, encoded: Encoded, histories: Histories) -> Tensor:
         scores = encoded.last @ self.vectors.T / TEMPERATURE + self.bias
-        if self.blend == 0:
+        if not self.weights:
             return scores
         open_scores = self._open(scores, histories)
-        top = open_scores.topk(min(self.candidates, open_scores.shape[1])).indices
-        final = self.rerank(encoded, top)
+        top = self._top(open_scores)
+        final = self.rerank(encoded, histories, top)
         live = ~open_scores.gather(1, top).isinf()
         below = (scores - BEYOND).clamp(min=LOWEST)
         return below.scatter(1, top, torch.where(live, final, below.gather(1, top)))

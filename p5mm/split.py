@@ -1,6 +1,6 @@
 """Leave-one-out by time: the last item is test, the one before it validation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -28,6 +28,15 @@ class Cases:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def take(self, which: NDArray[np.int64]) -> "Cases":
+        """Some of the cases, in the order given."""
+        return Cases(self.users[which], self.histories.select(which), self.targets[which])
+
+    def in_rows(self, rows: NDArray[np.int64]) -> "Cases":
+        """The same cases when item ``i`` is called ``rows[i]``."""
+        histories = replace(self.histories, items=rows[self.histories.items])
+        return Cases(self.users, histories, rows[self.targets])
 
 
 @dataclass(frozen=True)

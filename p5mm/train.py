@@ -5,20 +5,19 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from p5mm.batches import training_batches
+from p5mm.batches import Batch, training_batches
 from p5mm.checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
 from p5mm.config import Config, TrainConfig
 from p5mm.histories import Histories
 from p5mm.model import Network
-from p5mm.objective import Objective
 from p5mm.precision import autocast
 from p5mm.prompts import Prompt
 
@@ -26,6 +25,9 @@ AVERAGED_EPOCHS, AVERAGED_STEPS = 3, 500  # how far back the running average of 
 CLIP = 5.0
 FUSION_RATE = 0.3  # share of the learning rate
 
+MATTERS = 0.002  # a share of the score: patience waits for gains of at least this
+
+Objective = Callable[[Network, Batch], tuple[Tensor, Mapping[str, float]]]
 Validate = Callable[[Network], dict[str, float]]
 
 
@@ -36,16 +38,18 @@ class Training:
 
     Args:
         network: Trained in place; holds the best averaged weights at the end.
+        parts: The modules of it that are trained; the others stay as they are.
         objective: Gives the loss of a batch.
         config: Settings; ``max_history`` comes with the model's.
         train: Histories to learn from.
-        validate: Gives ``ndcg@10`` (which decides when to stop) and other metrics.
+        validate: Gives ``score`` (higher is better; it decides when to stop) and other metrics.
         checkpoint: Where the state is kept after each epoch; None keeps nothing.
     """
 
     def __init__(
         self,
         network: Network,
+        parts: Sequence[nn.Module],
         objective: Objective,
         config: Config,
         train: Histories,
@@ -53,14 +57,16 @@ class Training:
         checkpoint: Checkpoint | None = None,
     ) -> None:
         self.network = network
+        self.parts = parts
+        self.parameters = [p for part in parts for p in part.parameters()]
         self.objective = objective
         self.settings = config.train
         self.max_history = config.model.max_history
         self.train = train
         self.validate = validate
         self.checkpoint = checkpoint
-        self.optimizer = make_optimizer(network, config.train)
-        self.average = [p.detach().clone() for p in network.parameters()]
+        self.optimizer = make_optimizer(network, self.parameters, config.train)
+        self.average = [p.detach().clone() for p in self.parameters]
         self.best = [p.clone() for p in self.average]
         self.progress = Progress()
         steps = len(train.items) / config.train.positions
@@ -77,18 +83,20 @@ class Training:
                 self._epoch(bar)
                 self._save()
                 bar.update()
-                bar.set_postfix({"valid ndcg@10": f"{self.progress.log[-1]['ndcg@10']:.4f}"})
+                bar.set_postfix({"valid": f"{self.progress.log[-1]['score']:.4f}"})
         self._load(self.best)
         return self.progress.log
 
     def _done(self) -> bool:
         p = self.progress
-        stale = p.epoch - p.best_epoch >= self.settings.patience
+        stale = p.epoch - p.mark_epoch >= self.settings.patience
         return p.epoch >= self.settings.epochs or (p.epoch > 0 and stale)
 
     def _epoch(self, bar: "tqdm[None]") -> None:
         p, start, total, count = self.progress, time.perf_counter(), 0.0, 0
-        self.network.train()
+        self.network.eval()
+        for part in self.parts:
+            part.train()
         for batch in training_batches(
             self.train, self.max_history, self.settings.positions, self.settings.seed, p.epoch
         ):
@@ -100,12 +108,12 @@ class Training:
             with autocast(self.settings.precision):
                 loss, parts = self.objective(self.network, batch)
             torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+            nn.utils.clip_grad_norm_(self.parameters, CLIP)
             self.optimizer.step()
             p.step += 1
             self._update_average()
-            total, count = total + parts["retrieval"], count + 1
-            bar.set_description(f"epoch {p.epoch + 1} loss {total / count:.3f}")
+            total, count = total + parts.get("loss", 0.0), count + ("loss" in parts)
+            bar.set_description(f"epoch {p.epoch + 1} loss {total / max(count, 1):.3f}")
         self._validate(total / max(count, 1), start)
 
     def _validate(self, loss: float, start: float) -> None:
@@ -115,20 +123,23 @@ class Training:
         p.epoch += 1
         seconds = time.perf_counter() - start
         p.log.append({"epoch": p.epoch, "loss": loss, **metrics, "seconds": seconds})
-        if metrics["ndcg@10"] > p.best:
-            p.best, p.best_epoch = metrics["ndcg@10"], p.epoch
+        score = metrics["score"]
+        if p.epoch == 1 or score > p.best:
+            p.best, p.best_epoch = score, p.epoch
             self.best = [a.clone() for a in self.average]
+        if p.epoch == 1 or score > p.mark + MATTERS * abs(p.mark):
+            p.mark, p.mark_epoch = score, p.epoch
 
     @torch.no_grad()
     def _update_average(self) -> None:
         # The first averages are short, or they would remember the random start.
         share = max(1.0 / self.reach, 9.0 / (10 + self.progress.step))
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.network.parameters()], share)
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], share)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """The network with its averaged weights, in evaluation mode."""
-        trained = [p.detach().clone() for p in self.network.parameters()]
+        trained = [p.detach().clone() for p in self.parameters]
         self._load(self.average)
         self.network.eval()
         try:
@@ -138,7 +149,7 @@ class Training:
 
     @torch.no_grad()
     def _load(self, weights: list[Tensor]) -> None:
-        for parameter, weight in zip(self.network.parameters(), weights, strict=True):
+        for parameter, weight in zip(self.parameters, weights, strict=True):
             parameter.copy_(weight)
 
     def _save(self) -> None:
@@ -146,7 +157,7 @@ class Training:
             self.checkpoint.save(self.progress, self._tensors())
 
     def _tensors(self) -> dict[str, Tensor]:
-        weights = {f"weight.{i}": p.detach() for i, p in enumerate(self.network.parameters())}
+        weights = {f"weight.{i}": p.detach() for i, p in enumerate(self.parameters)}
         averages = {f"average.{i}": a for i, a in enumerate(self.average)}
         best = {f"best.{i}": b for i, b in enumerate(self.best)}
         return weights | averages | best | optimizer_tensors(self.optimizer)
@@ -164,7 +175,9 @@ class Training:
         print(f"resuming after epoch {self.progress.epoch}", file=sys.stderr)
 
 
-def make_optimizer(network: Network, settings: TrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(
+    network: Network, parameters: Sequence[nn.Parameter], settings: TrainConfig
+) -> torch.optim.Optimizer:
     """AdamW; norms, biases and single vectors are not decayed; the fusion learns more slowly.
 
     An id residual is one item's own, a fusion weight is shared by all items: at the same rate one
@@ -172,8 +185,8 @@ def make_optimizer(network: Network, settings: TrainConfig) -> torch.optim.Optim
     """
     fusion = network.items.fusion
     slow = {id(p) for p in fusion.parameters()} if fusion is not None else set()
-    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for parameter in network.parameters():
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in parameters:
         decay = settings.weight_decay if parameter.ndim > 1 else 0.0
         share = FUSION_RATE if id(parameter) in slow else 1.0
         groups.setdefault((decay, share), []).append(parameter)

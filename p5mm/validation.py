@@ -1,6 +1,7 @@
 """Metrics on validation cases: what every model here chooses its settings by."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p5mm.baselines.base import Ranker
 from p5mm.metrics import expected_ranks, metrics_per_user
@@ -10,18 +11,23 @@ CASES = 5_000
 BATCH = 256
 
 
-def validation_metrics(ranker: Ranker, cases: Cases) -> dict[str, float]:
-    """Mean ``recall@10`` and ``ndcg@10``, full ranking, seen items filtered.
+def spaced(cases: Cases, batch: int, most: int = CASES) -> list[NDArray[np.int64]]:
+    """Batches of case numbers; of more than ``most`` cases as many, evenly spaced.
 
-    Of more than ``CASES`` cases as many, evenly spaced, are taken: every call sees the same ones.
+    Every call takes the same ones. Cases of like length are together: less padding.
     """
-    rows = np.unique(np.linspace(0, len(cases) - 1, min(len(cases), CASES)).astype(np.int64))
-    rows = rows[np.argsort(cases.histories.lengths[rows], kind="stable")]  # less padding
+    rows = np.unique(np.linspace(0, len(cases) - 1, min(len(cases), most)).astype(np.int64))
+    rows = rows[np.argsort(cases.histories.lengths[rows], kind="stable")]
+    return [rows[start : start + batch] for start in range(0, len(rows), batch)]
+
+
+def validation_metrics(ranker: Ranker, cases: Cases) -> dict[str, float]:
+    """Mean ``recall@10`` and ``ndcg@10`` of ``spaced`` cases, full ranking, seen items filtered."""
     ranks = []
-    for start in range(0, len(rows), BATCH):
-        part = rows[start : start + BATCH]
-        histories = cases.histories.select(part)
-        ranks.append(expected_ranks(ranker.scores(histories), cases.targets[part], histories))
+    for rows in spaced(cases, BATCH):
+        part = cases.take(rows)
+        scores = ranker.scores(part.histories)
+        ranks.append(expected_ranks(scores, part.targets, part.histories))
     found = metrics_per_user(np.concatenate(ranks), (10,))
     return {name: float(found[name].mean()) for name in ("recall@10", "ndcg@10")}
 

@@ -121,7 +121,8 @@ def with_reranker(model: Recommender) -> Recommender:
     network = copy.deepcopy(model.network)
     torch.nn.init.normal_(network.rank_head.weight, generator=torch.Generator().manual_seed(0))
     parts = model.config, model.catalog, model.log, model.content, network, model.tokenizer
-    return Recommender(*parts, replace(model.fitted, blend=0.7))
+    fitted = replace(model.fitted, weights={"decoder": 0.7, "neighbours": 2.0})
+    return Recommender(*parts, model.similar, fitted)
 
 
 @pytest.fixture(scope="session")

@@ -110,6 +110,26 @@ def test_evaluate_prints_a_table_and_writes_json(model, folder, capsys):
     assert "popularity" in capsys.readouterr().err
 
 
+def test_evaluate_ablates_each_modality(model, folder, capsys):
+    assert run("evaluate", model, "--split", "valid", "--ablate", "--json", folder / "a.json") == 0
+    names = {f"p5mm, {m} {how}" for m in ("text", "style") for how in ("zero", "shuffled")}
+    report = json.loads((folder / "a.json").read_text())
+    assert names <= set(report["models"])
+    assert {f"p5mm - {name}" for name in names} <= set(report["differences"])
+    table = capsys.readouterr().err
+    assert all(f"p5mm - {name}" in table for name in names)
+
+
+def test_train_takes_an_ablation(folder, capsys):
+    arguments = ["train", folder / "c.yaml", "--data", folder / "shop", "--out", folder / "ablated"]
+    assert run(*arguments, "--encoders.ablate.txet", "zero") == 2
+    assert "unknown modality to ablate 'txet'; did you mean 'text'" in capsys.readouterr().err
+    assert run(*arguments, "--train.epochs", 1, "--encoders.ablate.text", "zero") == 0
+    about = json.loads((folder / "ablated" / "config.json").read_text())
+    assert about["config"]["encoders"]["ablate"] == {"text": "zero"}
+    assert about["fingerprints"]["text"].endswith(":zero")
+
+
 def test_an_interrupted_training_goes_on(folder, monkeypatch, capsys):
     from p5mm import fitting
 

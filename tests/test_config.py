@@ -3,7 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from p5mm.config import Config, ModelConfig, TrainConfig, config_from_dict, read_config
+from p5mm.config import (
+    Config,
+    EncoderConfig,
+    ModelConfig,
+    TrainConfig,
+    config_from_dict,
+    read_config,
+)
 from p5mm.errors import InputError
 
 PRESETS = sorted(Path(__file__).parents[1].glob("configs/*.yaml"))
@@ -87,6 +94,23 @@ def test_values_out_of_range(part, values, write):
     name = "model" if part is ModelConfig else "train"
     with pytest.raises(InputError, match="must be at least"):
         read_config(write(f"{name}: {values}"))
+
+
+def test_modalities_are_ablated_by_name(write):
+    file = write("encoders: {ablate: {text: shuffled}}\n")
+    assert read_config(file).encoders.ablate == {"text": "shuffled"}
+    both = read_config(file, ["--encoders.ablate.image", "zero"])
+    assert both.encoders.ablate == {"text": "shuffled", "image": "zero"}
+    one = read_config(file, ["--encoders.ablate", "{image: real}"])
+    assert one.encoders.ablate == {"image": "real"}
+    assert config_from_dict(asdict(both)) == both
+
+
+def test_an_unknown_ablation_is_told(write):
+    with pytest.raises(InputError, match=r"did you mean 'zero'\? Allowed: real, shuffled, zero"):
+        EncoderConfig(ablate={"image": "zeros"})
+    with pytest.raises(InputError, match=r"encoders\.ablate.*'real', 'zero', 'shuffled'.*zeros"):
+        read_config(write("model: {t5: nano}"), ["--encoders.ablate.image", "zeros"])
 
 
 def test_a_config_that_is_not_there():

@@ -95,3 +95,53 @@ def test_the_shared_data_as_published():
     log = beauty.interactions
     assert (len(log.user_ids), len(log.item_ids), len(log)) == (22363, 12101, 198502)
     assert sum(text is None for text in beauty.catalog.raw("text")) == 7
+
+
+def test_shuffled_ties_are_shuffled_everywhere(folder):
+    rows = [f"u,{item},1" for item in "abcba"] + [
+        f"v,{item},{time}" for time, item in enumerate("abc")
+    ]
+    (folder / "interactions.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]))
+    plain = open_dataset(DataConfig(str(folder)))
+    orders = set()
+    for seed in range(5):
+        data = open_dataset(DataConfig(str(folder), shuffle_ties=seed))
+        assert data.interactions.table.equals(data.log.table)
+        assert data.log.table.slice(5).equals(plain.log.table.slice(5))
+        orders.add("".join(data.log.table["item_id"].to_pylist()[:5]))
+    assert len(orders) > 2
+
+
+def test_a_sequence_file_has_no_ties_to_shuffle(tmp_path):
+    (tmp_path / "sequential.txt").write_text("1 11 12 13\n2 11 13\n")
+    with pytest.raises(InputError, match="in a sequence file"):
+        open_dataset(DataConfig(str(tmp_path), shuffle_ties=3))
+
+
+def test_renumbered_items_keep_what_they_are_and_who_took_them(folder):
+    (folder / "interactions.csv").write_text(
+        "user_id,item_id,timestamp\nu,a,1\nu,c,2\nv,b,1\nv,gone,2\n"
+    )
+    data = open_dataset(DataConfig(str(folder)))
+    orders = set()
+    for seed in range(6):
+        other = data.renumbered(seed)
+        titles = other.catalog.table["title"].to_pylist()
+        title_of = dict(zip(other.catalog.item_ids, titles, strict=True))
+        assert other.catalog.item_ids == sorted(other.catalog.item_ids)
+        assert other.catalog.text == data.catalog.text
+        for log in (other.interactions, other.log):
+            assert [title_of[i] for i in log.table["item_id"].to_pylist()] == ["A", "C", "B"]
+        orders.add("".join(titles))
+    assert len(orders) > 2
+
+
+def test_pictures_move_with_renumbered_items(folder):
+    (folder / "catalog.csv").write_text("item_id,image\na,a.png\nb,\nc,c.png\n")
+    for name in "ac":
+        (folder / f"{name}.png").write_bytes(b"picture")
+    data = open_dataset(DataConfig(str(folder)))
+    other = data.renumbered(1)
+    named = [path and path.name for path in other.catalog.raw("image")]
+    assert named == other.catalog.table["image"].to_pylist()
+    assert sorted(map(str, named)) == ["None", "a.png", "c.png"]

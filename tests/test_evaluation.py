@@ -3,6 +3,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import pytrec_eval
 import torch
 
 from p5mm.baselines.base import baselines
@@ -116,6 +117,38 @@ def test_batches_do_not_matter_and_are_kept(split: LeaveOneOut) -> None:
     assert ranker.largest_batch == 7
     other = evaluate({"r": ranker}, split.cases("test"), ITEMS, batch=1000)
     np.testing.assert_array_equal(one.per_user["r"]["mrr"], other.per_user["r"]["mrr"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_evaluation_agrees_with_trec_eval_on_unseen_items(seed: int) -> None:
+    """The whole road: histories are taken out of the run that trec_eval is given."""
+    rng = np.random.default_rng(seed)
+    cases = shoppers(60, seed).cases("test")
+    scores = np.stack([rng.permutation(ITEMS) for _ in range(len(cases))]).astype(np.float32)
+    by_history = {one.tobytes(): row for one, row in zip(lists_of(cases), scores, strict=True)}
+
+    class Known:
+        def scores(self, histories: Histories) -> np.ndarray:
+            asked = (histories[user].tobytes() for user in range(len(histories)))
+            return np.stack([by_history[one] for one in asked])
+
+    ours = evaluate({"known": Known()}, cases, ITEMS, ks=(5, 10), batch=7).per_user["known"]
+    run = {
+        str(user): {str(i): float(by_history[h.tobytes()][i]) for i in range(ITEMS) if i not in h}
+        for user, h in enumerate(lists_of(cases))
+    }
+    judged = {str(user): {str(target): 1} for user, target in enumerate(cases.targets)}
+    measures = {"recall.5,10", "ndcg_cut.5,10", "recip_rank"}
+    theirs = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(run)
+    names = {"recall@5": "recall_5", "recall@10": "recall_10", "ndcg@5": "ndcg_cut_5",
+             "ndcg@10": "ndcg_cut_10", "mrr": "recip_rank"}  # fmt: skip
+    for name, their_name in names.items():
+        wanted = [theirs[str(user)][their_name] for user in range(len(cases))]
+        np.testing.assert_allclose(ours[name], wanted)
+
+
+def lists_of(cases: Cases) -> list[np.ndarray]:
+    return [cases.histories[case] for case in range(len(cases))]
 
 
 def test_slices_divide_the_cases(split: LeaveOneOut) -> None:

@@ -171,3 +171,66 @@ def _lists(log):
     users, histories = log.histories(item_ids)
     for row, user in enumerate(users):
         yield user, [item_ids[i] for i in histories[row]]
+
+
+# Ties
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("uvw"), st.integers(0, 9), st.integers(0, 2)),
+        min_size=1, max_size=40,
+    ),
+    st.integers(0, 5),
+)  # fmt: skip
+def test_shuffled_ties_move_nothing_but_ties(events, seed):
+    log = Interactions.from_rows([(user, str(item), time) for user, item, time in events])
+    places = [(row["user_id"], row["timestamp"]) for row in log.table.to_pylist()]
+    if len(set(places)) == len(places):
+        with pytest.raises(InputError, match="no ties to shuffle"):
+            log.shuffled_ties(seed)
+        return
+    shuffled = log.shuffled_ties(seed)
+    assert [(r["user_id"], r["timestamp"]) for r in shuffled.table.to_pylist()] == places
+    rows = [sorted(map(str, one.table.to_pylist())) for one in (log, shuffled)]
+    assert rows[0] == rows[1]
+    assert shuffled.user_ids == log.user_ids
+    assert shuffled.table.equals(log.shuffled_ties(seed).table)
+
+
+def test_every_order_of_ties_is_as_likely():
+    log = Interactions.from_rows([("u", "a", 1), ("u", "b", 1), ("u", "c", 1), ("u", "d", 2)])
+    orders = Counter(
+        "".join(log.shuffled_ties(seed).table["item_id"].to_pylist()) for seed in range(600)
+    )
+    assert len(orders) == 6
+    assert all(order.endswith("d") and 60 < times < 145 for order, times in orders.items())
+
+
+def test_ratings_go_with_their_items_in_a_shuffle():
+    log = Interactions.from_rows([("u", str(i), 0, float(i)) for i in range(20)]).shuffled_ties(1)
+    items = log.table["item_id"].to_pylist()
+    assert log.table["rating"].to_pylist() == [float(item) for item in items]
+    assert items != sorted(items, key=int)
+
+
+def test_what_cannot_be_shuffled():
+    places = Interactions.from_rows([("u", "a"), ("u", "b"), ("v", "a")])
+    with pytest.raises(InputError, match=r"the place is the time.*leave out data\.shuffle_ties"):
+        places.shuffled_ties(0)
+    with pytest.raises(InputError, match="shuffle_ties is -1; give a seed, 0 or more"):
+        places.shuffled_ties(-1)
+
+
+def test_tied_ends_count_users_whose_last_two_came_at_one_time():
+    rows = [
+        *[("tied", "a", 1), ("tied", "b", 2), ("tied", "c", 2)],
+        *[("early", "a", 1), ("early", "b", 1), ("early", "c", 2)],
+        *[("short", "a", 1), ("short", "b", 1)],
+        *[("gone", "a", 1), ("gone", "b", 2), ("gone", "c", 3), ("gone", "x", 3)],
+        *[("again", "a", 1), ("again", "b", 2), ("again", "c", 3), ("again", "a", 3)],
+    ]
+    log = Interactions.from_rows(rows)
+    assert log.tied_ends(["a", "b", "c"]) == 1 / 4
+    assert log.tied_ends(["a", "b", "c", "x"]) == 2 / 4
+    assert Interactions.from_rows([("u", i) for i in "abc"]).tied_ends(list("abc")) is None

@@ -292,7 +292,7 @@ def test_a_pretrained_t5_is_trained_on_from_its_folder(toys, saved):
 def test_no_path_of_the_machine_is_in_the_folder(toys, tmp_path, fitted):
     config = replace(fitted.config, data=replace(fitted.config.data, root="/home/someone/shop"))
     parts = fitted.catalog, fitted.log, fitted.content, fitted.network, fitted.tokenizer
-    Recommender(config, *parts, fitted.fitted).save(tmp_path / "model")
+    Recommender(config, *parts, fitted.similar, fitted.fitted).save(tmp_path / "model")
     assert "someone" not in (tmp_path / "model" / "config.json").read_text()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from p5mm.calibration import ALLOWED_LOSS, HANDICAPS, fit_blend, fit_handicap
+from p5mm.calibration import ALLOWED_LOSS, HANDICAPS, Parts, fit_handicap, fit_weights
 from p5mm.histories import Histories
 from p5mm.model import TEMPERATURE
 from p5mm.scorer import Scorer
@@ -31,8 +31,10 @@ def test_scores_are_the_retriever_plus_the_weighed_reranker(scorer):
         cosines = torch.einsum("bd,bnd->bn", encoded.last, scorer.vectors[candidates])
     assert ranked.abs().max() > 0.1
     retrieval = cosines / TEMPERATURE + scorer.bias[candidates]
-    torch.testing.assert_close(scorer.rerank(encoded, candidates), retrieval + 0.7 * ranked)
-    torch.testing.assert_close(scorer.alone().rerank(encoded, candidates), retrieval)
+    near = scorer.evidence("neighbours", ASKED, candidates)
+    expected = retrieval + 0.7 * ranked + 2.0 * near
+    torch.testing.assert_close(scorer.rerank(encoded, ASKED, candidates), expected)
+    torch.testing.assert_close(scorer.alone().rerank(encoded, ASKED, candidates), retrieval)
 
 
 def test_the_best_candidates_are_reranked_and_stand_above_the_rest(scorer):
@@ -70,7 +72,8 @@ def rebuilt(toy, forgotten=(), **changes):
     for row in forgotten:
         network.items.present[row], network.items.trained[row] = False, False
     one = toy.scorer
-    return Scorer.of(network, one.prompt, one.max_history, 6, 0.7, one.rating_scale, **changes)
+    made = Scorer.of(network, one.prompt, one.max_history, 6, one.rating_scale, **changes)
+    return made.weighing(one.evidence, one.weights)
 
 
 def test_an_item_of_which_nothing_is_known_is_last(toy):
@@ -113,9 +116,22 @@ def test_the_handicap_is_the_least_that_spares_the_others(toy):
     assert fit_handicap(forgetful.network, forgetful.alone(), toy.rows, cases) == 0.0
 
 
-def test_the_weight_is_the_best_on_validation_and_the_retriever_is_among_them(toy):
-    ranker, cases = toy.scorer.among(toy.rows), toy.split.cases("valid")
-    weight, tried = fit_blend(ranker, cases)
-    assert 0.0 in tried
-    assert tried[weight] == max(tried.values())
-    assert weight == 0.0  # a reranker of random opinions is not believed
+def test_weights_are_those_of_the_best_ndcg_tried_and_useless_parts_get_none(toy):
+    cases = toy.split.cases("valid").in_rows(toy.rows)
+    scorer = replace(toy.scorer.alone(), rows=toy.rows)
+    names = ["decoder", *scorer.evidence.names]
+    weights, tried = fit_weights(scorer, names, cases)
+    assert set(weights) == set(names)
+    assert tried["all"] >= tried["retriever"]
+    assert weights["decoder"] == 0.0  # a decoder of random opinions is not believed
+    parts = Parts.of(scorer, names, cases)
+    assert parts.ndcg(weights) == pytest.approx(tried["all"])
+
+
+def test_ndcg_of_the_parts_is_that_of_the_ranking(toy):
+    cases = toy.split.cases("valid")
+    scorer = replace(toy.scorer, rows=toy.rows)
+    weights = {"decoder": 0.7, "neighbours": 2.0}
+    found = Parts.of(scorer, list(weights), cases.in_rows(toy.rows)).ndcg(weights)
+    ranked = validation_metrics(toy.scorer.among(toy.rows), cases)["ndcg@10"]
+    assert found == pytest.approx(ranked, abs=1e-6)

@@ -14,7 +14,7 @@ from p5mm.fusion.item import ItemTokens
 from p5mm.histories import Histories
 from p5mm.metrics import expected_ranks, metrics_per_user
 from p5mm.model import Network
-from p5mm.objective import Objective, Task
+from p5mm.objective import RetrievalObjective
 from p5mm.prompts import read_prompts
 from p5mm.scorer import Scorer
 from p5mm.split import LeaveOneOut
@@ -48,14 +48,17 @@ def make_training(split, validate=None, checkpoint=None, **settings):
     values = {"positions": 64, "epochs": 4, "learning_rate": 5e-3, "warmup": 5, "precision": "fp32"}
     config = Config(model=ModelConfig(max_history=8), train=TrainConfig(**values | settings))
     network = make_network()
-    objective = Objective([Task("sequential", 0.5, [PROMPT])], 0, 2, 6)
+    objective = RetrievalObjective(0)
+    parts = [network.items, network.history, network.t5.encoder]
     cases = split.cases("valid")
 
     def measured(network):
-        scorer = Scorer.of(network, PROMPT, 8, 10, 0.0)
-        return validation_metrics(scorer.among(np.arange(N)), cases)
+        metrics = validation_metrics(Scorer.of(network, PROMPT, 8, 10).among(np.arange(N)), cases)
+        return {"score": metrics["ndcg@10"], **metrics}
 
-    return Training(network, objective, config, split.train, validate or measured, checkpoint)
+    return Training(
+        network, parts, objective, config, split.train, validate or measured, checkpoint
+    )
 
 
 def scripted(values):
@@ -66,7 +69,7 @@ def scripted(values):
         value = left.pop(0)
         if isinstance(value, BaseException):
             raise value
-        return {"ndcg@10": value, "recall@10": value}
+        return {"score": value, "ndcg@10": value, "recall@10": value}
 
     return validate
 
@@ -92,7 +95,7 @@ def test_it_learns_what_follows_what_far_above_popularity(split):
     assert best > 0.9
     assert log[-1]["loss"] < 0.5 * log[0]["loss"]
     assert [set(epoch) for epoch in log] == [
-        {"epoch", "loss", "ndcg@10", "recall@10", "seconds"}
+        {"epoch", "loss", "score", "ndcg@10", "recall@10", "seconds"}
     ] * len(log)
 
 
@@ -170,7 +173,7 @@ def test_epochs_are_the_limit(split):
 def test_averaged_weights_are_validated_and_training_goes_on_with_its_own(split):
     training = make_training(split, epochs=1)
     during = []
-    training.validate = lambda network: during.append(weights(network)) or {"ndcg@10": 0.5}
+    training.validate = lambda network: during.append(weights(network)) or {"score": 0.5}
     before = weights(training.network)
     training.run()
     assert same(during[0], training.average)
@@ -187,7 +190,7 @@ def test_the_seed_decides(split):
 
 def test_norms_and_biases_do_not_decay():
     network = make_network()
-    decayed, kept = make_optimizer(network, TrainConfig()).param_groups
+    decayed, kept = make_optimizer(network, list(network.parameters()), TrainConfig()).param_groups
     assert {p.ndim for p in kept["params"]} == {1}
     assert decayed["weight_decay"] > 0
     assert kept["weight_decay"] == 0

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from p5mm.baselines.base import Arrays, baselines
+from p5mm.evidence import neighbours, recency, together
 from p5mm.histories import Histories
 from p5mm.split import LeaveOneOut
 from p5mm.validation import validation_ndcg
@@ -30,11 +31,10 @@ class ItemKNN:
 
     def fit(self, split: LeaveOneOut, n_items: int) -> None:
         """Similarities of the training part; shrinkage and decay by validation NDCG@10."""
-        matrix = _matrix(split.train, n_items, decay=1.0)
-        together = (matrix.T @ matrix).tocsr()
+        counts = together(split.train, n_items)
         cases, best = split.cases("valid"), -1.0
         for shrink in self.shrinks:
-            similar = self._similar(together, shrink)
+            similar = neighbours(counts, shrink, self.neighbours)
             for decay in self.decays:
                 trial = ItemKNN()
                 trial._set(similar, shrink, decay)
@@ -48,21 +48,8 @@ class ItemKNN:
 
     def scores(self, histories: Histories) -> NDArray[np.float32]:
         """``[b, n_items]`` float32: similarities summed over the history, recent items more."""
-        weights = _matrix(histories, self.similar.shape[0], self.decay)
+        weights = recency(histories, self.similar.shape[0], self.decay)
         return np.asarray((weights @ self.similar).toarray(), dtype=np.float32)
-
-    def _similar(self, together: Any, shrink: float) -> Any:
-        """``[n_items, n_items]`` CSR; row i has the neighbours of item i."""
-        counts = together.diagonal()
-        similar = together.astype(np.float32).tocoo()
-        norm = np.sqrt(counts[similar.row] * counts[similar.col]) + shrink
-        data = np.where(similar.row == similar.col, 0, similar.data / norm)
-        order = np.lexsort((similar.col, -data, similar.row))
-        rows, columns, data = similar.row[order], similar.col[order], data[order]
-        starts = np.searchsorted(rows, np.arange(similar.shape[0]))
-        keep = (np.arange(len(rows)) - starts[rows] < self.neighbours) & (data > 0)
-        entries = (data[keep].astype(np.float32), (rows[keep], columns[keep]))
-        return sp.csr_matrix(entries, shape=similar.shape)
 
     def arrays(self) -> Arrays:
         """The similarities and the settings that validation chose."""
@@ -79,14 +66,3 @@ class ItemKNN:
         entries = (arrays["data"], arrays["indices"], arrays["indptr"])
         shrink, decay = (float(value) for value in arrays["chosen"])
         self._set(sp.csr_matrix(entries, shape=(n_items, n_items)), shrink, decay)
-
-
-def _matrix(histories: Histories, n_items: int, decay: float) -> Any:
-    """``[users, n_items]`` CSR with decay^(places before the last) at each item taken."""
-    from_end = (
-        np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(len(histories.items))
-    )
-    entries = (np.power(np.float32(decay), from_end), histories.items, histories.offsets)
-    matrix = sp.csr_matrix(entries, shape=(len(histories), n_items))
-    matrix.sum_duplicates()
-    return matrix

@@ -62,3 +62,15 @@ def test_content_is_not_among_the_weights_but_what_was_trained_is():
     names = set(make().state_dict())
     assert not {n for n in names if "content" in n}
     assert "trained" in names
+
+
+def test_other_content_takes_the_place_of_the_first():
+    items, other = make().eval(), {"text": CONTENT["text"] + 1.0}
+    there = {"text": ~PRESENT["text"]}
+    items.hold(other, there)
+    expected = make().eval()
+    expected.register_buffer("content_text", other["text"])
+    expected.present = there["text"][:, None]
+    torch.testing.assert_close(items(), expected())
+    assert items.known.tolist() == [True, True, True, False, True]
+    assert not {n for n in items.state_dict() if "content" in n or "present" in n}

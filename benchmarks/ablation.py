@@ -1,0 +1,142 @@
+"""What fusion and modalities are worth: python benchmarks/ablation.py --data FOLDER [--seeds ...].
+
+Trains each preset as it is, with the other fusions, with each modality absent (zero) and shuffled,
+and by ids alone; ranks the trained preset with ablated content too; prints the differences, paired
+over users, and appends a block to benchmarks/RESULTS.md. Models are kept below --runs; a finished
+one is not trained again. Dotted overrides of the presets follow the options.
+"""
+
+import argparse
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from quality import _commit, _machine
+
+from p5mm.ablation import WAYS, ablated_rankers
+from p5mm.evaluation import MAIN, Report, evaluate
+from p5mm.model_commands import train
+from p5mm.recommender import Recommender
+from p5mm.scorer import Among
+
+HERE = Path(__file__).parent
+FUSIONS = ("gate", "concat", "attention")
+METRICS = ("recall@10", "ndcg@10")
+STAGES = ("final", "retriever")
+
+
+def main() -> None:
+    options = _options()
+    for name in options.sets:
+        runs = [_run(options, name, seed) for seed in options.seeds]
+        means = {stage: _mean([run[stage] for run in runs]) for stage in STAGES}
+        block = _block(options, name, means)
+        print(block)
+        with (HERE / "RESULTS.md").open("a", encoding="utf-8") as results:
+            results.write(block)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data")
+    parser.add_argument("--sets", nargs="+", default=["ml-100k", "amazon-beauty"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--runs", type=Path, default=HERE.parent / "runs")
+    parser.add_argument("--split", choices=["valid", "test"], default="valid")
+    options, options.overrides = parser.parse_known_args()
+    return options
+
+
+def _run(options: argparse.Namespace, name: str, seed: int) -> dict[str, Report]:
+    """A report of all variants for each stage of the score."""
+    real = _trained(options, name, seed, "preset", {})
+    rankers: dict[str, Among] = {MAIN: real.scorer.among(real.rows)}
+    for variant, settings in _variants(real).items():
+        other = _trained(options, name, seed, variant, settings)
+        rankers[f"trained: {variant}"] = other.scorer.among(other.rows)
+    served = ablated_rankers(real)
+    rankers |= {key.replace(f"{MAIN},", "served:"): ranker for key, ranker in served.items()}
+    stages = {
+        "final": rankers,
+        "retriever": {key: one.scorer.alone().among(one.rows) for key, one in rankers.items()},
+    }
+    cases, n_items = real.split.cases(options.split), len(real.rows)
+    reports = {
+        stage: evaluate(of, cases, n_items, seed=seed, split=options.split)
+        for stage, of in stages.items()
+    }
+    for stage, report in reports.items():
+        print(f"\n{name}, seed {seed}, {stage}\n{report.table()}", flush=True)
+    return reports
+
+
+def _variants(real: Recommender) -> dict[str, dict[str, str]]:
+    """Name to the settings in which a variant differs from the preset."""
+    own, modalities = real.config.model.fusion, list(real.content.vectors)
+    kinds = [kind for kind in FUSIONS if kind != own]
+    variants = {f"{kind} fusion": {"model.fusion": kind} for kind in kinds}
+    variants |= {
+        f"{name} {how}": {f"encoders.ablate.{name}": how} for name in modalities for how in WAYS
+    }
+    if len(modalities) > 1:
+        variants["ids only"] = {f"encoders.ablate.{name}": "zero" for name in modalities}
+    return variants
+
+
+def _trained(
+    options: argparse.Namespace, name: str, seed: int, variant: str, settings: Mapping[str, str]
+) -> Recommender:
+    folder = options.runs / f"ablation-{name}-{seed}-{variant.replace(' ', '-')}"
+    if not (folder / "config.json").is_file():
+        config = HERE.parent / "configs" / f"{name}.yaml"
+        changed = [part for key, value in settings.items() for part in (f"--{key}", value)]
+        overrides = ["--train.seed", str(seed), *options.overrides, *changed]
+        print(f"\n{name}, seed {seed}, {variant}", flush=True)
+        train(config, folder, str(options.data / name), overrides)
+    return Recommender.load(folder)
+
+
+def _mean(reports: list[Report]) -> Report:
+    """Each user's metrics averaged over the seeds: intervals are of the seeds' mean."""
+    per_user = {
+        model: {
+            metric: np.mean([report.per_user[model][metric] for report in reports], axis=0)
+            for metric in metrics
+        }
+        for model, metrics in reports[0].per_user.items()
+    }
+    return replace(reports[0], per_user=per_user)
+
+
+def _block(options: argparse.Namespace, name: str, reports: Mapping[str, Report]) -> str:
+    about = reports["final"].protocol
+    seeds = " ".join(map(str, options.seeds))
+    columns = [f"{metric}, {stage}" for stage in STAGES for metric in METRICS]
+    lines = [
+        f"\n### {name}, fusion and modalities: {about['users']:,} users, {about['items']:,} items, "
+        f"{options.split}\n",
+        f"    python benchmarks/ablation.py --sets {name} --seeds {seeds} --split {options.split} "
+        f"{shlex.join(options.overrides)}".rstrip(),
+        f"    {date.today()}, {_commit()}; {_machine()}\n",
+        f"{MAIN} is the preset; trained: a model of its own; served: the preset's weights on "
+        "ablated content. Mean of the seeds, 95 % intervals (bootstrap over users; differences "
+        "paired).\n",
+        "| model | " + " | ".join(columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    found = {stage: report.models | report.differences for stage, report in reports.items()}
+    for row in found["final"]:
+        sign = "+" if row.startswith(f"{MAIN} - ") else ""
+        cells = [
+            f"{one.value:{sign}.4f} [{one.low:{sign}.4f}, {one.high:{sign}.4f}]"
+            for one in (found[stage][row][metric] for stage in STAGES for metric in METRICS)
+        ]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""New items beside content-kNN: python benchmarks/cold.py --data FOLDER [--seeds ...].
+
+Holds a tenth of the items out of training altogether (half of them to choose settings by, half for
+the test), trains each preset with each seed on what is left, ranks the new items by their content,
+prints the tables, and appends a block to benchmarks/RESULTS.md. Models are kept below --runs; a
+finished one is not trained again. Dotted overrides of the presets follow the options.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from quality import _commit, _machine
+
+from p5mm.baselines.base import Ranker
+from p5mm.baselines.content_knn import ContentKNN, tuned
+from p5mm.cold import ColdStart, Counted, Only, among_new, cold_report
+from p5mm.config import Config, read_config
+from p5mm.content import Content
+from p5mm.dataset import open_dataset
+from p5mm.encoders.store import FeatureStore
+from p5mm.encoding import encode_catalog
+from p5mm.evaluation import Report, evaluate
+from p5mm.recommender import Recommender
+from p5mm.split import Cases
+from p5mm.validation import validation_ndcg
+
+HERE = Path(__file__).parent
+METRICS = ("recall@10", "recall@50", "ndcg@10")
+TUNED_ON = 1_500  # valid cases that choose the settings of content-kNN
+
+
+def main() -> None:
+    options = _options()
+    for name in options.sets:
+        config = read_config(HERE.parent / "configs" / f"{name}.yaml", options.overrides)
+        config = replace(config, data=replace(config.data, root=str(options.data / name)))
+        cold = ColdStart.draw(open_dataset(config.data))
+        chosen = _content_knn(cold, config)
+        runs = [_run(options, name, config, cold, chosen, seed) for seed in options.seeds]
+        block = _block(options, name, cold, chosen, runs)
+        print(block)
+        with (HERE / "RESULTS.md").open("a", encoding="utf-8") as results:
+            results.write(block)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data")
+    parser.add_argument("--sets", nargs="+", default=["ml-100k", "amazon-beauty"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--runs", type=Path, default=HERE.parent / "runs")
+    parser.add_argument("--split", choices=["valid", "test"], default="valid")
+    options, options.overrides = parser.parse_known_args()
+    return options
+
+
+def _content_knn(cold: ColdStart, config: Config) -> dict[str, ContentKNN]:
+    """The best content-kNN by recall@50 of the valid new items, for each ranking its own."""
+    n_items = len(cold.dataset.catalog)
+    features = encode_catalog(cold.dataset.catalog, config.encoders, FeatureStore())
+    vectors: dict[str, NDArray[np.float32]] = {}
+    for suffix, whiten in (("", False), (" whitened", True)):
+        made = Content.of(features, n_items, whiten).vectors
+        vectors |= {name + suffix: values for name, values in made.items()}
+    cases = cold.cases("valid")
+    most = min(TUNED_ON, len(cases))
+    cases = cases.take(np.unique(np.linspace(0, len(cases) - 1, most).astype(np.int64)))
+
+    def measure(place: Callable[[Ranker], Ranker]) -> Callable[[ContentKNN], float]:
+        return lambda one: _recall(place(one), cases, n_items)
+
+    places: dict[str, Callable[[Ranker], Ranker]] = {
+        "new": lambda one: Only(one, cold.rows),
+        "all": lambda one: one,
+    }
+    return {among: tuned(vectors, measure(place)) for among, place in places.items()}
+
+
+def _recall(ranker: Ranker, cases: Cases, n_items: int) -> float:
+    return float(evaluate({"": ranker}, cases, n_items, (50,)).per_user[""]["recall@50"].mean())
+
+
+def _run(
+    options: argparse.Namespace,
+    name: str,
+    config: Config,
+    cold: ColdStart,
+    knn: dict[str, ContentKNN],
+    seed: int,
+) -> tuple[dict[str, Report], dict[str, float]]:
+    model = _model(options.runs / f"cold-{name}-{seed}", config, cold, seed)
+    reports = {among: _report(model, cold, knn, options.split, among) for among in ("new", "all")}
+    for among, report in reports.items():
+        print(f"\n{name}, seed {seed}, among {among}\n{report.table()}", flush=True)
+    return reports, _warm(model, cold)
+
+
+def _model(folder: Path, config: Config, cold: ColdStart, seed: int) -> Recommender:
+    if not (folder / "config.json").is_file():
+        config = replace(config, train=replace(config.train, seed=seed))
+        dataset = cold.training(config.data.k_core)
+        Recommender.fit(dataset, config, checkpoint=folder / "checkpoint").save(folder)
+    return Recommender.load(folder)
+
+
+def _report(
+    model: Recommender, cold: ColdStart, knn: dict[str, ContentKNN], part: str, among: str
+) -> Report:
+    n_items, seed = len(model.catalog), model.config.train.seed
+    train = model.rows[model.split.train.items]
+    rankers: dict[str, Ranker] = {
+        "p5mm": model.scorer,
+        "retriever": model.scorer.alone(),
+        "content-knn": knn[among],
+        "popularity": Counted(np.bincount(train, minlength=n_items), seed),
+        "random": Counted(np.zeros(n_items, np.int64), seed),
+    }
+    if among == "new":
+        rankers = {key: Only(one, cold.rows) for key, one in rankers.items()}
+        rankers["p5mm"] = among_new(model.scorer, cold.rows)
+    cases = cold.cases(part)  # type: ignore[arg-type]
+    return cold_report(
+        rankers, cases, n_items, part=part, seed=seed, among=among  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _warm(model: Recommender, cold: ColdStart) -> dict[str, float]:
+    """Validation NDCG@10 of the items that were taken, alone and with new items about."""
+    cases = model.split.cases("valid")
+    everything = np.concatenate([model.rows, np.setdiff1d(cold.rows, model.rows)])
+    return {
+        "warm items only": validation_ndcg(model.scorer.among(model.rows), cases),
+        "new items about": validation_ndcg(model.scorer.among(everything), cases),
+        "handicap": model.fitted.handicap,
+    }
+
+
+def _block(
+    options: argparse.Namespace,
+    name: str,
+    cold: ColdStart,
+    knn: dict[str, ContentKNN],
+    runs: list[tuple[dict[str, Report], dict[str, float]]],
+) -> str:
+    about = runs[0][0]["new"].protocol
+    seeds = " ".join(map(str, options.seeds))
+    lines = [
+        f"\n### {name}, new items: {about['targets']} targets of {len(cold.rows):,} new in "
+        f"{about['items']:,} items, {about['users']:,} users, {options.split}\n",
+        f"    python benchmarks/cold.py --sets {name} --seeds {seeds} --split {options.split} "
+        f"{' '.join(options.overrides)}".rstrip(),
+        f"    {date.today()}, {_commit()}; {_machine()}\n",
+        "Mean of the seeds; in brackets the 95 % interval of the first seed (bootstrap over users;"
+        " differences paired).\n",
+        "| model | " + " | ".join(f"{m}, {among}" for among in ("new", "all") for m in METRICS),
+        "|---" * (2 * len(METRICS) + 1) + "|",
+    ]
+    lines[-2] += " |"
+    first = runs[0][0]["new"]
+    for row in [*first.models, *first.differences]:
+        cells = [_cell([r[0][a] for r in runs], row, m) for a in ("new", "all") for m in METRICS]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    warm = {key: np.mean([of[key] for _, of in runs]) for key in runs[0][1]}
+    lines.append("\nWarm validation: " + ", ".join(f"{k} {v:.4f}" for k, v in warm.items()) + ". ")
+    lines += [f"content-knn, {among}: {_told(one)}." for among, one in knn.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(reports: list[Report], row: str, metric: str) -> str:
+    found = [(report.models | report.differences)[row][metric] for report in reports]
+    mean = np.mean([one.value for one in found])
+    return f"{mean:.4f} [{found[0].low:.4f}, {found[0].high:.4f}]"
+
+
+def _told(knn: ContentKNN) -> str:
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in knn.weights.items() if weight)
+    return f"{weights}; decay {knn.decay:g}, sharpness {knn.sharpness:g}"
+
+
+if __name__ == "__main__":
+    main()

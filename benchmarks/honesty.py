@@ -1,0 +1,120 @@
+"""What numbers of items and order of ties move: python benchmarks/honesty.py --data FOLDER.
+
+Trains the preset of ML-100K three times with one seed: as the data is, with every item under
+another id, number and row, and with each user's ratings of one second in random order. Prints how
+far the metrics move beside the interval of the plain model, and appends a block to RESULTS.md.
+Models are kept below --runs; a finished one is not trained again (the plain one is that of
+benchmarks/quality.py). FOLDER has a folder ml-100k/. Dotted overrides of the preset follow the
+options.
+"""
+
+import argparse
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from quality import _commit, _machine
+
+from p5mm.bootstrap import paired
+from p5mm.config import Config, read_config
+from p5mm.dataset import open_dataset
+from p5mm.evaluation import Report
+from p5mm.model_commands import evaluation_of
+from p5mm.recommender import Recommender
+
+HERE = Path(__file__).parent
+NAME = "ml-100k"
+METRICS = ("recall@10", "ndcg@10")
+BASELINES = ("sasrec", "item-knn", "popularity")
+PLAIN, NUMBERS, TIES = "plain", "items renumbered", "ties shuffled"
+
+
+def main() -> None:
+    options = _options()
+    config = read_config(HERE.parent / "configs" / f"{NAME}.yaml", options.overrides)
+    data = replace(config.data, root=str(options.data / NAME))
+    config = replace(config, data=data, train=replace(config.train, seed=options.seed))
+    folders = {
+        PLAIN: "",
+        NUMBERS: f"-renumbered-{options.shuffle}",
+        TIES: f"-ties-{options.shuffle}",
+    }
+    reports = {}
+    for variant, suffix in folders.items():
+        folder = options.runs / f"{NAME}-{options.seed}{suffix}"
+        model = _model(folder, config, variant, options.shuffle)
+        reports[variant] = evaluation_of(model, options.split, folder / "baselines", BASELINES)
+        print(f"\n{variant}\n{reports[variant].table()}", flush=True)
+    block = _block(options, reports)
+    print(block)
+    with (HERE / "RESULTS.md").open("a", encoding="utf-8") as results:
+        results.write(block)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data")
+    parser.add_argument("--seed", type=int, default=0, help="of the trainings")
+    parser.add_argument("--shuffle", type=int, default=1, help="seed of numbers and of ties")
+    parser.add_argument("--runs", type=Path, default=HERE.parent / "runs")
+    parser.add_argument("--split", choices=["valid", "test"], default="valid")
+    options, options.overrides = parser.parse_known_args()
+    return options
+
+
+def _model(folder: Path, config: Config, variant: str, shuffle: int) -> Recommender:
+    if not (folder / "config.json").is_file():
+        if variant == TIES:
+            config = replace(config, data=replace(config.data, shuffle_ties=shuffle))
+        dataset = open_dataset(config.data)
+        if variant == NUMBERS:
+            dataset = dataset.renumbered(shuffle)
+        Recommender.fit(dataset, config, checkpoint=folder / "checkpoint").save(folder)
+    return Recommender.load(folder)
+
+
+def _block(options: argparse.Namespace, reports: dict[str, Report]) -> str:
+    about = reports[TIES].protocol
+    overrides = "".join(f" {one}" for one in options.overrides)
+    tied = about["last two at one time"]
+    lines = [
+        f"\n### Honesty: {NAME}, {about['users']:,} users, {options.split}\n",
+        f"    python benchmarks/honesty.py --seed {options.seed} --shuffle {options.shuffle} "
+        f"--split {options.split}{overrides}",
+        f"    {date.today()}, {_commit()}; {_machine()}\n",
+        f"The last two items of {tied:.1%} of the users came in one second. Leakage: "
+        f"{_leakage(reports)}.",
+        "In brackets 95 % bootstrap intervals over users; of a difference, paired. `outside`: the "
+        "value has left the interval of the plain model.\n",
+    ]
+    for metric in METRICS:
+        lines += [
+            f"| {metric} | {PLAIN} | {NUMBERS} | difference | {TIES} | difference |",
+            "|---" * 6 + "|",
+            *(_row(reports, model, metric) for model in reports[PLAIN].models),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _row(reports: dict[str, Report], model: str, metric: str) -> str:
+    plain = reports[PLAIN].models[model][metric]
+    cells = [f"{plain.value:.4f} [{plain.low:.4f}, {plain.high:.4f}]"]
+    before = reports[PLAIN].per_user[model][metric]
+    for variant in (NUMBERS, TIES):
+        after = reports[variant].per_user[model][metric]
+        moved = paired(after, before)
+        inside = plain.low <= after.mean() <= plain.high
+        cells.append(f"{after.mean():.4f}" + ("" if inside else " outside"))
+        cells.append(f"{moved.value:+.4f} [{moved.low:+.4f}, {moved.high:+.4f}]")
+    return f"| {model} | " + " | ".join(cells) + " |"
+
+
+def _leakage(reports: dict[str, Report]) -> str:
+    told = [report.protocol["leakage"] for report in reports.values()]
+    warnings = {warning for one in told if one != "none found" for warning in one}
+    return "; ".join(sorted(warnings)) or "none found"
+
+
+if __name__ == "__main__":
+    main()

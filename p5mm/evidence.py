@@ -1,0 +1,95 @@
+"""What a history says of a candidate without a network: taken together, alike in content."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from p5mm.histories import Histories
+
+NEIGHBOURS = "neighbours"
+CONTENT = "content."
+DECAY = 0.5  # an item j places before the last weighs DECAY^j
+KEPT = 300  # neighbours kept of each item
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Similarities between the items of a history, recent ones more, and a candidate.
+
+    Attributes:
+        similar: ``[n, n]`` CSR; row i holds the neighbours of item i.
+        content: Modality to unit vectors ``[n, dim]``, zero where an item lacks it.
+    """
+
+    similar: Any
+    content: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, similar: Any, content: Mapping[str, Tensor]) -> "Evidence":
+        """Evidence of neighbours and of content vectors ``[n, dim]`` of any length."""
+        return cls(similar, {CONTENT + name: F.normalize(v, dim=1) for name, v in content.items()})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """``neighbours``, and ``content.`` with each modality."""
+        return (NEIGHBOURS, *self.content)
+
+    def __call__(self, name: str, histories: Histories, candidates: Tensor) -> Tensor:
+        """One kind of evidence ``[b, n]`` float32 for candidate rows ``[b, n]``."""
+        weights = recency(histories, self.similar.shape[0], DECAY)
+        if name == NEIGHBOURS:
+            reached = (weights @ self.similar).tocsr()
+            rows = np.arange(len(histories))[:, None]
+            return torch.from_numpy(np.asarray(reached[rows, np.array(candidates)].todense()))
+        vectors = self.content[name]
+        wanted = F.normalize(torch.from_numpy(weights @ vectors.numpy()), dim=1)
+        if candidates.numel() > 8 * len(vectors):  # most items are asked for several times
+            return (wanted @ vectors.T).gather(1, candidates)
+        return (F.embedding(candidates, vectors) @ wanted[..., None]).squeeze(-1)
+
+
+def recency(histories: Histories, n_items: int, decay: float) -> Any:
+    """``[users, n_items]`` CSR float32 with decay^(places before the last) at each item taken."""
+    ends = np.repeat(histories.offsets[1:], histories.lengths)
+    from_end = ends - 1 - np.arange(len(histories.items))
+    # No smaller than float32 can hold: a long history underflows without it.
+    values = np.power(np.float32(decay), np.minimum(from_end, 100), dtype=np.float32)
+    entries = (values, histories.items, histories.offsets)
+    matrix = sp.csr_matrix(entries, shape=(len(histories), n_items), dtype=np.float32)
+    matrix.sum_duplicates()
+    return matrix
+
+
+def together(histories: Histories, n_items: int) -> Any:
+    """``[n_items, n_items]`` CSR: how many histories hold both items."""
+    matrix = recency(histories, n_items, 1.0)
+    return (matrix.T @ matrix).tocsr()
+
+
+def neighbours(counts: Any, shrink: float = 0.0, kept: int = KEPT) -> Any:
+    """Shrunk cosine of item columns (Sarwar et al. 2001; shrinkage of Bell and Koren 2007).
+
+    Args:
+        counts: Of ``together``.
+        shrink: Added to the cosine's norm.
+        kept: Most similar items kept of each item.
+
+    Returns:
+        ``[n_items, n_items]`` CSR float32; row i has the neighbours of item i.
+    """
+    taken = counts.diagonal()
+    pairs = counts.astype(np.float32).tocoo()
+    norm = np.sqrt(taken[pairs.row] * taken[pairs.col]) + shrink
+    data = np.where(pairs.row == pairs.col, 0, pairs.data / norm)
+    order = np.lexsort((pairs.col, -data, pairs.row))
+    rows, columns, data = pairs.row[order], pairs.col[order], data[order]
+    starts = np.searchsorted(rows, np.arange(pairs.shape[0]))
+    keep = (np.arange(len(rows)) - starts[rows] < kept) & (data > 0)
+    entries = (data[keep].astype(np.float32), (rows[keep], columns[keep]))
+    return sp.csr_matrix(entries, shape=pairs.shape)

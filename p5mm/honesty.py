@@ -1,0 +1,48 @@
+"""Whether a model's evaluation can be believed: what leaks is refused, the rest is told."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from p5mm.baselines.base import Ranker
+from p5mm.leakage import (
+    Finding,
+    learned_held_out_items,
+    learned_held_out_pairs,
+    lint,
+    require_no_leaks,
+)
+from p5mm.numbering import id_numbers
+from p5mm.recommender import Recommender
+from p5mm.split import Cases
+from p5mm.ties import ties_tell
+
+
+def model_findings(model: Recommender) -> list[Finding]:
+    """What is wrong with a model's split, its items' ids and what it has learned.
+
+    Raises:
+        LeakageError: Something that it is asked for can be seen by it.
+    """
+    split, rows = model.split, model.rows
+    # Every task of `fitting` learns from the split's training part.
+    learned_from = dict.fromkeys(["retrieval", *model.config.train.tasks], split.train)
+    findings = lint(split, learned_from, id_numbers(model.fitted.items))
+    findings += learned_held_out_items(split, model.network.items.trained.numpy()[rows])
+    findings += learned_held_out_pairs(split, model.similar[rows][:, rows])
+    require_no_leaks(findings)
+    return findings
+
+
+def ranker_findings(rankers: Mapping[str, Ranker], cases: Cases, seed: int) -> list[Finding]:
+    """Rankers whose metrics hang on the order of equal scores."""
+    return [one for name, ranker in rankers.items() for one in ties_tell(name, ranker, cases, seed)]
+
+
+def told(model: Recommender, findings: Sequence[Finding]) -> dict[str, Any]:
+    """What the protocol of a report says of leaks and of equal times; plain JSON values."""
+    seed = model.config.data.shuffle_ties
+    return {
+        "leakage": [str(finding) for finding in findings] or "none found",
+        "equal times": "in the order of the log" if seed is None else f"shuffled, seed {seed}",
+        "last two at one time": model.core.tied_ends(model.fitted.items),
+    }
