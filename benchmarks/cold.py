@@ -156,7 +156,8 @@ def _block(
         f"{' '.join(options.overrides)}".rstrip(),
         f"    {date.today()}, {_commit()}; {_machine()}\n",
         "Mean of the seeds; in brackets the 95 % interval of the first seed (bootstrap over users;"
-        " differences paired).\n",
+        f" differences paired). The users share {about['targets']} targets: other items would move "
+        "the numbers further than these intervals say.\n",
         "| model | " + " | ".join(f"{m}, {among}" for among in ("new", "all") for m in METRICS),
         "|---" * (2 * len(METRICS) + 1) + "|",
     ]

@@ -73,7 +73,7 @@ class Choices:
                 f"a user took {most} of {n_items} items, which leaves no {count - 1} others to "
                 f"choose from; give at most {n_items - most + 1} candidates"
             )
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng((seed, part == "test"))
         drawn = [
             _draw(split.log.select(cases.users[start : start + BATCH]), n_items, count - 1, rng)
             for start in range(0, len(cases), BATCH)
@@ -88,7 +88,9 @@ class Choices:
     @property
     def places(self) -> NDArray[np.int64]:
         """``[n]`` int64 place of the target among its candidates."""
-        return (self.candidates == self.cases.targets[:, None]).argmax(axis=1)
+        hits = self.candidates == self.cases.targets[:, None]
+        places: NDArray[np.int64] = hits.argmax(axis=1).astype(np.int64)
+        return places
 
     def write(self, path: Path, user_ids: Sequence[str], item_ids: Sequence[str]) -> None:
         """Write ``user_id``, ``candidates`` (a list of item ids) and ``target`` as Parquet."""
@@ -128,9 +130,7 @@ class Choices:
 class Chooser(Protocol):
     """Anything that scores a few candidates for a batch of histories."""
 
-    def choose(
-        self, histories: Histories, candidates: NDArray[np.int64]
-    ) -> NDArray[np.floating]:
+    def choose(self, histories: Histories, candidates: NDArray[np.int64]) -> NDArray[np.floating]:
         """``[b, c]`` scores of candidate rows ``[b, c]``, higher is better."""
 
 
@@ -140,9 +140,7 @@ class Picked:
 
     ranker: Ranker
 
-    def choose(
-        self, histories: Histories, candidates: NDArray[np.int64]
-    ) -> NDArray[np.floating]:
+    def choose(self, histories: Histories, candidates: NDArray[np.int64]) -> NDArray[np.floating]:
         """See ``Chooser``."""
         return np.take_along_axis(self.ranker.scores(histories), candidates, axis=1)
 
@@ -168,9 +166,7 @@ class Asked:
         """A model, and the questions to ask it."""
         return cls(model.scorer, model.rows, [one.tokens for one in asked], weight)
 
-    def choose(
-        self, histories: Histories, candidates: NDArray[np.int64]
-    ) -> NDArray[np.floating]:
+    def choose(self, histories: Histories, candidates: NDArray[np.int64]) -> NDArray[np.floating]:
         """See ``Chooser``."""
         decoder, retrieval = self.parts(histories, candidates)
         return decoder if self.weight is None else retrieval + self.weight * decoder
@@ -197,9 +193,7 @@ class Served:
     scorer: Scorer
     rows: NDArray[np.int64]
 
-    def choose(
-        self, histories: Histories, candidates: NDArray[np.int64]
-    ) -> NDArray[np.floating]:
+    def choose(self, histories: Histories, candidates: NDArray[np.int64]) -> NDArray[np.floating]:
         """See ``Chooser``."""
         whole = replace(histories, items=self.rows[histories.items])
         among = torch.from_numpy(self.rows[candidates])
@@ -211,10 +205,10 @@ def stored_choices(
 ) -> Choices:
     """The candidates of a file, drawn and written first where there is none."""
     items = list(model.fitted.items)
+    users = model.core.histories(items)[0]
     if not path.is_file():
-        drawn = Choices.draw(model.split, part, len(items), seed, count)
-        drawn.write(path, model.user_ids, items)
-    return Choices.read(path, model.split.cases(part), model.user_ids, items)
+        Choices.draw(model.split, part, len(items), seed, count).write(path, users, items)
+    return Choices.read(path, model.split.cases(part), users, items)
 
 
 def chosen_ranks(chooser: Chooser, choices: Choices) -> NDArray[np.float64]:
@@ -250,13 +244,19 @@ def direct_report(
 
 
 def fit_weight(model: Recommender, asked: Sequence[Question], choices: Choices) -> float:
-    """The decoder's weight by NDCG@10 on validation choices, for the mean of seen questions."""
+    """The decoder's weight by NDCG@10 on validation choices, for the mean of the seen questions."""
     seen = [one for one in asked if not one.held_out]
-    found = {}
-    for weight in WEIGHTS:
-        ranks = chosen_ranks(Asked.of(model, seen, weight), choices)
-        found[weight] = float(metrics_per_user(ranks, (10,))["ndcg@10"].mean())
-    return max(found, key=lambda weight: found[weight])
+    asking = Asked.of(model, seen, None)
+    histories = choices.cases.histories
+    batches = [np.arange(s, min(s + BATCH, len(choices))) for s in range(0, len(choices), BATCH)]
+    parts = [asking.parts(histories.select(rows), choices.candidates[rows]) for rows in batches]
+    decoder, retrieval = (np.concatenate(part) for part in zip(*parts, strict=True))
+
+    def ndcg(weight: float) -> float:
+        ranks = expected_ranks(retrieval + weight * decoder, choices.places)
+        return float(metrics_per_user(ranks, (10,))["ndcg@10"].mean())
+
+    return max(WEIGHTS, key=ndcg)
 
 
 def _draw(

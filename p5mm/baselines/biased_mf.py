@@ -15,7 +15,7 @@ from p5mm.split import LeaveOneOut
 
 @dataclass
 class BiasedMF:
-    """``mu + b_u + b_i + p_u q_i`` (Koren, Bell and Volinsky 2009) by alternating ridge regressions.
+    """``mu + b_u + b_i + p_u q_i`` (Koren, Bell and Volinsky 2009) by alternating least squares.
 
     A user's bias and factors are the ridge solution for the history that is given, the same in
     training and in prediction; only what belongs to items is kept. Rank, penalties and rounds are
@@ -54,8 +54,8 @@ class BiasedMF:
         """``[n]`` rating of each target by the user with that history."""
         users = self._users(_matrix(histories, len(self.items)))
         own = self.items[targets]
-        found: NDArray[np.float64] = self.mean + users[:, 0] + own[:, 0]
-        return found + (users[:, 1:] * own[:, 1:]).sum(axis=1)
+        tastes: NDArray[np.float64] = (users[:, 1:] * own[:, 1:]).sum(axis=1)
+        return self.mean + users[:, 0] + own[:, 0] + tastes
 
     def _start(
         self, mean: float, n_items: int, rank: int, penalty: float, bias: float, seed: int
