@@ -1,0 +1,244 @@
+"""One model for three tasks beside three specialists: python benchmarks/tasks.py --data FOLDER.
+
+Trains each preset with the tasks together, and with each of them alone; measures all on the same
+held-out items of one split by time: sequential (full ranking), direct (100 stored candidates),
+rating (where there are ratings), with the prompts of training and with those held out. Prints the
+tables and appends a block to benchmarks/RESULTS.md. Models are kept below --runs; a finished one
+is not trained again. --joint names a model whose retriever is taken, such as that of
+benchmarks/quality.py: --joint 'runs/{set}-{seed}'. Dotted overrides of the presets follow.
+"""
+
+import argparse
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from quality import _commit, _machine
+
+from p5mm.asking import Question, questions
+from p5mm.baselines.base import Ranker
+from p5mm.baselines.biased_mf import BiasedMF
+from p5mm.bootstrap import Interval, paired
+from p5mm.calibration import GRIDS, Parts
+from p5mm.direct import Asked, Chooser, Picked, Served, direct_report, fit_weight, stored_choices
+from p5mm.evaluation import Report, evaluate, fit_baselines
+from p5mm.honesty import model_findings
+from p5mm.model_commands import train
+from p5mm.prompts import read_prompts
+from p5mm.ratings import (
+    AskedRating,
+    Calibrated,
+    GlobalMean,
+    ItemMean,
+    RatingCases,
+    RatingModel,
+    rating_report,
+)
+from p5mm.recommender import Recommender
+from p5mm.scorer import DECODER
+from p5mm.specialist import with_tasks
+
+HERE = Path(__file__).parent
+TASKS = {"sequential": 0.5, "direct": 0.2, "rating": 0.2}
+METRICS = {
+    "sequential": ("recall@10", "ndcg@10"),
+    "direct": ("hit@1", "hit@5", "hit@10", "ndcg@5", "ndcg@10"),
+    "rating": ("rmse", "mae"),
+}
+ONE, OWN = "one model", "specialist"
+Rows = dict[str, dict[str, Interval]]
+
+
+def main() -> None:
+    options = _options()
+    for name in options.sets:
+        for seed in options.seeds:
+            tables = _tables(options, name, seed)
+            block = _block(options, name, seed, tables)
+            print(block, flush=True)
+            with (HERE / "RESULTS.md").open("a", encoding="utf-8") as results:
+                results.write(block)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data")
+    parser.add_argument("--sets", nargs="+", default=["ml-100k", "amazon-beauty"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--runs", type=Path, default=HERE.parent / "runs")
+    parser.add_argument("--split", choices=["valid", "test"], default="valid")
+    parser.add_argument("--joint", help="folder of a trained model, with {set} and {seed}")
+    options, options.overrides = parser.parse_known_args()
+    return options
+
+
+def _tables(options: argparse.Namespace, name: str, seed: int) -> dict[str, Rows]:
+    """Task to its table: a row a model and prompt, then the differences."""
+    base_folder, base = _base(options, name, seed)
+    tasks = {task: w for task, w in TASKS.items() if task != "rating" or base.fitted.levels}
+    folder = options.runs / f"tasks-{name}-{seed}"
+    one = _kept(folder, base, tasks)
+    own = {task: _kept(options.runs / f"{folder.name}-{task}", base, {task: tasks[task]})
+           for task in tasks}  # fmt: skip
+    model_findings(one)
+    baselines = fit_baselines(one.split, len(one.rows), base_folder / "baselines", seed=seed)
+    tables = {
+        "sequential": _sequential(options.split, one, own["sequential"], baselines),
+        "direct": _direct(options, name, one, own["direct"], baselines),
+    }
+    if "rating" in tasks:
+        tables["rating"] = _rating(options.split, one, own["rating"])
+    return tables
+
+
+def _base(options: argparse.Namespace, name: str, seed: int) -> tuple[Path, Recommender]:
+    """The model whose retriever all share, and its folder."""
+    given = options.joint or str(options.runs / f"{name}-{seed}")
+    folder = Path(given.format(set=name, seed=seed))
+    if not (folder / "config.json").is_file():
+        config = HERE.parent / "configs" / f"{name}.yaml"
+        print(f"\n{name}, seed {seed}: the retriever, in {folder}", flush=True)
+        overrides = ["--train.seed", str(seed), *options.overrides]
+        train(config, folder, str(options.data / name), overrides)
+    return folder, Recommender.load(folder)
+
+
+def _kept(folder: Path, base: Recommender, tasks: Mapping[str, float]) -> Recommender:
+    if base.config.train.tasks == tasks:
+        return base
+    if not (folder / "config.json").is_file():
+        print(f"\ntraining {json.dumps(tasks)} in {folder}", flush=True)
+        with_tasks(base, tasks).save(folder)
+    return Recommender.load(folder)
+
+
+def _named(
+    make: Callable[[Recommender, list[Question]], object],
+    one: Recommender,
+    own: Recommender,
+    family: str,
+) -> dict[str, object]:
+    """What ``make`` makes of both models with each prompt, and with the mean of the seen ones."""
+    found = {}
+    for who, model in ((ONE, one), (OWN, own)):
+        asked = questions(model, read_prompts(), family)
+        ways = {question.name: [question] for question in asked}
+        ways["mean of seen"] = [question for question in asked if not question.held_out]
+        found |= {f"{who}, {name}": make(model, way) for name, way in ways.items()}
+    return found
+
+
+def _sequential(
+    part: str, one: Recommender, own: Recommender, baselines: Mapping[str, Ranker]
+) -> Rows:
+    rankers: dict[str, Ranker] = {f"{ONE}, as served": one.scorer.among(one.rows),
+                                  f"{OWN}, as served": own.scorer.among(own.rows)}  # fmt: skip
+    for who, model in ((ONE, one), (OWN, own)):
+        weight = _decoder_weight(model)
+        for question in questions(model, read_prompts(), "sequential"):
+            scorer = replace(model.scorer, prompt=question.tokens)
+            name = f"{who}, retriever + {weight:g} decoder, {question.name}"
+            rankers[name] = scorer.weighing(None, {DECODER: weight}).among(model.rows)
+    rankers |= {"retriever": one.scorer.alone().among(one.rows), **baselines}
+    report = evaluate(rankers, one.split.cases(part), len(one.rows), split=part)
+    return _with_differences(report, f"{ONE}, as served", ["retriever", *baselines])
+
+
+def _decoder_weight(model: Recommender) -> float:
+    """The decoder's best weight beside the retriever alone, on validation."""
+    scorer = replace(model.scorer, rows=model.rows)
+    parts = Parts.of(scorer, [DECODER], model.split.cases("valid").in_rows(model.rows))
+    return max(GRIDS[DECODER], key=lambda weight: parts.ndcg({DECODER: weight}))
+
+
+def _direct(
+    options: argparse.Namespace,
+    name: str,
+    one: Recommender,
+    own: Recommender,
+    baselines: Mapping[str, Ranker],
+) -> Rows:
+    stored = {
+        part: stored_choices(one, part, options.runs / f"candidates-{name}-{part}.parquet")
+        for part in ("valid", options.split)
+    }
+    weights = {
+        id(model): fit_weight(model, questions(model, read_prompts(), "direct"), stored["valid"])
+        for model in (one, own)
+    }
+    print(f"weight of the decoder: one model, specialist {list(weights.values())}", flush=True)
+    alone = _named(lambda model, way: Asked.of(model, way, None), one, own, "direct")
+    both = _named(lambda model, way: Asked.of(model, way, weights[id(model)]), one, own, "direct")
+    choosers: dict[str, Chooser] = {f"{ONE}, as served": Served(one.scorer, one.rows)}
+    choosers |= both | {f"{key}, decoder alone": chooser for key, chooser in alone.items()}
+    choosers["retriever"] = Picked(one.scorer.alone().among(one.rows))
+    choosers |= {key: Picked(ranker) for key, ranker in baselines.items()}
+    report = direct_report(choosers, stored[options.split], options.split)
+    return _with_differences(report, f"{ONE}, mean of seen", ["retriever", *baselines])
+
+
+def _rating(part: str, one: Recommender, own: Recommender) -> Rows:
+    valid = RatingCases.of(one.split, "valid")
+    models: dict[str, RatingModel] = _named(AskedRating.of, one, own, "rating")
+    simple = {"global mean": GlobalMean(), "item mean": ItemMean(), "biased MF": BiasedMF()}
+    for model in simple.values():
+        model.fit(one.split, len(one.rows))
+    models |= simple
+    straight = f"{ONE}, mean of seen", f"{OWN}, mean of seen", "biased MF"
+    models |= {f"{key}, calibrated": Calibrated.of(models[key], valid) for key in straight}
+    report = rating_report(models, RatingCases.of(one.split, part), part)
+    rows = report.models
+    for main, others in _pairs(rows, f"{ONE}, mean of seen", list(simple)):
+        rows |= {f"{main} - {key}": report.differences(main)[f"{main} - {key}"] for key in others}
+    return rows
+
+
+def _with_differences(report: Report, main: str, others: list[str]) -> Rows:
+    rows = report.models
+    for left, rights in _pairs(rows, main, others):
+        for right in rights:
+            a, b = report.per_user[left], report.per_user[right]
+            rows[f"{left} - {right}"] = {metric: paired(a[metric], b[metric]) for metric in a}
+    return rows
+
+
+def _pairs(rows: Rows, main: str, others: list[str]) -> list[tuple[str, list[str]]]:
+    """What is compared: the main model with others, and each prompt with the specialist's."""
+    partners = {key: key.replace(ONE, OWN) for key in rows if key.startswith(ONE)}
+    same = [(key, [other]) for key, other in partners.items() if other in rows]
+    return [(main, others), *same]
+
+
+def _block(options: argparse.Namespace, name: str, seed: int, tables: Mapping[str, Rows]) -> str:
+    given = ["--joint", options.joint] if options.joint else []
+    lines = [
+        f"\n### {name}, tasks together, {options.split}\n",
+        f"    python benchmarks/tasks.py --sets {name} --seeds {seed} --split {options.split} "
+        f"{shlex.join([*given, *options.overrides])}".rstrip(),
+        f"    {date.today()}, {_commit()}; {_machine()}\n",
+        "One model is trained with all tasks, a specialist with the one of its table; both have "
+        "the same retriever. 95 % bootstrap intervals over users; differences paired. Weights and "
+        "calibration are fitted on validation.\n",
+    ]
+    for task, rows in tables.items():
+        lines += [
+            f"| {task} | " + " | ".join(METRICS[task]) + " |",
+            "|---" * (len(METRICS[task]) + 1) + "|",
+            *(f"| {key} | {_cells(key, of, METRICS[task])} |" for key, of in rows.items()),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _cells(key: str, of: Mapping[str, Interval], metrics: tuple[str, ...]) -> str:
+    sign = "+" if " - " in key else ""
+    return " | ".join(
+        f"{of[m].value:{sign}.4f} [{of[m].low:{sign}.4f}, {of[m].high:{sign}.4f}]" for m in metrics
+    )
+
+
+if __name__ == "__main__":
+    main()
