@@ -23,11 +23,13 @@ from p5mm.baselines.base import Ranker
 from p5mm.baselines.biased_mf import BiasedMF
 from p5mm.bootstrap import Interval, paired
 from p5mm.calibration import GRIDS, Parts
-from p5mm.direct import Asked, Chooser, Picked, Served, direct_report, fit_weight, stored_choices
+from p5mm.choices import stored_choices
+from p5mm.direct import Asked, Chooser, Picked, Served, direct_report, fit_weight
 from p5mm.evaluation import Report, evaluate, fit_baselines
 from p5mm.honesty import model_findings
 from p5mm.model_commands import train
 from p5mm.prompts import read_prompts
+from p5mm.rating_report import rating_report
 from p5mm.ratings import (
     AskedRating,
     Calibrated,
@@ -35,20 +37,20 @@ from p5mm.ratings import (
     ItemMean,
     RatingCases,
     RatingModel,
-    rating_report,
 )
 from p5mm.recommender import Recommender
 from p5mm.scorer import DECODER
 from p5mm.specialist import with_tasks
 
 HERE = Path(__file__).parent
-TASKS = {"sequential": 0.5, "direct": 0.2, "rating": 0.2}
+TASKS = {"sequential": 0.5, "direct": 0.2, "rating": 0.2}  # weights where a preset has none
 METRICS = {
     "sequential": ("recall@10", "ndcg@10"),
     "direct": ("hit@1", "hit@5", "hit@10", "ndcg@5", "ndcg@10"),
     "rating": ("rmse", "mae"),
 }
 ONE, OWN = "one model", "specialist"
+COMPARED = ("as served", "mean of seen", "held-out 1")  # rows that are set against a specialist's
 Rows = dict[str, dict[str, Interval]]
 
 
@@ -78,11 +80,15 @@ def _options() -> argparse.Namespace:
 def _tables(options: argparse.Namespace, name: str, seed: int) -> dict[str, Rows]:
     """Task to its table: a row a model and prompt, then the differences."""
     base_folder, base = _base(options, name, seed)
-    tasks = {task: w for task, w in TASKS.items() if task != "rating" or base.fitted.levels}
-    folder = options.runs / f"tasks-{name}-{seed}"
-    one = _kept(folder, base, tasks)
-    own = {task: _kept(options.runs / f"{folder.name}-{task}", base, {task: tasks[task]})
-           for task in tasks}  # fmt: skip
+    tasks = TASKS | base.config.train.tasks
+    if not base.fitted.levels:
+        del tasks["rating"]
+    folder = f"tasks-{name}-{seed}"
+    one = _kept(options.runs / folder, base, tasks)
+    own = {
+        task: _kept(options.runs / f"{folder}-{task}", base, {task: weight})
+        for task, weight in tasks.items()
+    }
     model_findings(one)
     baselines = fit_baselines(one.split, len(one.rows), base_folder / "baselines", seed=seed)
     tables = {
@@ -134,13 +140,16 @@ def _named(
 def _sequential(
     part: str, one: Recommender, own: Recommender, baselines: Mapping[str, Ranker]
 ) -> Rows:
-    rankers: dict[str, Ranker] = {f"{ONE}, as served": one.scorer.among(one.rows),
-                                  f"{OWN}, as served": own.scorer.among(own.rows)}  # fmt: skip
+    rankers: dict[str, Ranker] = {
+        f"{ONE}, as served": one.scorer.among(one.rows),
+        f"{OWN}, as served": own.scorer.among(own.rows),
+    }
     for who, model in ((ONE, one), (OWN, own)):
         weight = _decoder_weight(model)
+        print(f"weight of the decoder, sequential: {who} {weight:g}", flush=True)
         for question in questions(model, read_prompts(), "sequential"):
             scorer = replace(model.scorer, prompt=question.tokens)
-            name = f"{who}, retriever + {weight:g} decoder, {question.name}"
+            name = f"{who}, retriever + decoder, {question.name}"
             rankers[name] = scorer.weighing(None, {DECODER: weight}).among(model.rows)
     rankers |= {"retriever": one.scorer.alone().among(one.rows), **baselines}
     report = evaluate(rankers, one.split.cases(part), len(one.rows), split=part)
@@ -169,11 +178,12 @@ def _direct(
         id(model): fit_weight(model, questions(model, read_prompts(), "direct"), stored["valid"])
         for model in (one, own)
     }
-    print(f"weight of the decoder: one model, specialist {list(weights.values())}", flush=True)
-    alone = _named(lambda model, way: Asked.of(model, way, None), one, own, "direct")
+    print(f"weight of the decoder, direct: {ONE}, {OWN} {list(weights.values())}", flush=True)
     both = _named(lambda model, way: Asked.of(model, way, weights[id(model)]), one, own, "direct")
+    alone = _named(lambda model, way: Asked.of(model, way, None), one, own, "direct")
+    alone = {f"{key}, decoder alone": alone[key] for key in alone if not key[-1].isdigit()}
     choosers: dict[str, Chooser] = {f"{ONE}, as served": Served(one.scorer, one.rows)}
-    choosers |= both | {f"{key}, decoder alone": chooser for key, chooser in alone.items()}
+    choosers |= both | alone
     choosers["retriever"] = Picked(one.scorer.alone().among(one.rows))
     choosers |= {key: Picked(ranker) for key, ranker in baselines.items()}
     report = direct_report(choosers, stored[options.split], options.split)
@@ -206,9 +216,9 @@ def _with_differences(report: Report, main: str, others: list[str]) -> Rows:
 
 
 def _pairs(rows: Rows, main: str, others: list[str]) -> list[tuple[str, list[str]]]:
-    """What is compared: the main model with others, and each prompt with the specialist's."""
-    partners = {key: key.replace(ONE, OWN) for key in rows if key.startswith(ONE)}
-    same = [(key, [other]) for key, other in partners.items() if other in rows]
+    """What is compared: the main model with others, and the one model with the specialist."""
+    partners = {key: key.replace(ONE, OWN) for key in rows if key.endswith(COMPARED)}
+    same = [(key, [own]) for key, own in partners.items() if key != own and own in rows]
     return [(main, others), *same]
 
 
@@ -220,8 +230,9 @@ def _block(options: argparse.Namespace, name: str, seed: int, tables: Mapping[st
         f"{shlex.join([*given, *options.overrides])}".rstrip(),
         f"    {date.today()}, {_commit()}; {_machine()}\n",
         "One model is trained with all tasks, a specialist with the one of its table; both have "
-        "the same retriever. 95 % bootstrap intervals over users; differences paired. Weights and "
-        "calibration are fitted on validation.\n",
+        "the same retriever. 95 % bootstrap intervals over users; differences paired. Weights, "
+        "calibration and the baselines' settings are fitted on validation. The decoder is taught "
+        "what to add to the retriever: alone it is no ranking.\n",
     ]
     for task, rows in tables.items():
         lines += [

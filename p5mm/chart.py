@@ -1,7 +1,7 @@
 """A small line chart as numbers that a template can draw."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 520, 240
@@ -56,6 +56,26 @@ def line_chart(xs: Sequence[float], ys: Sequence[float]) -> Chart | None:
         tuple((across(x), f"{x:g}") for x in x_marks),
         tuple((up(y), f"{y:g}") for y in y_marks),
     )
+
+
+def log_chart(log: Sequence[Mapping[str, float]], column: str) -> Chart | None:
+    """A chart of one column of a training log by epoch; None where no epoch has it."""
+    rows = [row for row in log if row.get(column) is not None]
+    return line_chart([row["epoch"] for row in rows], [row[column] for row in rows])
+
+
+def elapsed(log: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    """Time from the start of a training to the end of each epoch, by the label of its tick.
+
+    Example:
+        >>> elapsed([{"epoch": 1, "seconds": 2.4}, {"epoch": 2, "seconds": 2.4}])
+        {'1': '2 s', '2': '5 s'}
+    """
+    total, found = 0.0, {}
+    for epoch in log:
+        total += epoch.get("seconds", 0.0)
+        found[f"{epoch['epoch']:g}"] = f"{total:,.0f} s"
+    return found
 
 
 def _marks(low: float, high: float, whole: bool = False) -> list[float]:

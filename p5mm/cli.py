@@ -164,6 +164,12 @@ def _add_evaluate(commands: "Commands") -> None:
     parser.add_argument("--split", choices=["valid", "test"], default="test")
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON; - is stdout")
     parser.add_argument(
+        "--html", metavar="FILE", help="write the report as one HTML page, to be read by people"
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder of the data: shows the page's pictures of items"
+    )
+    parser.add_argument(
         "--ablate", action="store_true", help="also rank with each modality absent, and shuffled"
     )  # fmt: skip
 
@@ -171,8 +177,11 @@ def _add_evaluate(commands: "Commands") -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from p5mm.model_commands import evaluate_model
 
-    report = evaluate_model(options.model, options.split, options.json, ablate=options.ablate)
-    print(report.table(), file=sys.stderr if options.json else sys.stdout)
+    report = evaluate_model(
+        options.model, options.split, options.json,
+        ablate=options.ablate, html=options.html, data=options.data,
+    )  # fmt: skip
+    print(report.table(), file=sys.stderr if options.json or options.html else sys.stdout)
 
 
 def _add_recommend(commands: "Commands") -> None:

@@ -1,130 +1,27 @@
-"""The direct task: which of 100 candidates did the user take? The candidates are stored."""
+"""The direct task: which of the stored candidates did the user take?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
 from p5mm.asking import Question
 from p5mm.baselines.base import Ranker
 from p5mm.bootstrap import DRAWS
-from p5mm.errors import InputError
+from p5mm.choices import Choices
 from p5mm.evaluation import Report
 from p5mm.histories import Histories
 from p5mm.metrics import expected_ranks, metrics_per_user
 from p5mm.recommender import Recommender
 from p5mm.scorer import DECODER, Scorer
-from p5mm.split import Cases, LeaveOneOut, Part
-from p5mm.tables import read_table, require_columns
+from p5mm.split import Part
 
-CANDIDATES = 100
 KS = (1, 5, 10)
-WEIGHTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+WEIGHTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 BATCH = 256
-COLUMNS = ["user_id", "candidates", "target"]
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What every model chooses from.
-
-    Attributes:
-        cases: The cases of the split: all tasks ask for the same held-out items.
-        candidates: ``[n, c]`` int64 item rows; the target among items the user never took.
-    """
-
-    cases: Cases
-    candidates: NDArray[np.int64]
-
-    @classmethod
-    def draw(
-        cls,
-        split: LeaveOneOut,
-        part: Part,
-        n_items: int,
-        seed: int = 0,
-        count: int = CANDIDATES,
-    ) -> "Choices":
-        """The target and ``count - 1`` items drawn evenly from those the user never took.
-
-        What a user took in any part of the log is no candidate, so nothing taken later stands
-        as a negative. The target has no fixed place.
-
-        Args:
-            split: The log.
-            part: Which held-out items.
-            n_items: Catalog size.
-            seed: Seed of the draws.
-            count: Candidates of a case.
-
-        Raises:
-            InputError: A user left fewer than ``count - 1`` items untaken.
-        """
-        cases = split.cases(part)
-        most = int(split.log.lengths[cases.users].max(initial=0))
-        if n_items - most < count - 1:
-            raise InputError(
-                f"a user took {most} of {n_items} items, which leaves no {count - 1} others to "
-                f"choose from; give at most {n_items - most + 1} candidates"
-            )
-        rng = np.random.default_rng((seed, part == "test"))
-        drawn = [
-            _draw(split.log.select(cases.users[start : start + BATCH]), n_items, count - 1, rng)
-            for start in range(0, len(cases), BATCH)
-        ]
-        negatives = np.concatenate([np.empty((0, count - 1), np.int64), *drawn])
-        candidates = np.concatenate([cases.targets[:, None], negatives], axis=1)
-        return cls(cases, rng.permuted(candidates, axis=1))
-
-    def __len__(self) -> int:
-        return len(self.cases)
-
-    @property
-    def places(self) -> NDArray[np.int64]:
-        """``[n]`` int64 place of the target among its candidates."""
-        hits = self.candidates == self.cases.targets[:, None]
-        places: NDArray[np.int64] = hits.argmax(axis=1).astype(np.int64)
-        return places
-
-    def write(self, path: Path, user_ids: Sequence[str], item_ids: Sequence[str]) -> None:
-        """Write ``user_id``, ``candidates`` (a list of item ids) and ``target`` as Parquet."""
-        names = np.asarray(item_ids, dtype=object)
-        lists = names[self.candidates].tolist()
-        columns = {
-            "user_id": pa.array([user_ids[user] for user in self.cases.users], pa.string()),
-            "candidates": pa.array(lists, pa.list_(pa.string())),
-            "target": pa.array(names[self.cases.targets].tolist(), pa.string()),
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table(columns), path)
-
-    @classmethod
-    def read(
-        cls, path: Path, cases: Cases, user_ids: Sequence[str], item_ids: Sequence[str]
-    ) -> "Choices":
-        """Stored candidates of the same cases.
-
-        Raises:
-            InputError: The file holds other users, targets or items than the cases.
-        """
-        table = read_table(path)
-        require_columns(table, str(path), COLUMNS)
-        rows = {item: row for row, item in enumerate(item_ids)}
-        users = [user_ids[user] for user in cases.users]
-        targets = [item_ids[target] for target in cases.targets]
-        lists = table["candidates"].to_pylist()
-        if table["user_id"].to_pylist() != users or table["target"].to_pylist() != targets:
-            raise InputError(f"{path} holds candidates of another split; remove it to draw anew")
-        if len({len(one) for one in lists}) > 1 or not all(i in rows for one in lists for i in one):
-            raise InputError(f"{path} holds items that the catalog lacks; remove it to draw anew")
-        candidates = np.array([[rows[item] for item in one] for one in lists], dtype=np.int64)
-        return cls(cases, candidates)
 
 
 class Chooser(Protocol):
@@ -200,17 +97,6 @@ class Served:
         return self.scorer.rerank(self.scorer.encode(whole), whole, among).numpy()
 
 
-def stored_choices(
-    model: Recommender, part: Part, path: Path, seed: int = 0, count: int = CANDIDATES
-) -> Choices:
-    """The candidates of a file, drawn and written first where there is none."""
-    items = list(model.fitted.items)
-    users = model.core.histories(items)[0]
-    if not path.is_file():
-        Choices.draw(model.split, part, len(items), seed, count).write(path, users, items)
-    return Choices.read(path, model.split.cases(part), users, items)
-
-
 def chosen_ranks(chooser: Chooser, choices: Choices) -> NDArray[np.float64]:
     """``[n]`` ranks of the targets among their candidates; ties at their expected rank."""
     order = np.argsort(choices.cases.histories.lengths, kind="stable")
@@ -257,14 +143,3 @@ def fit_weight(model: Recommender, asked: Sequence[Question], choices: Choices) 
         return float(metrics_per_user(ranks, (10,))["ndcg@10"].mean())
 
     return max(WEIGHTS, key=ndcg)
-
-
-def _draw(
-    taken: Histories, n_items: int, count: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """``[b, count]`` items that each user did not take, without replacement."""
-    keys = rng.random((len(taken), n_items))
-    keys[np.repeat(np.arange(len(taken)), taken.lengths), taken.items] = np.inf
-    if count == 0:
-        return np.empty((len(taken), 0), np.int64)
-    return np.argpartition(keys, count - 1, axis=1)[:, :count].astype(np.int64)

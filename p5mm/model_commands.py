@@ -1,11 +1,13 @@
 """What ``p5mm train``, ``evaluate``, ``recommend`` and ``score`` do."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,16 +61,36 @@ def evaluate_model(
     report: str | Path | None = None,
     baselines: Sequence[str] = BASELINES,
     ablate: bool = False,
+    html: str | Path | None = None,
+    data: str | Path | None = None,
 ) -> Report:
-    """Evaluates a model beside the baselines, which are fitted once and kept in its folder."""
+    """Evaluates a model beside the baselines, which are fitted once and kept in its folder.
+
+    Args:
+        folder: The model.
+        split: Which held-out items.
+        report: JSON file to write; "-" is standard output.
+        baselines: Registered names.
+        ablate: Also rank with each modality absent, and with its vectors shuffled.
+        html: Page to write; "-" is standard output.
+        data: Folder of the data, for the page's pictures: a saved model keeps none.
+
+    Raises:
+        InputError: A file cannot be written, or the model or the data cannot be read; told
+            before the evaluation begins.
+        LeakageError: The model could see what it is asked for.
+    """
+    _check_outputs(report, html)
+    if data is not None and html is None:
+        raise InputError("--data gives the pictures of a page; name the page with --html FILE")
+    page = None if html is None else _page_module()
     model = Recommender.load(folder)
+    catalog = None if page is None else page.pictured_catalog(model, data)
     found = evaluation_of(model, split, Path(folder) / "baselines", baselines, ablate)
     if report is not None:
-        text = json.dumps(found.to_json(), indent=2)
-        if str(report) == STDOUT:
-            print(text)
-        else:
-            _writable(Path(report)).write_text(text)
+        _put(json.dumps(found.to_json(), indent=2) + "\n", report)
+    if page is not None and html is not None:
+        _put(page.evaluation_page(found, model, catalog), html)
     return found
 
 
@@ -164,9 +186,49 @@ def _told_weights(model: Recommender) -> str:
 
 
 def _writable(path: Path) -> Path:
-    if path.is_dir() or not path.absolute().parent.is_dir():
+    parent = path.absolute().parent
+    if path.is_dir() or not parent.is_dir():
         raise InputError(f"{path} cannot be written: give a file in a folder that exists")
+    if not os.access(parent, os.W_OK):
+        raise InputError(f"{path} cannot be written: its folder may only be read; give another")
     return path
+
+
+def _check_outputs(report: str | Path | None, html: str | Path | None) -> None:
+    given = [str(path) for path in (report, html) if path is not None]
+    for path in given:
+        if path != STDOUT:
+            _writable(Path(path))
+    if len({path if path == STDOUT else str(Path(path).resolve()) for path in given}) < len(given):
+        raise InputError(f"--json and --html are both {given[0]}; give each a file of its own")
+
+
+def _page_module() -> ModuleType:
+    """The module that makes pages; imported only when one is wanted."""
+    try:
+        from p5mm import evaluation_page
+    except ModuleNotFoundError as error:
+        if error.name not in ("jinja2", "markupsafe"):
+            raise
+        raise InputError(
+            f"--html needs the package '{error.name}', which is not installed; "
+            "type: pip install jinja2"
+        ) from error
+    return evaluation_page
+
+
+def _put(text: str, path: str | Path) -> None:
+    """Writes a whole file or nothing, or to standard output."""
+    if str(path) == STDOUT:
+        print(text, end="")
+        return
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _write(table: pa.Table, path: Path) -> None:

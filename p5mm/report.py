@@ -1,30 +1,27 @@
 """The report: one HTML file that a person enjoys, pictures inside, nothing loaded from outside."""
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
-
-from p5mm.chart import Chart, line_chart
+from p5mm.chart import log_chart
+from p5mm.page import render_page
 from p5mm.pictures import Picture
-from p5mm.thumbnails import thumbnail
 
 METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@10")
-THUMBNAIL = 96
-"""Pixels of a picture's side inside the report."""
 
 
 @dataclass(frozen=True)
 class Shopper:
-    """One shopper's story: items taken (oldest first), recommended (best first), truly next."""
+    """One shopper's story: items taken (oldest first), recommended (best first), truly next.
+
+    ``rank`` is the place of the truth in the whole ranking, from 1, where it is known.
+    """
 
     user_id: str
     history: Sequence[str]
     recommended: Sequence[str]
     truth: str | None = None
+    rank: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,20 +83,19 @@ class ReportData:
 
 def render(data: ReportData) -> str:
     """The report as HTML; every picture is in it once, and every text is escaped."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files("p5mm").joinpath("report.html.j2").read_text(encoding="utf-8")
-    )
-    return template.render(
+    return render_page(
+        "report.html.j2",
+        title=data.title,
+        shown=_shown(data),
+        titles=data.titles,
+        pictures=data.pictures,
+        credits=data.credits,
         data=data,
-        thumbnails=_thumbnails(data),
         metrics=[name for name in METRICS if any(name in m for m in data.models.values())],
         best=_best(data.models),
         top=_top(data.models),
-        ndcg=_curve(data.training_log, "ndcg@10"),
-        loss=_curve(data.training_log, "loss"),
+        ndcg=log_chart(data.training_log, "ndcg@10"),
+        loss=log_chart(data.training_log, "loss"),
         reasons=_reasons(data.quarantine),
     )
 
@@ -119,19 +115,6 @@ def _shown(data: ReportData) -> Iterator[str]:
         yield from (new.item_id, *new.nearest)
 
 
-def _thumbnails(data: ReportData) -> dict[str, tuple[int, str]]:
-    """A number and a data URI for each item shown that has a picture."""
-    uris: dict[str, tuple[int, str]] = {}
-    for item in dict.fromkeys(_shown(data)):
-        small = thumbnail(data.pictures.get(item), THUMBNAIL)
-        if small is not None:
-            coded = io.BytesIO()
-            small.save(coded, "WEBP", quality=80)
-            text = base64.b64encode(coded.getvalue()).decode("ascii")
-            uris[item] = (len(uris), f"data:image/webp;base64,{text}")
-    return uris
-
-
 def _best(models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
     """The highest value of each metric among the models that compete."""
     competing = [metrics for name, metrics in models.items() if name != "oracle"]
@@ -145,11 +128,6 @@ def _top(models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> float:
     """The right end of the bars: the highest bound of NDCG@10."""
     highs = [m["ndcg@10"]["high"] for m in models.values() if "ndcg@10" in m]
     return max(highs, default=0.0) or 1.0
-
-
-def _curve(log: Sequence[Mapping[str, float]], column: str) -> Chart | None:
-    rows = [row for row in log if row.get(column) is not None]
-    return line_chart([row["epoch"] for row in rows], [row[column] for row in rows])
 
 
 def _reasons(quarantine: Sequence[tuple[str, str]]) -> dict[str, list[str]]:

@@ -120,6 +120,65 @@ def test_evaluate_ablates_each_modality(model, folder, capsys):
     assert all(f"p5mm - {name}" in table for name in names)
 
 
+def test_evaluate_writes_a_page_beside_the_json(model, folder, capsys):
+    page, numbers = folder / "page.html", folder / "page.json"
+    arguments = ["evaluate", model, "--html", page, "--data", folder / "shop", "--json", numbers]
+    assert run(*arguments) == 0
+    html = page.read_text(encoding="utf-8")
+    assert html.startswith("<!doctype html>")
+    found = json.loads(numbers.read_text())
+    assert f"{found['models']['p5mm']['ndcg@10']['value']:.4f}" in html
+    assert "the data has no pictures of these items" in html
+    assert str(folder) not in html
+    assert not list(folder.glob("*.part"))
+    capsys.readouterr()
+    assert run("evaluate", model, "--html", "-") == 0
+    assert "a saved model keeps no picture files" in capsys.readouterr().out
+
+
+def test_files_that_evaluate_cannot_write_are_told_before_the_work(
+    model, folder, capsys, monkeypatch
+):
+    monkeypatch.setattr("p5mm.model_commands.evaluation_of", None)  # nobody gets that far
+    page, away = folder / "never.html", folder / "none" / "x"
+
+    def message(*arguments):
+        return wrong_use(capsys, "evaluate", model, *arguments)
+
+    assert "a folder that exists" in message("--html", away)
+    assert "a folder that exists" in message("--html", page, "--json", away)
+    assert "a folder that exists" in message("--html", folder)
+    assert "each a file of its own" in message("--html", page, "--json", page)
+    assert "name the page with --html FILE" in message("--data", folder / "shop")
+    assert "does not exist" in message("--html", page, "--data", folder / "none")
+    monkeypatch.setattr("p5mm.model_commands.os.access", lambda *given: False)
+    assert "may only be read" in message("--html", page)
+    assert not page.exists()
+
+
+def test_a_page_without_jinja2_is_told_before_the_work(model, folder, capsys, monkeypatch):
+    monkeypatch.setattr("p5mm.model_commands.evaluation_of", None)
+    for name in ("page", "report", "hits_and_misses", "evaluation_page"):
+        monkeypatch.delitem(sys.modules, f"p5mm.{name}", raising=False)
+        monkeypatch.delattr(p5mm, name, raising=False)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    page = folder / "never.html"
+    assert "pip install jinja2" in wrong_use(capsys, "evaluate", model, "--html", page)
+
+
+def test_a_failed_page_leaves_the_old_one(model, folder, monkeypatch):
+    page = folder / "old.html"
+    page.write_text("old")
+
+    def full(self, *given, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("p5mm.model_commands.Path.write_text", full)
+    assert run("evaluate", model, "--html", page) == 1
+    assert page.read_text() == "old"
+    assert not list(folder.glob("*.part"))
+
+
 def test_train_takes_an_ablation(folder, capsys):
     arguments = ["train", folder / "c.yaml", "--data", folder / "shop", "--out", folder / "ablated"]
     assert run(*arguments, "--encoders.ablate.txet", "zero") == 2

@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, chisquare
 
 from p5mm.asking import questions
+from p5mm.choices import Choices, stored_choices
 from p5mm.direct import (
     KS,
     Asked,
-    Choices,
     Picked,
     Served,
     chosen_ranks,
     direct_report,
     fit_weight,
-    stored_choices,
 )
 from p5mm.errors import InputError
 from p5mm.histories import Histories

@@ -12,6 +12,7 @@ from p5mm.errors import InputError
 from p5mm.fitting import make_tasks
 from p5mm.histories import Histories
 from p5mm.prompts import read_prompts
+from p5mm.rating_report import rating_report
 from p5mm.ratings import (
     AskedRating,
     Calibrated,
@@ -19,7 +20,6 @@ from p5mm.ratings import (
     ItemMean,
     RatingCases,
     known_ratings,
-    rating_report,
     rmse,
 )
 from p5mm.split import LeaveOneOut

@@ -29,9 +29,9 @@ class BiasedMF:
         seed: Of the first item factors.
     """
 
-    factors: tuple[int, ...] = (8, 32)
-    penalties: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0)
-    bias_penalties: tuple[float, ...] = (2.0, 5.0)
+    factors: tuple[int, ...] = (2, 4, 8, 16)
+    penalties: tuple[float, ...] = (5.0, 10.0, 20.0)
+    bias_penalties: tuple[float, ...] = (0.5, 2.0, 5.0)
     rounds: int = 12
     seed: int = 0
 
