@@ -369,7 +369,7 @@ def test_misses_that_the_rival_hits(report, toy):
     assert len(lost) == EACH
     assert all(ours[case] > 6 and theirs[case] <= 6 for case in lost)
     assert not {s.user_id for s in found.lost} & {s.user_id for s in found.misses}
-    coverage = {name: report.coverage["p5mm"] for name in per_user}
+    coverage = dict.fromkeys(per_user, report.coverage["p5mm"])
     page = Tags(evaluation_page(replace(report, per_user=per_user, coverage=coverage), toy))
     assert "Missed here, found by BPR" in page.text
     assert f"{found.lost_count} users; the other way round for {found.won_count}" in page.text
