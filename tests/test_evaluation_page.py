@@ -392,6 +392,9 @@ def test_the_weights_of_the_reranker_are_those_of_the_model(html, toy):
         assert cells[2] == f"{value:.4f}"
         weight = weights.get(name.removeprefix("retriever + "))
         assert cells[1] == ("" if weight is None else f"{weight:g}" if weight else "left out")
+        gain = 100 * (value / tried["retriever"] - 1)
+        assert cells[3] == ("–" if name == "retriever" else f"{gain:+.1f} %".replace("-", "−"))
+    assert "never on those tested here" in html
 
 
 def test_curves_of_one_epoch_with_its_time(report, toy):
