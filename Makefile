@@ -28,11 +28,13 @@ lint: $(VENV)/installed-develop ## ruff, and mypy --strict
 	$(BIN)/mypy
 
 bench: $(VENV)/installed-develop ## the benchmarks of speed; results stand in benchmarks/RESULTS.md
-	@for script in $(filter-out benchmarks/quality.py,$(wildcard benchmarks/*.py)); do \
-		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for name in alignment encoding feature_store retrieval; do \
+		echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 bench-quality: $(VENV)/installed-develop ## quality on both data sets, three seeds: hours; make bench-quality DATA=FOLDER
 	$(BIN)/python benchmarks/quality.py --data $(DATA)
+	@for name in tasks ablation cold honesty; do \
+		echo "== $$name"; $(BIN)/python benchmarks/$$name.py --data $(DATA) || exit 1; done
 
 clean: ## remove what was made here: .venv, caches, builds, p5mm-demo
 	rm -rf $(VENV) build dist *.egg-info p5mm-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,10 +11,9 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 
 import numpy as np
-from quality import _commit, _machine
+from setting import append, commit, machine, parsed, parser, preset
 
 from p5mm.ablation import WAYS, ablated_rankers
 from p5mm.evaluation import MAIN, Report, evaluate
@@ -22,37 +21,24 @@ from p5mm.model_commands import train
 from p5mm.recommender import Recommender
 from p5mm.scorer import Among
 
-HERE = Path(__file__).parent
 FUSIONS = ("gate", "concat", "attention")
 METRICS = ("recall@10", "ndcg@10")
+PRESET = "preset"
 STAGES = ("final", "retriever")
 
 
 def main() -> None:
-    options = _options()
+    options = parsed(parser(__doc__))
     for name in options.sets:
         runs = [_run(options, name, seed) for seed in options.seeds]
         means = {stage: _mean([run[stage] for run in runs]) for stage in STAGES}
         block = _block(options, name, means)
-        print(block)
-        with (HERE / "RESULTS.md").open("a", encoding="utf-8") as results:
-            results.write(block)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data")
-    parser.add_argument("--sets", nargs="+", default=["ml-100k", "amazon-beauty"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--runs", type=Path, default=HERE.parent / "runs")
-    parser.add_argument("--split", choices=["valid", "test"], default="valid")
-    options, options.overrides = parser.parse_known_args()
-    return options
+        append(block)
 
 
 def _run(options: argparse.Namespace, name: str, seed: int) -> dict[str, Report]:
     """A report of all variants for each stage of the score."""
-    real = _trained(options, name, seed, "preset", {})
+    real = _trained(options, name, seed, PRESET, {})
     rankers: dict[str, Among] = {MAIN: real.scorer.among(real.rows)}
     for variant, settings in _variants(real).items():
         other = _trained(options, name, seed, variant, settings)
@@ -89,9 +75,10 @@ def _variants(real: Recommender) -> dict[str, dict[str, str]]:
 def _trained(
     options: argparse.Namespace, name: str, seed: int, variant: str, settings: Mapping[str, str]
 ) -> Recommender:
-    folder = options.runs / f"ablation-{name}-{seed}-{variant.replace(' ', '-')}"
+    suffix = "" if variant == PRESET else f"-{variant.replace(' ', '-')}"
+    folder = options.runs / f"{name}-{seed}{suffix}"
     if not (folder / "config.json").is_file():
-        config = HERE.parent / "configs" / f"{name}.yaml"
+        config = preset(name)
         changed = [part for key, value in settings.items() for part in (f"--{key}", value)]
         overrides = ["--train.seed", str(seed), *options.overrides, *changed]
         print(f"\n{name}, seed {seed}, {variant}", flush=True)
@@ -120,7 +107,7 @@ def _block(options: argparse.Namespace, name: str, reports: Mapping[str, Report]
         f"{options.split}\n",
         f"    python benchmarks/ablation.py --sets {name} --seeds {seeds} --split {options.split} "
         f"{shlex.join(options.overrides)}".rstrip(),
-        f"    {date.today()}, {_commit()}; {_machine()}\n",
+        f"    {date.today()}, {commit()}; {machine()}\n",
         f"{MAIN} is the preset; trained: a model of its own; served: the preset's weights on "
         "ablated content. Mean of the seeds, 95 % intervals (bootstrap over users; differences "
         "paired).\n",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from quality import _commit, _machine
+from setting import append, commit, machine, parsed, parser, preset
 
 from p5mm.baselines.base import Ranker
 from p5mm.baselines.content_knn import ContentKNN, tuned
@@ -29,34 +29,20 @@ from p5mm.recommender import Recommender
 from p5mm.split import Cases
 from p5mm.validation import validation_ndcg
 
-HERE = Path(__file__).parent
 METRICS = ("recall@10", "recall@50", "ndcg@10")
 TUNED_ON = 1_500  # valid cases that choose the settings of content-kNN
 
 
 def main() -> None:
-    options = _options()
+    options = parsed(parser(__doc__))
     for name in options.sets:
-        config = read_config(HERE.parent / "configs" / f"{name}.yaml", options.overrides)
+        config = read_config(preset(name), options.overrides)
         config = replace(config, data=replace(config.data, root=str(options.data / name)))
         cold = ColdStart.draw(open_dataset(config.data))
         chosen = _content_knn(cold, config)
         runs = [_run(options, name, config, cold, chosen, seed) for seed in options.seeds]
         block = _block(options, name, cold, chosen, runs)
-        print(block)
-        with (HERE / "RESULTS.md").open("a", encoding="utf-8") as results:
-            results.write(block)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data")
-    parser.add_argument("--sets", nargs="+", default=["ml-100k", "amazon-beauty"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--runs", type=Path, default=HERE.parent / "runs")
-    parser.add_argument("--split", choices=["valid", "test"], default="valid")
-    options, options.overrides = parser.parse_known_args()
-    return options
+        append(block)
 
 
 def _content_knn(cold: ColdStart, config: Config) -> dict[str, ContentKNN]:
@@ -154,7 +140,7 @@ def _block(
         f"{about['items']:,} items, {about['users']:,} users, {options.split}\n",
         f"    python benchmarks/cold.py --sets {name} --seeds {seeds} --split {options.split} "
         f"{' '.join(options.overrides)}".rstrip(),
-        f"    {date.today()}, {_commit()}; {_machine()}\n",
+        f"    {date.today()}, {commit()}; {machine()}\n",
         "Mean of the seeds; in brackets the 95 % interval of the first seed (bootstrap over users;"
         f" differences paired). The users share {about['targets']} targets: other items would move "
         "the numbers further than these intervals say.\n",

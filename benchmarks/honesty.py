@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from quality import _commit, _machine
+from setting import ROOT, append, commit, machine, parsed, preset
 
 from p5mm.bootstrap import paired
 from p5mm.config import Config, read_config
@@ -22,7 +22,6 @@ from p5mm.evaluation import Report
 from p5mm.model_commands import evaluation_of
 from p5mm.recommender import Recommender
 
-HERE = Path(__file__).parent
 NAME = "ml-100k"
 METRICS = ("recall@10", "ndcg@10")
 BASELINES = ("sasrec", "item-knn", "popularity")
@@ -31,7 +30,7 @@ PLAIN, NUMBERS, TIES = "plain", "items renumbered", "ties shuffled"
 
 def main() -> None:
     options = _options()
-    config = read_config(HERE.parent / "configs" / f"{NAME}.yaml", options.overrides)
+    config = read_config(preset(NAME), options.overrides)
     data = replace(config.data, root=str(options.data / NAME))
     config = replace(config, data=data, train=replace(config.train, seed=options.seed))
     folders = {
@@ -46,20 +45,17 @@ def main() -> None:
         reports[variant] = evaluation_of(model, options.split, folder / "baselines", BASELINES)
         print(f"\n{variant}\n{reports[variant].table()}", flush=True)
     block = _block(options, reports)
-    print(block)
-    with (HERE / "RESULTS.md").open("a", encoding="utf-8") as results:
-        results.write(block)
+    append(block)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data")
-    parser.add_argument("--seed", type=int, default=0, help="of the trainings")
-    parser.add_argument("--shuffle", type=int, default=1, help="seed of numbers and of ties")
-    parser.add_argument("--runs", type=Path, default=HERE.parent / "runs")
-    parser.add_argument("--split", choices=["valid", "test"], default="valid")
-    options, options.overrides = parser.parse_known_args()
-    return options
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    made.add_argument("--seed", type=int, default=0, help="of the trainings")
+    made.add_argument("--runs", type=Path, default=ROOT / "runs")
+    made.add_argument("--split", choices=["valid", "test"], default="valid")
+    made.add_argument("--shuffle", type=int, default=1, help="seed of numbers and of ties")
+    return parsed(made)
 
 
 def _model(folder: Path, config: Config, variant: str, shuffle: int) -> Recommender:
@@ -81,7 +77,7 @@ def _block(options: argparse.Namespace, reports: dict[str, Report]) -> str:
         f"\n### Honesty: {NAME}, {about['users']:,} users, {options.split}\n",
         f"    python benchmarks/honesty.py --seed {options.seed} --shuffle {options.shuffle} "
         f"--split {options.split}{overrides}",
-        f"    {date.today()}, {_commit()}; {_machine()}\n",
+        f"    {date.today()}, {commit()}; {machine()}\n",
         f"The last two items of {tied:.1%} of the users came in one second. Leakage: "
         f"{_leakage(reports)}.",
         "In brackets 95 % bootstrap intervals over users; of a difference, paired. `outside`: the "

@@ -1,33 +1,31 @@
 """Quality beside the baselines: python benchmarks/quality.py --data FOLDER [--seeds ...].
 
 Trains each preset with each seed, evaluates on test once, prints the table, and appends a block to
-benchmarks/RESULTS.md. Models are kept below --runs; a finished one is not trained again. FOLDER has
-a folder for each set: amazon-beauty/, ml-100k/.
+benchmarks/RESULTS.md; on test, without overrides, it rewrites README's table too. Models are kept
+below --runs; a finished one is not trained again. FOLDER has a folder for each set:
+amazon-beauty/, ml-100k/.
 """
 
 import argparse
-import os
-import platform
-import subprocess
 import sys
 import time
 from datetime import date
-from pathlib import Path
 
 import numpy as np
-import torch
+from readme import rewrite
+from setting import ROOT, append, commit, machine, parsed, parser, preset
 
 from p5mm.evaluation import BASELINES, Report
 from p5mm.model_commands import evaluation_of, train
 from p5mm.recommender import Recommender
 
-HERE = Path(__file__).parent
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10", "recall@20", "ndcg@20")
 PAIRED = ("p5mm - sasrec", "p5mm - retriever")
 
 
 def main() -> None:
-    options = _options()
+    options = parsed(parser(__doc__, seeds=(0, 1, 2), split="test"))
+    found = {}
     for name in options.sets:
         reports, minutes = [], []
         for seed in options.seeds:
@@ -36,26 +34,16 @@ def main() -> None:
             reports.append(report)
             minutes.append(spent)
         block = _block(options, name, reports, minutes)
-        print(block)
-        with (HERE / "RESULTS.md").open("a", encoding="utf-8") as results:
-            results.write(block)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data")
-    parser.add_argument("--sets", nargs="+", default=["ml-100k", "amazon-beauty"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--runs", type=Path, default=HERE.parent / "runs")
-    parser.add_argument("--split", choices=["valid", "test"], default="test")
-    options, options.overrides = parser.parse_known_args()
-    return options
+        append(block)
+        found[name] = reports
+    if options.split == "test" and not options.overrides:
+        rewrite(ROOT / "README.md", found, commit())
 
 
 def _run(options: argparse.Namespace, name: str, seed: int) -> tuple[Report, float]:
     folder = options.runs / f"{name}-{seed}"
     if not (folder / "config.json").is_file():
-        config = HERE.parent / "configs" / f"{name}.yaml"
+        config = preset(name)
         overrides = ["--train.seed", str(seed), *options.overrides]
         train(config, folder, str(options.data / name), overrides)
     model = Recommender.load(folder)
@@ -73,7 +61,7 @@ def _block(
         f"\n### {name}: {about['users']:,} users, {about['items']:,} items, {options.split}\n",
         f"    python benchmarks/quality.py --sets {name} --seeds {seeds} "
         f"{' '.join(options.overrides)}".rstrip(),
-        f"    {date.today()}, {_commit()}; {_machine()}; trained in "
+        f"    {date.today()}, {commit()}; {machine()}; trained in "
         f"{', '.join(f'{m:.0f}' for m in minutes)} min\n",
         "Mean of the seeds; in brackets the spread of the seeds (lowest to highest).\n",
         "| model | " + " | ".join(METRICS) + " |",
@@ -100,20 +88,6 @@ def _difference(intervals: list[object]) -> str:
     first = intervals[0]
     mean = np.mean([one.value for one in intervals])  # type: ignore[attr-defined]
     return f"{mean:+.4f} [{first.low:+.4f}, {first.high:+.4f}]"  # type: ignore[attr-defined]
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE
-    )
-    return done.stdout.strip() or "no commit"
-
-
-def _machine() -> str:
-    return (
-        f"{os.cpu_count()} x {platform.processor() or platform.machine()}, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from quality import _commit, _machine
+from setting import append, commit, machine, parsed, parser, preset
 
 from p5mm.asking import Question, questions
 from p5mm.baselines.base import Ranker
@@ -42,7 +42,6 @@ from p5mm.recommender import Recommender
 from p5mm.scorer import DECODER
 from p5mm.specialist import with_tasks
 
-HERE = Path(__file__).parent
 TASKS = {"sequential": 0.5, "direct": 0.2, "rating": 0.2}  # weights where a preset has none
 METRICS = {
     "sequential": ("recall@10", "ndcg@10"),
@@ -60,21 +59,13 @@ def main() -> None:
         for seed in options.seeds:
             tables = _tables(options, name, seed)
             block = _block(options, name, seed, tables)
-            print(block, flush=True)
-            with (HERE / "RESULTS.md").open("a", encoding="utf-8") as results:
-                results.write(block)
+            append(block)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data")
-    parser.add_argument("--sets", nargs="+", default=["ml-100k", "amazon-beauty"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--runs", type=Path, default=HERE.parent / "runs")
-    parser.add_argument("--split", choices=["valid", "test"], default="valid")
-    parser.add_argument("--joint", help="folder of a trained model, with {set} and {seed}")
-    options, options.overrides = parser.parse_known_args()
-    return options
+    made = parser(__doc__)
+    made.add_argument("--joint", help="folder of a trained model, with {set} and {seed}")
+    return parsed(made)
 
 
 def _tables(options: argparse.Namespace, name: str, seed: int) -> dict[str, Rows]:
@@ -105,7 +96,7 @@ def _base(options: argparse.Namespace, name: str, seed: int) -> tuple[Path, Reco
     given = options.joint or str(options.runs / f"{name}-{seed}")
     folder = Path(given.format(set=name, seed=seed))
     if not (folder / "config.json").is_file():
-        config = HERE.parent / "configs" / f"{name}.yaml"
+        config = preset(name)
         print(f"\n{name}, seed {seed}: the retriever, in {folder}", flush=True)
         overrides = ["--train.seed", str(seed), *options.overrides]
         train(config, folder, str(options.data / name), overrides)
@@ -228,7 +219,7 @@ def _block(options: argparse.Namespace, name: str, seed: int, tables: Mapping[st
         f"\n### {name}, tasks together, {options.split}\n",
         f"    python benchmarks/tasks.py --sets {name} --seeds {seed} --split {options.split} "
         f"{shlex.join([*given, *options.overrides])}".rstrip(),
-        f"    {date.today()}, {_commit()}; {_machine()}\n",
+        f"    {date.today()}, {commit()}; {machine()}\n",
         "One model is trained with all tasks, a specialist with the one of its table; both have "
         "the same retriever. 95 % bootstrap intervals over users; differences paired. Weights, "
         "calibration and the baselines' settings are fitted on validation. The decoder is taught "

@@ -140,14 +140,17 @@ class Scorer:
     @torch.inference_mode()
     def retrieve(self, encoded: Encoded, histories: Histories) -> Tensor:
         """Rows ``[b, candidates]`` of the retriever's best that are not in the history."""
-        scores = encoded.last @ self.vectors.T / TEMPERATURE + self.bias
-        return self._top(self._open(scores, histories))
+        return self._top(self._open(self._logits(encoded), histories))
+
+    def _logits(self, encoded: Encoded) -> Tensor:
+        """The retriever's logits ``[b, n]`` of the whole catalog."""
+        return encoded.last @ self.vectors.T / TEMPERATURE + self.bias
 
     def _top(self, open_scores: Tensor) -> Tensor:
         return open_scores.topk(min(self.candidates, open_scores.shape[1])).indices
 
     def _scores(self, encoded: Encoded, histories: Histories) -> Tensor:
-        scores = encoded.last @ self.vectors.T / TEMPERATURE + self.bias
+        scores = self._logits(encoded)
         if not self.weights:
             return scores
         open_scores = self._open(scores, histories)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from html.parser import HTMLParser
 from types import ModuleType
 from typing import Any
 
@@ -123,6 +124,53 @@ def with_reranker(model: Recommender) -> Recommender:
     parts = model.config, model.catalog, model.log, model.content, network, model.tokenizer
     fitted = replace(model.fitted, weights={"decoder": 0.7, "neighbours": 2.0})
     return Recommender(*parts, model.similar, fitted)
+
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order; keeps attributes and the visible text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        # a paragraph may end by itself; nothing else in the templates does
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "title"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        """The visible text, with single spaces."""
+        return " ".join(" ".join(self.words).split())
+
+    def find(self, tag: str, name: str) -> list[str]:
+        """Values of an attribute of a tag, in order."""
+        return [v for t, n, v in self.attributes if t == tag and n == name]
+
+
+@pytest.fixture(scope="session")
+def page_of() -> type[Page]:
+    """Parses HTML as a browser without mercy."""
+    return Page
 
 
 @pytest.fixture(scope="session")

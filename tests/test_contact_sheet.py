@@ -52,7 +52,8 @@ def test_items_without_pictures_are_tiles_of_text():
 
 @pytest.mark.parametrize("title", ["", " ", "Donaudampfschifffahrtsgesellschaft", "満", "a\nb"])
 def test_strange_titles(title):
-    sheet(titles={"n": title}).draw()
+    drawn = sheet(titles={"n": title}).draw()
+    assert drawn.size == sheet(titles={"n": "Orange"}).draw().size
 
 
 def test_more_shoppers_make_a_taller_sheet():

@@ -23,7 +23,7 @@ def multiset(vectors):
     return sorted(map(tuple, vectors.tolist()))
 
 
-def same(one, other):
+def assert_same(one, other):
     assert one.fingerprints == other.fingerprints
     for name in one.vectors:
         np.testing.assert_array_equal(one.vectors[name], other.vectors[name])
@@ -32,8 +32,8 @@ def same(one, other):
 
 def test_real_and_nothing_are_the_identity():
     content = made()
-    same(content.ablated({"image": "real", "text": "real"}), content)
-    same(content.ablated({}), content)
+    assert_same(content.ablated({"image": "real", "text": "real"}), content)
+    assert_same(content.ablated({}), content)
 
 
 def test_zero_makes_every_item_lack_the_modality_and_leaves_the_others():
@@ -62,7 +62,7 @@ def test_shuffled_keeps_the_vectors_and_moves_each_to_another_item(seed, n):
 def test_shuffling_hangs_on_the_seed_alone():
     content = made()
     one, again, other = (content.ablated({"image": "shuffled"}, seed) for seed in (3, 3, 4))
-    same(one, again)
+    assert_same(one, again)
     assert (one.vectors["image"] != other.vectors["image"]).any()
 
 
@@ -76,14 +76,14 @@ def test_shuffled_content_has_no_meaning_left():
 def test_the_content_given_is_not_changed():
     content = made()
     content.ablated({"image": "zero", "text": "shuffled"})
-    same(content, made())
+    assert_same(content, made())
 
 
 def test_ablations_one_on_the_other():
     content = made()
     gone = content.ablated({"image": "zero"})
-    same(gone.ablated({"image": "shuffled"}), gone)
-    same(content.ablated({"image": "shuffled"}).ablated({"image": "zero"}), gone)
+    assert_same(gone.ablated({"image": "shuffled"}), gone)
+    assert_same(content.ablated({"image": "shuffled"}).ablated({"image": "zero"}), gone)
     twice = content.ablated({"image": "shuffled"}).ablated({"image": "shuffled"}, seed=1)
     assert twice.fingerprints["image"] == "image 1:shuffled"
 
@@ -106,9 +106,9 @@ def test_ablated_content_is_saved_and_loaded(ablate, tmp_path):
     content = made().ablated(ablate)
     content.save(tmp_path / "c.safetensors")
     again = Content.load(tmp_path / "c.safetensors", 60, content.fingerprints)
-    same(again, content)
+    assert_same(again, content)
     new = [features("image", n=7, seed=5, absent=0)]
-    same(again.extended(new, 7), content.extended(new, 7))
+    assert_same(again.extended(new, 7), content.extended(new, 7))
 
 
 def test_new_items_are_ablated_too():

@@ -1,14 +1,12 @@
 import io
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from p5mm.bootstrap import Interval, paired
@@ -24,39 +22,11 @@ from p5mm.evaluation_page import (
     slice_tables,
     verdict,
 )
-from p5mm.hits_and_misses import EACH, HISTORY, RECOMMENDED, evenly, hits_and_misses
+from p5mm.hits_and_misses import hits_and_misses
 from p5mm.model_commands import evaluation_of
 from p5mm.recommender import Recommender
 
 ODD = "p5mm, <text> zero & more"  # a model that no list knows
-VOID = {"meta", "link", "br", "img", "hr", "input"}
-
-
-class Tags(HTMLParser):
-    """Checks that tags close in order; keeps attributes and the visible text."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.attributes, self.words = [], [], []
-        self.feed(html)
-        self.close()
-        assert not self.open
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "title"):
-            self.words.append(data)
 
 
 def png(colour):
@@ -82,16 +52,21 @@ def html(report, toy):
 
 
 @pytest.fixture(scope="module")
-def page(html):
-    return Tags(html)
+def page(html, page_of):
+    return page_of(html)
 
 
-def rows_of(html, title):
+@pytest.fixture(scope="module")
+def rows_of(page_of):
+    return partial(cells_of, page_of)
+
+
+def cells_of(page_of, html, title):
     """Cells of the table below a headline, as texts by the first cell."""
     section = html.split(f">{title}</h")[1]
     table = section[section.index("<tbody>") : section.index("</tbody>")]
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.S) for row in table.split("<tr")[1:]]
-    return {Tags(cells[0]).text or cells[0]: cells for cells in rows}
+    return {page_of(cells[0]).text or cells[0]: cells for cells in rows}
 
 
 def test_every_part_is_there(page):
@@ -117,7 +92,7 @@ def test_nothing_is_loaded_from_outside_and_nothing_runs(html, page):
     assert "@media print" in html
 
 
-def test_the_table_has_every_model_with_its_intervals_and_marks_the_best(report, html):
+def test_the_table_has_every_model_with_its_intervals_and_marks_the_best(report, html, rows_of):
     rows = rows_of(html, "How good is it?")
     assert len(rows) == len(report.per_user)
     names = ["item-kNN", "popularity", "p5mm", "p5mm, retriever alone"]
@@ -153,7 +128,7 @@ def test_verdicts(low, high, words):
     assert verdict(Interval((low + high) / 2, low, high)) == words
 
 
-def test_comparisons_are_paired_over_users(report, html):
+def test_comparisons_are_paired_over_users(report, html, page_of, rows_of):
     found = {one.name: one for one in compare(report.models, report.differences, "ndcg@10")}
     assert set(found) == set(report.per_user) - {"p5mm"}
     main = report.per_user["p5mm"]["ndcg@10"]
@@ -165,7 +140,7 @@ def test_comparisons_are_paired_over_users(report, html):
         assert one.difference.low == pytest.approx(check.low, abs=0.03)
     assert found[ODD].verdict == "better"
     cells = rows_of(html, "Is the difference real?")
-    assert {Tags(row[1]).text for row in cells.values()} == {o.verdict for o in found.values()}
+    assert {page_of(row[1]).text for row in cells.values()} == {o.verdict for o in found.values()}
 
 
 def test_the_headline_says_what_was_shown_and_leaves_out_parts_of_the_model():
@@ -223,55 +198,12 @@ def test_slices_of_a_new_kind_are_shown_too(report, toy):
     assert "By season" in evaluation_page(replace(report, slices=odd), toy)
 
 
-def test_stories_agree_with_a_ranking_by_hand(report, toy):
-    found = hits_and_misses(report, toy)
-    cases = toy.split.cases("test")
-    users, _ = toy.core.histories(list(toy.fitted.items))
-    assert found.hit_count + found.miss_count == len(cases)
-    for story in [*found.hits, *found.misses]:
-        case = np.flatnonzero(cases.users == users.index(story.user_id))
-        (scores,) = toy.scorer.among(toy.rows).scores(cases.histories.select(case))
-        history, target = cases.histories[int(case[0])], cases.targets[case[0]]
-        open_items = [i for i in np.argsort(-scores, kind="stable") if i not in history]
-        assert story.recommended == [toy.fitted.items[i] for i in open_items[:RECOMMENDED]]
-        assert story.history == [toy.fitted.items[i] for i in history[-HISTORY:]]
-        assert story.truth == toy.fitted.items[target]
-        assert story.rank == open_items.index(target) + 1
-    assert all(story.truth in story.recommended for story in found.hits)
-    assert all(story.truth not in story.recommended for story in found.misses)
-    assert len(found.hits) == min(EACH, found.hit_count)
-    assert len(found.misses) == min(EACH, found.miss_count)
-    assert hits_and_misses(report, toy) == found
-
-
-def test_a_hit_is_within_the_first_six_and_a_history_ends_with_its_newest(report, toy, monkeypatch):
-    monkeypatch.setattr("p5mm.hits_and_misses.HISTORY", 2)
-    ranks = np.resize([1.0, 5.5, 6.0, 6.5, 7.0, 49.0], report.protocol["users"])
-    found = hits_and_misses(replace(report, per_user={"p5mm": {"mrr": 1 / ranks}}), toy)
-    assert found.hit_count == (ranks <= RECOMMENDED).sum()
-    assert {story.rank for story in found.misses} <= {6.5, 7.0, 49.0}
-    cases = toy.split.cases("test")
-    users, _ = toy.core.histories(list(toy.fitted.items))
-    for story in found.hits:
-        case = int(np.flatnonzero(cases.users == users.index(story.user_id))[0])
-        assert story.history == [toy.fitted.items[i] for i in cases.histories[case][-2:]]
-
-
-@given(st.integers(0, 400), st.integers(1, 12))
-def test_evenly_spreads(rows, n):
-    chosen = evenly(np.arange(rows), n)
-    assert len(chosen) == min(rows, n)
-    assert len(set(chosen.tolist())) == len(chosen)
-    gaps = np.diff([*chosen, rows + chosen[0]] if rows else [])
-    assert not len(gaps) or rows <= n or gaps.max() - gaps.min() <= 1
-
-
-def test_pictures_are_embedded_and_the_hit_is_framed(report, toy):
+def test_pictures_are_embedded_and_the_hit_is_framed(report, toy, page_of):
     ids = toy.catalog.item_ids
     table = pa.table({"item_id": ids, "image": [png((9 * i % 256, 9, 9)) for i in range(len(ids))]})
     html = evaluation_page(report, toy, Catalog.from_table(table))
     found = hits_and_misses(report, toy)
-    page = Tags(html)
+    page = page_of(html)
     stories = [*found.hits, *found.misses, *found.lost]
     shown = {i for s in stories for i in (*s.history, *s.recommended, s.truth)}
     assert len(re.findall("<symbol ", html)) == len(shown)
@@ -333,11 +265,11 @@ def test_what_the_linter_found_stands_at_the_top(report, toy):
     assert "warns of itself" in html
 
 
-def test_other_cut_offs_and_other_models(toy):
+def test_other_cut_offs_and_other_models(toy, page_of):
     ranker = toy.scorer.among(toy.rows)
     cases = toy.split.cases("valid")
     report = evaluate({"mine": ranker}, cases, len(toy.rows), ks=(1, 5), split="valid")
-    page = Tags(evaluation_page(report, toy))
+    page = page_of(evaluation_page(report, toy))
     assert "NDCG@5" in page.text
     assert "NDCG@10 and its interval" not in page.text
     assert "mine, on the same cases" in page.text
@@ -354,28 +286,7 @@ def test_a_report_of_other_cases_is_refused(report, toy):
         evaluation_page(replace(report, per_user=fewer, slices={}), toy)
 
 
-def test_misses_that_the_rival_hits(report, toy):
-    users = report.protocol["users"]
-    ours, theirs = np.resize([1.0, 9.0, 9.0, 6.0], users), np.resize([9.0, 1.0, 9.0, 6.0], users)
-    per_user = {"p5mm": report.per_user["p5mm"] | {"mrr": 1 / ours}}
-    per_user |= {name: report.per_user["popularity"] | {"mrr": 1 / theirs} for name in ("x", "bpr")}
-    found = hits_and_misses(replace(report, per_user=per_user), toy)
-    assert found.rival == "bpr"
-    assert found.lost_count == ((ours > 6) & (theirs <= 6)).sum()
-    assert found.won_count == ((ours <= 6) & (theirs > 6)).sum()
-    known, _ = toy.core.histories(list(toy.fitted.items))
-    cases = toy.split.cases("test").users.tolist()
-    lost = [cases.index(known.index(story.user_id)) for story in found.lost]
-    assert len(lost) == EACH
-    assert all(ours[case] > 6 and theirs[case] <= 6 for case in lost)
-    assert not {s.user_id for s in found.lost} & {s.user_id for s in found.misses}
-    coverage = dict.fromkeys(per_user, report.coverage["p5mm"])
-    page = Tags(evaluation_page(replace(report, per_user=per_user, coverage=coverage), toy))
-    assert "Missed here, found by BPR" in page.text
-    assert f"{found.lost_count} users; the other way round for {found.won_count}" in page.text
-
-
-def test_without_baselines_nothing_is_lost_to_anybody(report, toy):
+def test_without_baselines_nothing_is_lost_to_anybody(report, toy, rows_of):
     own = {name: report.per_user[name] for name in ("p5mm", "retriever")}
     html = evaluation_page(replace(report, per_user=own), toy)
     assert hits_and_misses(replace(report, per_user=own), toy).lost == []
@@ -383,7 +294,7 @@ def test_without_baselines_nothing_is_lost_to_anybody(report, toy):
     assert list(rows_of(html, "Is the difference real?")) == ["p5mm, retriever alone"]
 
 
-def test_the_weights_of_the_reranker_are_those_of_the_model(html, toy):
+def test_the_weights_of_the_reranker_are_those_of_the_model(html, toy, rows_of):
     rows = rows_of(html, "What the reranker believes")
     tried, weights = toy.fitted.tried, toy.fitted.weights
     assert len(rows) == len(tried)
@@ -397,13 +308,13 @@ def test_the_weights_of_the_reranker_are_those_of_the_model(html, toy):
     assert "never on those tested here" in html
 
 
-def test_curves_of_one_epoch_with_its_time(report, toy):
+def test_curves_of_one_epoch_with_its_time(report, toy, page_of):
     log = [{"epoch": 1, "loss": 2.0, "ndcg@10": 0.5, "seconds": 61.6}]
     tasks = [{"epoch": 1, "loss": 3.0, "sequential": 1.25, "score": -1.25}]
     fitted = replace(toy.fitted, log=log, task_log=tasks)
     parts = toy.config, toy.catalog, toy.log, toy.content, toy.network, toy.tokenizer, toy.similar
     html = evaluation_page(report, Recommender(*parts, fitted))
-    page = Tags(html)
+    page = page_of(html)
     assert html.count("<figure>") == 4
     assert "62 s" in page.text
     assert "Decoder: validation loss, sequential" in page.text

@@ -45,3 +45,11 @@ def test_evidence_is_what_it_says_and_an_empty_history_has_none():
     np.testing.assert_allclose(alike[0], [wanted @ [0.5**0.5, 0.5**0.5], 0], atol=1e-6)
     assert not alike[1].any()
     assert not alike[2].any()  # the one item taken has no text
+
+
+def test_many_candidates_cost_less_and_are_scored_alike():
+    vectors = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    evidence = Evidence.of(neighbours(together(LOG, 5)), {"text": vectors})
+    many = torch.arange(5).repeat(3, 10)  # beyond 8 times the catalog: by one matrix product
+    few = evidence("content.text", ASKED, many[:, :5])
+    torch.testing.assert_close(evidence("content.text", ASKED, many), few.repeat(1, 10))

@@ -1,47 +1,12 @@
 import io
 import re
 import xml.etree.ElementTree as ElementTree
-from html.parser import HTMLParser
 
 import pytest
 from PIL import Image
 
 from p5mm.chart import HEIGHT, WIDTH, line_chart
 from p5mm.report import NewItem, ReportData, Search, Shopper, render
-
-VOID = {"meta", "link", "br", "img", "hr", "input"}
-
-
-class Page(HTMLParser):
-    """Checks that tags close in order, and collects attributes and visible text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.text: list[str] = []
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag):
-        # a paragraph may end by itself; nothing else in the template does
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "title"):
-            self.text.append(data.strip())
-
-    def find(self, tag: str, name: str) -> list[str]:
-        return [v for t, n, v in self.attributes if t == tag and n == name]
 
 
 def png(colour: str) -> bytes:
@@ -85,9 +50,9 @@ def data() -> ReportData:
     )
 
 
-def test_every_part_is_there_and_tags_close(data):
-    page = Page(render(data))
-    text = "\n".join(page.text)
+def test_every_part_is_there_and_tags_close(data, page_of):
+    page = page_of(render(data))
+    text = page.text
     for words in ("simulated", "hit", "missed", "oracle", "Training loss", "nearest sold", "train"):
         assert words in text
     assert "10 s" in text  # the sum of the times
@@ -95,8 +60,8 @@ def test_every_part_is_there_and_tags_close(data):
     assert "truncated" in text
 
 
-def test_nothing_is_loaded_from_outside(data):
-    page = Page(render(data))
+def test_nothing_is_loaded_from_outside(data, page_of):
+    page = page_of(render(data))
     loading = ("src", "href", "xlink:href", "srcset", "poster", "action")
     links = [v for _, name, v in page.attributes if name in loading]
     assert links
@@ -117,8 +82,8 @@ def test_texts_are_escaped(data):
     assert "<i>z</i>" not in html
 
 
-def test_each_picture_is_embedded_once_and_every_use_resolves(data):
-    page = Page(render(data))
+def test_each_picture_is_embedded_once_and_every_use_resolves(data, page_of):
+    page = page_of(render(data))
     assert len(page.find("image", "href")) == 3  # a, b, n; the broken one is a tile of text
     symbols = {f"#{number}" for number in page.find("symbol", "id")}
     uses = page.find("use", "href")
@@ -126,8 +91,8 @@ def test_each_picture_is_embedded_once_and_every_use_resolves(data):
     assert set(uses) <= symbols
 
 
-def test_every_tile_has_a_name(data):
-    page = Page(render(data))
+def test_every_tile_has_a_name(data, page_of):
+    page = page_of(render(data))
     assert "Apple" in page.find("svg", "aria-label")
     assert "broken" in page.find("span", "title")
 
@@ -145,9 +110,9 @@ def test_the_best_is_bold_and_the_oracle_does_not_compete(data):
     assert sorted(bold) == ["0.200", "0.400"]
 
 
-def test_an_empty_report_still_renders():
-    page = Page(render(ReportData("Nothing yet", "No data.")))
-    assert "every picture that the catalog names could be read" in "\n".join(page.text)
+def test_an_empty_report_still_renders(page_of):
+    page = page_of(render(ReportData("Nothing yet", "No data.")))
+    assert "every picture that the catalog names could be read" in page.text
     assert not page.find("use", "href")
 
 

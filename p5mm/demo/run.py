@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from PIL import Image
 
-from p5mm.baselines.base import Ranker
 from p5mm.catalog import Catalog
 from p5mm.catalog_index import CatalogIndex
 from p5mm.config import Config, read_config
@@ -22,8 +21,8 @@ from p5mm.demo.sources import make_data
 from p5mm.demo.stories import shopper_stories
 from p5mm.demo.telling import OUTSIDER, Findings
 from p5mm.demo.truth import oracle_metrics
-from p5mm.evaluation import evaluate, fit_baselines
 from p5mm.index_commands import index
+from p5mm.model_commands import evaluation_of
 from p5mm.recommender import Recommender
 from p5mm.report import Search, render
 from p5mm.split import LeaveOneOut
@@ -108,20 +107,14 @@ def evaluate_all(
     recommender: Recommender, shop: Shop | None, folder: DemoFolder, seed: int
 ) -> Metrics:
     """Metrics of the model, its retriever, the baselines and, where there is one, the truth."""
-    rows, split, scorer = recommender.rows, recommender.split, recommender.scorer
-    rankers: dict[str, Ranker] = {
-        "p5mm": scorer.among(rows),
-        "retriever": scorer.alone().among(rows),
-        **fit_baselines(split, len(rows), folder.baselines, seed=seed),
-    }
-    cases = split.cases("test")
-    report = evaluate(rankers, cases, len(rows), seed=seed)
+    report = evaluation_of(recommender, "test", folder.baselines)
     print(report.table(), file=sys.stderr)
     with whole(folder.evaluation) as part:
         part.write_text(json.dumps(report.to_json(), indent=2), encoding="utf-8")
     models: Metrics = report.to_json()["models"]
     if shop is not None:
-        truth = oracle_metrics(shop, cases, rows, seed)
+        cases = recommender.split.cases("test")
+        truth = oracle_metrics(shop, cases, recommender.rows, seed)
         models["oracle"] = {name: one.to_json() for name, one in truth.items()}
     return models
 

@@ -24,7 +24,7 @@ def noise():
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
 
 
-def close(picture, expected, by=3):
+def assert_close(picture, expected, by=3):
     assert picture.mode == "RGB"
     difference = np.abs(np.asarray(picture, np.int16) - np.asarray(expected, np.int16))
     assert difference.max() <= by
@@ -33,20 +33,20 @@ def close(picture, expected, by=3):
 def test_path_and_bytes_are_the_same(tmp_path):
     data = as_bytes(ramp())
     (tmp_path / "a.png").write_bytes(data)
-    close(read_picture(data), ramp(), 0)
-    close(read_picture(tmp_path / "a.png"), ramp(), 0)
+    assert_close(read_picture(data), ramp(), 0)
+    assert_close(read_picture(tmp_path / "a.png"), ramp(), 0)
 
 
 def test_exif_rotation_is_applied():
     turned = ramp((40, 60)).transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to show
-    close(read_picture(as_bytes(turned, "JPEG", exif=exif, quality=95)), ramp((40, 60)))
+    assert_close(read_picture(as_bytes(turned, "JPEG", exif=exif, quality=95)), ramp((40, 60)))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "TIFF"])
 def test_cmyk(form):
-    close(read_picture(as_bytes(ramp().convert("CMYK"), form)), ramp(), 8)
+    assert_close(read_picture(as_bytes(ramp().convert("CMYK"), form)), ramp(), 8)
 
 
 @pytest.mark.parametrize(
@@ -56,25 +56,27 @@ def test_cmyk(form):
 )  # fmt: skip
 def test_deep_greys_are_scaled_and_not_clipped(form, dtype, top):
     grey = (np.linspace(0, top, 64)[:, None] * np.ones((1, 64))).astype(dtype)
-    close(read_picture(as_bytes(Image.fromarray(grey), form)), ramp(), 1)
+    assert_close(read_picture(as_bytes(Image.fromarray(grey), form)), ramp(), 1)
 
 
 def test_a_dark_16_bit_picture_stays_dark():
     dark = Image.fromarray(np.full((8, 8), 514, np.uint16))
-    close(read_picture(as_bytes(dark)), Image.new("RGB", (8, 8), (2, 2, 2)), 0)
+    assert_close(read_picture(as_bytes(dark)), Image.new("RGB", (8, 8), (2, 2, 2)), 0)
 
 
 def test_transparency_becomes_white():
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     white = Image.new("RGB", (8, 8), "white")
-    close(read_picture(as_bytes(clear)), white, 0)
-    close(read_picture(as_bytes(clear.convert("LA"))), white, 0)
+    assert_close(read_picture(as_bytes(clear)), white, 0)
+    assert_close(read_picture(as_bytes(clear.convert("LA"))), white, 0)
     palette = Image.new("P", (8, 8), 1)
     palette.putpalette([0, 0, 0, 255, 0, 0])
-    close(read_picture(as_bytes(palette, transparency=1)), white, 0)
-    close(read_picture(as_bytes(palette, transparency=0)), Image.new("RGB", (8, 8), "red"), 0)
+    assert_close(read_picture(as_bytes(palette, transparency=1)), white, 0)
+    assert_close(
+        read_picture(as_bytes(palette, transparency=0)), Image.new("RGB", (8, 8), "red"), 0
+    )
     keyed = Image.new("RGB", (8, 8), (1, 2, 3))
-    close(read_picture(as_bytes(keyed, transparency=(1, 2, 3))), white, 0)
+    assert_close(read_picture(as_bytes(keyed, transparency=(1, 2, 3))), white, 0)
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF"])
@@ -82,12 +84,14 @@ def test_the_first_frame_of_an_animation(form):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
     options = {} if form != "WEBP" else {"lossless": True}
     data = as_bytes(frames[0], form, save_all=True, append_images=frames[1:], **options)
-    close(read_picture(data), frames[0], 1)
+    assert_close(read_picture(data), frames[0], 1)
 
 
 def test_one_bit_and_grey():
-    close(read_picture(as_bytes(Image.new("1", (8, 8), 1))), Image.new("RGB", (8, 8), "white"), 0)
-    close(read_picture(as_bytes(ramp().convert("L"))), ramp(), 1)
+    assert_close(
+        read_picture(as_bytes(Image.new("1", (8, 8), 1))), Image.new("RGB", (8, 8), "white"), 0
+    )
+    assert_close(read_picture(as_bytes(ramp().convert("L"))), ramp(), 1)
 
 
 def test_a_large_jpeg_is_decoded_small():
@@ -95,7 +99,7 @@ def test_a_large_jpeg_is_decoded_small():
     assert read_picture(data).size == (1600, 1200)
     small = read_picture(data, at_least=100)
     assert 200 <= small.height <= 400
-    close(small.resize((64, 64)), ramp(), 6)
+    assert_close(small.resize((64, 64)), ramp(), 6)
 
 
 def bomb(side):

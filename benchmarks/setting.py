@@ -1,0 +1,61 @@
+"""What the benchmarks of quality share: options, the setting in words, where results go."""
+
+import argparse
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+
+
+def parser(
+    about: str | None, seeds: Sequence[int] = (0,), split: str = "valid"
+) -> argparse.ArgumentParser:
+    """The options of a benchmark that trains presets; ``parsed`` reads them."""
+    made = argparse.ArgumentParser(description=about)
+    made.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    made.add_argument("--sets", nargs="+", default=["ml-100k", "amazon-beauty"])
+    made.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
+    made.add_argument("--runs", type=Path, default=ROOT / "runs")
+    made.add_argument("--split", choices=["valid", "test"], default=split)
+    return made
+
+
+def parsed(asked: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options given; dotted overrides of a preset are kept in ``overrides``."""
+    given, overrides = asked.parse_known_args()
+    given.overrides = overrides
+    return given
+
+
+def preset(name: str) -> Path:
+    """The configuration of a data set."""
+    return ROOT / "configs" / f"{name}.yaml"
+
+
+def append(block: str) -> None:
+    """Print a block of results, and add it to RESULTS.md."""
+    print(block, flush=True)
+    with (HERE / "RESULTS.md").open("a", encoding="utf-8") as results:
+        results.write(block)
+
+
+def commit() -> str:
+    """The commit that is measured."""
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE
+    )
+    return done.stdout.strip() or "no commit"
+
+
+def machine() -> str:
+    """The machine, in words."""
+    return (
+        f"{os.cpu_count()} x {platform.processor() or platform.machine()}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
