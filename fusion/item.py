@@ -76,11 +76,12 @@ class ItemTokens(nn.Module):
         residual = torch.unflatten(residual, -1, (self.k, -1))
         if self.fusion is None:
             return residual
-        vectors = {name: self._content(name, rows) for name in self.modalities}
+        vectors = {name: self.vectors_of(name, rows) for name in self.modalities}
         content: Tensor = self.fusion(vectors, present)
         return content + residual
 
-    def _content(self, name: str, rows: Tensor | None) -> Tensor:
+    def vectors_of(self, name: str, rows: Tensor | None = None) -> Tensor:
+        """Content vectors ``[n, dim]`` of one modality, zero where absent."""
         vectors: Tensor = getattr(self, f"content_{name}")
         return vectors if rows is None else vectors[rows]
 

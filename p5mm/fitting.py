@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,12 @@ from p5mm.errors import InputError, unknown
 from p5mm.evidence import Evidence, neighbours, together
 from p5mm.fitted import Fitted
 from p5mm.histories import Histories
+from p5mm.kin import Kin
 from p5mm.model import Network
 from p5mm.network import build_network, make_t5
 from p5mm.objective import RetrievalObjective, Task, TaskObjective
 from p5mm.prompts import Prompt, choose, read_prompts
+from p5mm.rating_prior import RatingPrior
 from p5mm.recommender import Recommender
 from p5mm.scorer import DECODER, Scorer
 from p5mm.split import Cases, LeaveOneOut
@@ -57,9 +60,11 @@ def fit(
     train = replace(split.train, items=rows[split.train.items])
     trained = torch.zeros(len(dataset.catalog), dtype=torch.bool)
     trained[torch.from_numpy(train.items)] = True
-    network = build_network(config.model, content, trained, t5)
     scale, levels = rating_scale(train)
     tasks = make_tasks(config, prompts, tokenizer, levels)
+    rates = any(task.family == "rating" for task in tasks)
+    prior = RatingPrior.of(train, len(dataset.catalog), scale, levels) if rates else None
+    network = build_network(config.model, content, trained, t5, prior)
     key = training_key(config, train, content.fingerprints, prompts)
     kept = None if checkpoint is None else Path(checkpoint)
     fitting = Fitting(config, network, train, split, rows, scale, kept, key)
@@ -70,11 +75,10 @@ def fit(
         prompt_tokens(tokenizer, choose(prompts, "sequential")[0], config.model.soft_tokens)
     )
     similar = neighbours(together(train, len(dataset.catalog)))
+    evidence = Evidence.of(fitting.kin.introduce(similar), content.tensors()[0])
     reranks = any(task.family == "sequential" for task in tasks)
     scorer = fitting.scorer(asked)
-    weights, tried, handicap = fitting.calibrate(
-        scorer, Evidence.of(similar, content.tensors()[0]), reranks
-    )
+    weights, tried, handicap = fitting.calibrate(scorer, evidence, reranks)
     fitted = Fitted(
         weights, tried, handicap, scale, levels, asked, tuple(items), log, task_log
     )  # fmt: skip
@@ -106,6 +110,11 @@ class Fitting:
     scale: tuple[float, float]
     checkpoint: Path | None
     key: str
+
+    @cached_property
+    def kin(self) -> Kin:
+        """What stands in for items that were never taken; depends on their content alone."""
+        return Kin.of(self.network.items)
 
     def retriever(self) -> list[dict[str, float]]:
         """Train items and encoder by validation NDCG@10; returns the log of the epochs."""
@@ -145,6 +154,8 @@ class Fitting:
         parts = [network.t5.shared, network.t5.decoder, network.rank_head]
         if not network.t5.config.tie_word_embeddings:
             parts.append(network.t5.lm_head)
+        if network.rating_prior is not None:
+            parts.append(network.rating_prior)
         kept = self._checkpoint("tasks")
         return Training(
             network, parts, objective, self.config, self.train,
@@ -154,7 +165,8 @@ class Fitting:
     def scorer(self, asked: Sequence[int]) -> Scorer:
         """The network as it is now, as a retriever."""
         wanted = self.config.retrieval.candidates
-        return Scorer.of(self.network, asked, self.config.model.max_history, wanted, self.scale)
+        length = self.config.model.max_history
+        return Scorer.of(self.network, asked, length, wanted, self.scale, kin=self.kin)
 
     def calibrate(
         self, scorer: Scorer, evidence: Evidence, reranks: bool

@@ -14,6 +14,7 @@ from p5mm.errors import InputError
 from p5mm.model import Network
 from p5mm.network import build_network
 from p5mm.pictures import Picture
+from p5mm.rating_prior import RatingPrior
 from p5mm.recommender import Recommender
 
 
@@ -32,7 +33,8 @@ def add_items(model: Recommender, new: Catalog | CatalogIndex, store: FeatureSto
         features = encode_catalog(catalog, model.config.encoders, store)
     content = model.content.extended(features, len(catalog))
     trained = torch.cat([model.network.items.trained, torch.zeros(len(catalog), dtype=torch.bool)])
-    network = build_network(model.config.model, content, trained, model.network.t5)
+    prior = _grown_prior(model.network.rating_prior, len(catalog))
+    network = build_network(model.config.model, content, trained, model.network.t5, prior)
     _take_weights(network, model.network)
     return Recommender(
         model.config,
@@ -53,7 +55,23 @@ def _take_weights(network: Network, known: Network) -> None:
     residual[: len(known.items)] = state["items.residual.weight"]
     state["items.residual.weight"] = residual
     state["items.trained"] = network.items.trained
+    if network.rating_prior is not None:
+        state |= {f"rating_prior.{n}": v for n, v in network.rating_prior.state_dict().items()}
     network.load_state_dict(state)
+
+
+def _grown_prior(prior: RatingPrior | None, new: int) -> RatingPrior | None:
+    """The same prior of more items: a new one has no ratings."""
+    if prior is None:
+        return None
+    nothing = torch.zeros(new)
+    grown = RatingPrior(
+        torch.cat([prior.totals, nothing]),
+        torch.cat([prior.counts, nothing]),
+        [0.0] * len(prior.slopes),
+    )
+    grown.slopes, grown.offsets = prior.slopes, prior.offsets
+    return grown
 
 
 def _joined(known: Catalog, new: Catalog) -> Catalog:

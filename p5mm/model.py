@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from p5mm.batches import Batch
 from p5mm.fusion.history import HistoryTokens
 from p5mm.fusion.item import ItemTokens
+from p5mm.rating_prior import RatingPrior
 from p5mm.t5 import T5
 from p5mm.tokens import ITEM
 
@@ -57,14 +58,16 @@ class Network(nn.Module):
     Args:
         items: Makes soft tokens of item rows.
         t5: Reads histories (causal encoder) and answers requests (decoder).
+        rating_prior: What ratings are likely from biases alone; None where nobody rates.
     """
 
-    def __init__(self, items: ItemTokens, t5: T5) -> None:
+    def __init__(self, items: ItemTokens, t5: T5, rating_prior: RatingPrior | None = None) -> None:
         super().__init__()
         d = t5.config.d_model
         self.items = items
         self.history = HistoryTokens(d, items.k)
         self.t5 = t5
+        self.rating_prior = rating_prior
         self.rank_head = nn.Linear(d, 1)
         nn.init.zeros_(self.rank_head.weight)
         nn.init.zeros_(self.rank_head.bias)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
@@ -19,6 +20,7 @@ from p5mm.folders import replacing
 from p5mm.fusion.base import fusions
 from p5mm.interactions import Interactions
 from p5mm.network import build_network
+from p5mm.rating_prior import RatingPrior
 from p5mm.recommender import Recommender
 from p5mm.retrieval.index import VectorIndex
 from p5mm.t5 import load_t5
@@ -137,18 +139,24 @@ def _read(folder: Path) -> Recommender:
     )
     weights = load_file(folder / "model.safetensors")
     trained = weights["items.trained"]
-    network = build_network(config.model, content, trained, load_t5(folder / "t5"))
+    fitted = _fitted(about["fitted"])
+    prior = _empty_prior(len(catalog), fitted) if "rating_prior.totals" in weights else None
+    network = build_network(config.model, content, trained, load_t5(folder / "t5"), prior)
     missing, unexpected = network.load_state_dict(weights, strict=False)
     wrong = [name for name in missing if not name.startswith("t5.")] + unexpected
     if wrong:
         raise InputError(f"{folder}: the weights do not fit the configuration: {wrong[:3]}")
     log = Interactions.from_table(read_table(folder / "interactions.parquet"))
-    fitted = _fitted(about["fitted"])
     tokenizer = load_tokenizer(folder / "t5")
     similar = _read_neighbours(folder / "neighbours.safetensors", len(catalog))
     model = Recommender(config, catalog, log, content, network, tokenizer, similar, fitted)
     model.index = VectorIndex.load(folder / "index")
     return model
+
+
+def _empty_prior(items: int, fitted: Fitted) -> RatingPrior:
+    """A prior that the stored weights are read into."""
+    return RatingPrior(torch.zeros(items), torch.zeros(items), fitted.levels)
 
 
 def _fitted(values: dict[str, Any]) -> Fitted:

@@ -13,13 +13,20 @@ from p5mm.fusion.base import Fusion, fusions
 from p5mm.fusion.item import ItemTokens
 from p5mm.model import Network
 from p5mm.prompts import Prompt
+from p5mm.rating_prior import RatingPrior
 from p5mm.t5 import T5, T5Config, load_t5
 from p5mm.tokens import load_tokenizer, train_tokenizer
 
 T5_FILES = ["config.json", "model.safetensors", "tokenizer.json"]
 
 
-def build_network(config: ModelConfig, content: Content, trained: torch.Tensor, t5: T5) -> Network:
+def build_network(
+    config: ModelConfig,
+    content: Content,
+    trained: torch.Tensor,
+    t5: T5,
+    rating_prior: RatingPrior | None = None,
+) -> Network:
     """The network of a T5 and a catalog.
 
     Args:
@@ -27,6 +34,7 @@ def build_network(config: ModelConfig, content: Content, trained: torch.Tensor, 
         content: Vectors of the catalog's items.
         trained: ``[n]`` bool, True where an item was seen in training.
         t5: Built or loaded.
+        rating_prior: Of the training ratings; None where nobody rates.
     """
     d = t5.config.d_model
     vectors, present = content.tensors()
@@ -35,7 +43,7 @@ def build_network(config: ModelConfig, content: Content, trained: torch.Tensor, 
         raise InputError(f"'{config.fusion}' is no fusion; it must be a p5mm.fusion.base.Fusion")
     fusion = kind(content.dims, d, config.soft_tokens) if vectors else None
     items = ItemTokens(fusion, vectors, present, trained, d, config.soft_tokens, config.id_dropout)
-    return Network(items, t5)
+    return Network(items, t5, rating_prior)
 
 
 def make_t5(config: ModelConfig, prompts: tuple[Prompt, ...]) -> tuple[T5, Tokenizer]:

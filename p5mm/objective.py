@@ -173,7 +173,7 @@ class TaskObjective:
             torch.manual_seed(0)
             for batch in batches:
                 for task in self.tasks:
-                    loss = self.loss(task, network, batch)
+                    loss = self.loss(task, network, batch, held_out=True)
                     if loss is not None:
                         found[task.family].append(float(loss))
         means = {family: sum(v) / len(v) for family, v in found.items() if v}
@@ -182,8 +182,17 @@ class TaskObjective:
         score = -sum(means[family] * weight for family, weight in weights.items()) / total
         return {"score": score, **means}
 
-    def loss(self, task: Task, network: Network, batch: Batch) -> Tensor | None:
-        """The loss of one family with one of its prompts; None where the batch has no example."""
+    def loss(
+        self, task: Task, network: Network, batch: Batch, held_out: bool = False
+    ) -> Tensor | None:
+        """The loss of one family with one of its prompts; None where the batch has no example.
+
+        Args:
+            task: The family.
+            network: Reads and answers.
+            batch: Histories in catalog rows.
+            held_out: The targets are not among the training ratings.
+        """
         known = batch.targets >= 0
         if task.family == "rating":
             known = known & ~batch.target_ratings.isnan()
@@ -191,30 +200,38 @@ class TaskObjective:
         if not len(chosen):
             return None
         chosen = chosen[torch.randperm(len(chosen))[: self.requests]]
-        batch = scaled(batch.take(chosen), self.rating_scale)
-        batch = replace(
+        batch, known = scaled(batch.take(chosen), self.rating_scale), known[chosen]
+        placed = replace(
             batch,
             rows=self.places[batch.rows],
             targets=torch.where(batch.targets < 0, -1, self.places[batch.targets.clamp(min=0)]),
         )
         with torch.no_grad():
-            encoded = network.encode(self.tokens, batch)
-        return self._loss(task, network, encoded, batch, known[chosen])
-
-    def _loss(
-        self, task: Task, network: Network, encoded: Encoded, batch: Batch, known: Tensor
-    ) -> Tensor:
+            encoded = network.encode(self.tokens, placed)
         positions, real = draw_positions(known, -(-self.requests // len(known)))
         prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
-        targets = batch.targets.gather(1, positions).clamp(min=0)
+        targets = placed.targets.gather(1, positions).clamp(min=0)
         if task.family == "rating":
             seen = encoded.seen_until(positions)
             logits = network.answer(encoded, seen, prompt, self.tokens[targets], task.answers)
+            logits = logits + self.prior(network, batch, positions, held_out)
             labels = nearest_level(batch.target_ratings.gather(1, positions), self.levels)
         else:
-            logits = self.choice(task, network, encoded, batch, positions, targets, prompt)
+            logits = self.choice(task, network, encoded, placed, positions, targets, prompt)
             labels = torch.zeros_like(targets)
         return F.cross_entropy(logits[real], labels[real])
+
+    def prior(
+        self, network: Network, batch: Batch, positions: Tensor, held_out: bool
+    ) -> Tensor | float:
+        """What biases alone say of the targets' ratings; 0 where the network has no prior."""
+        if network.rating_prior is None:
+            return 0.0
+        targets = batch.targets.gather(1, positions).clamp(min=0)
+        mean, spread = self.rating_scale
+        own = (batch.target_ratings.gather(1, positions) - mean) / spread
+        found: Tensor = network.rating_prior(batch, positions, targets, None if held_out else own)
+        return found
 
     def choice(
         self,

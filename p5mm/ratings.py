@@ -134,13 +134,20 @@ class AskedRating:
     @torch.inference_mode()
     def _predict(self, histories: Histories, targets: NDArray[np.int64]) -> NDArray[np.float64]:
         model, scorer = self.model, self.model.scorer
-        encoded = scorer.encode(replace(histories, items=model.rows[histories.items]))
-        seen = encoded.seen_until(encoded.lengths[:, None])
-        slots = scorer.tokens[torch.from_numpy(model.rows[targets])][:, None]
+        batch = scorer.batch(replace(histories, items=model.rows[histories.items]))
+        encoded = model.network.encode(scorer.tokens, batch)
+        positions = encoded.lengths[:, None]
+        seen = encoded.seen_until(positions)
+        rows = torch.from_numpy(model.rows[targets])[:, None]
+        slots = scorer.tokens[rows]
+        prior = model.network.rating_prior
+        likely = 0.0 if prior is None else prior(batch, positions, rows)[:, 0]
         levels = torch.tensor(model.fitted.levels, dtype=torch.float64)
         answers = level_tokens(model.tokenizer, len(levels))
         expected = [
-            model.network.answer(encoded, seen, prompt, slots, answers)[:, 0].double().softmax(-1)
+            (model.network.answer(encoded, seen, prompt, slots, answers)[:, 0] + likely)
+            .double()
+            .softmax(-1)
             @ levels
             for prompt in self.prompts
         ]

@@ -23,6 +23,7 @@ from p5mm.evidence import Evidence
 from p5mm.fitted import Fitted
 from p5mm.histories import Histories
 from p5mm.interactions import Interactions
+from p5mm.kin import Kin
 from p5mm.model import Network
 from p5mm.pairs import Pairs
 from p5mm.recommendations import first_unseen, recommendation_table
@@ -138,6 +139,7 @@ class Recommender:
     @cached_property
     def scorer(self) -> Scorer:
         """Retriever and reranker with item vectors made once."""
+        kin = Kin.of(self.network.items)
         scorer = Scorer.of(
             self.network,
             self.fitted.prompt,
@@ -145,8 +147,9 @@ class Recommender:
             self.config.retrieval.candidates,
             self.fitted.rating_scale,
             self.fitted.handicap,
+            kin,
         )
-        evidence = Evidence.of(self.similar, self.content.tensors()[0])
+        evidence = Evidence.of(kin.introduce(self.similar), self.content.tensors()[0])
         return scorer.weighing(evidence, self.fitted.weights)
 
     @cached_property

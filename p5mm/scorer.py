@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from p5mm.batches import history_batch, scaled
+from p5mm.batches import Batch, history_batch, scaled
 from p5mm.errors import InputError
 from p5mm.evidence import Evidence
 from p5mm.histories import Histories
+from p5mm.kin import Kin
 from p5mm.model import TEMPERATURE, Encoded, Network
 
 DECODER = "decoder"  # name of the T5's own logit among the parts of a score
@@ -62,10 +63,21 @@ class Scorer:
         candidates: int,
         rating_scale: tuple[float, float] = (0.0, 1.0),
         handicap: float = 0.0,
+        kin: Kin | None = None,
     ) -> "Scorer":
-        """Make the item vectors of a network; the retriever alone ranks until there are weights."""
+        """Make the item vectors of a network; the retriever alone ranks until there are weights.
+
+        Args:
+            network: Trained.
+            prompt: Token ids of the prompt that the reranker reads.
+            max_history: Items of a history that are read.
+            candidates: Items that the retriever hands to the reranker.
+            rating_scale: Mean and spread of ratings in training.
+            handicap: What the scores of items never taken are lowered by.
+            kin: What stands in for them; where None they stand for themselves.
+        """
         network.eval()
-        tokens = network.items()
+        tokens = network.items() if kin is None else kin.adopt(network.items())
         bias = torch.where(network.items.trained, 0.0, -handicap)
         bias = bias.masked_fill(~network.items.known, LOWEST)
         vectors = network.vectors(tokens)
@@ -99,8 +111,11 @@ class Scorer:
     @torch.inference_mode()
     def encode(self, histories: Histories) -> Encoded:
         """Read each history once; ratings as they were given."""
-        batch = history_batch(histories, self.max_history)
-        return self.network.encode(self.tokens, scaled(batch, self.rating_scale))
+        return self.network.encode(self.tokens, self.batch(histories))
+
+    def batch(self, histories: Histories) -> Batch:
+        """What is read of histories, ratings in units of the training ratings."""
+        return scaled(history_batch(histories, self.max_history), self.rating_scale)
 
     @torch.inference_mode()
     def rerank(self, encoded: Encoded, histories: Histories, candidates: Tensor) -> Tensor:

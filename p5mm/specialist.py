@@ -9,6 +9,7 @@ from p5mm.evidence import Evidence
 from p5mm.fitting import Fitting, make_tasks
 from p5mm.network import build_network, make_t5
 from p5mm.prompts import read_prompts
+from p5mm.rating_prior import RatingPrior
 from p5mm.recommender import Recommender
 
 
@@ -31,17 +32,21 @@ def with_tasks(base: Recommender, tasks: Mapping[str, float]) -> Recommender:
     prompts = read_prompts()
     t5, tokenizer = make_t5(config.model, prompts)
     t5.encoder.load_state_dict(base.network.t5.encoder.state_dict())
-    network = build_network(config.model, base.content, base.network.items.trained.clone(), t5)
-    network.items.load_state_dict(base.network.items.state_dict())
-    network.history.load_state_dict(base.network.history.state_dict())
     split, fitted = base.split, base.fitted
     histories = replace(split.train, items=base.rows[split.train.items])
-    fitting = Fitting(
-        config, network, histories, split, base.rows, fitted.rating_scale, None, ""
-    )  # fmt: skip
     made = make_tasks(config, prompts, tokenizer, fitted.levels)
+    rates = any(task.family == "rating" for task in made)
+    scale = fitted.rating_scale
+    prior = RatingPrior.of(histories, len(base.catalog), scale, fitted.levels) if rates else None
+    trained = base.network.items.trained.clone()
+    network = build_network(config.model, base.content, trained, t5, prior)
+    network.items.load_state_dict(base.network.items.state_dict())
+    network.history.load_state_dict(base.network.history.state_dict())
+    fitting = Fitting(
+        config, network, histories, split, base.rows, scale, None, ""
+    )  # fmt: skip
     log = fitting.tasks(made, fitted.levels) if made else []
-    evidence = Evidence.of(base.similar, base.content.tensors()[0])
+    evidence = Evidence.of(fitting.kin.introduce(base.similar), base.content.tensors()[0])
     weights, tried, handicap = fitting.calibrate(
         fitting.scorer(fitted.prompt), evidence, "sequential" in tasks
     )

@@ -210,7 +210,7 @@ def shrunk(model, cold):
     state = model.network.state_dict()
     for name in ("items.trained", "items.residual.weight"):
         state[name] = state[name][torch.from_numpy(kept)]
-    network.load_state_dict(state)
+    network.load_state_dict({n: v for n, v in state.items() if not n.startswith("rating_prior")})
     similar = model.similar[kept][:, kept]
     parts = model.config, known, model.log, content, network, model.tokenizer, similar
     return Recommender(*parts, model.fitted), new

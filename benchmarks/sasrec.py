@@ -1,0 +1,69 @@
+"""SASRec's settings, tried on validation: python benchmarks/sasrec.py --data FOLDER [--sets ...].
+
+The baseline that p5mm must beat gets the search that p5mm got: width, negatives, dropout, one after
+the other, each kept where it is better. Appends a table to benchmarks/RESULTS.md.
+"""
+
+from dataclasses import asdict, replace
+from datetime import date
+from time import perf_counter
+
+from setting import append, commit, machine, parsed, parser, preset
+
+from p5mm.baselines.sasrec import SASRec
+from p5mm.config import read_config
+from p5mm.dataset import open_dataset
+from p5mm.split import LeaveOneOut
+from p5mm.validation import validation_metrics
+
+TRIALS = {
+    "dim": (64, 128),
+    "negatives": (512, 2048),
+    "dropout": (0.3, 0.4, 0.5),
+}
+
+
+def main() -> None:
+    options = parsed(parser(__doc__))
+    for name in options.sets:
+        data = replace(read_config(preset(name)).data, root=str(options.data / name))
+        dataset = open_dataset(data)
+        items = sorted(set(dataset.interactions.item_ids))
+        split = LeaveOneOut(dataset.interactions.histories(items)[1])
+        rows, best = [], SASRec(seed=options.seeds[0])
+        found = _row(best, split, len(items), rows)
+        for key, values in TRIALS.items():
+            for value in values:
+                trial = replace(best, **{key: value})
+                if asdict(trial) in [tried for tried, _ in rows]:
+                    continue
+                ndcg = _row(trial, split, len(items), rows)
+                best, found = (trial, ndcg) if ndcg > found else (best, found)
+        append(_block(name, rows, options.seeds[0]))
+
+
+def _row(model: SASRec, split: LeaveOneOut, n_items: int, rows: list) -> float:  # type: ignore[type-arg]
+    start = perf_counter()
+    model.fit(split, n_items)
+    metrics = validation_metrics(model, split.cases("valid"))
+    about = " | ".join(str(getattr(model, key)) for key in TRIALS)
+    cells = f"{metrics['recall@10']:.4f} | {metrics['ndcg@10']:.4f} | {perf_counter() - start:.0f}"
+    print(f"| {about} | {cells} |", flush=True)
+    rows.append((asdict(model), f"| {about} | {cells} |"))
+    return metrics["ndcg@10"]
+
+
+def _block(name: str, rows: list, seed: int) -> str:  # type: ignore[type-arg]
+    lines = [
+        f"\n### SASRec's settings, {name}, valid\n",
+        f"    python benchmarks/sasrec.py --sets {name} --seeds {seed}",
+        f"    {date.today()}, {commit()}; {machine()}\n",
+        "| " + " | ".join(TRIALS) + " | recall@10 | ndcg@10 | seconds |",
+        "|---" * (len(TRIALS) + 3) + "|",
+        *(line for _, line in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
