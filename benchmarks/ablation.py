@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import date
 
 import numpy as np
-from setting import append, commit, machine, parsed, parser, preset
+from setting import append, commit, data_folder, machine, parsed, parser, preset
 
 from p5mm.ablation import WAYS, ablated_rankers
 from p5mm.evaluation import MAIN, Report, evaluate
@@ -82,7 +82,7 @@ def _trained(
         changed = [part for key, value in settings.items() for part in (f"--{key}", value)]
         overrides = ["--train.seed", str(seed), *options.overrides, *changed]
         print(f"\n{name}, seed {seed}, {variant}", flush=True)
-        train(config, folder, str(options.data / name), overrides)
+        train(config, folder, str(data_folder(options.data, name)), overrides)
     return Recommender.load(folder)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from setting import append, commit, machine, parsed, parser, preset
+from setting import append, commit, data_folder, machine, parsed, parser, preset
 
 from p5mm.baselines.base import Ranker
 from p5mm.baselines.content_knn import ContentKNN, tuned
@@ -37,7 +37,9 @@ def main() -> None:
     options = parsed(parser(__doc__))
     for name in options.sets:
         config = read_config(preset(name), options.overrides)
-        config = replace(config, data=replace(config.data, root=str(options.data / name)))
+        config = replace(
+            config, data=replace(config.data, root=str(data_folder(options.data, name)))
+        )
         cold = ColdStart.draw(open_dataset(config.data))
         chosen = _content_knn(cold, config)
         runs = [_run(options, name, config, cold, chosen, seed) for seed in options.seeds]

@@ -12,19 +12,20 @@ import time
 from datetime import date
 
 import numpy as np
-from readme import rewrite
-from setting import ROOT, append, commit, machine, parsed, parser, preset
+from readme import difference, rewrite
+from setting import ROOT, append, commit, data_folder, machine, parsed, parser, preset
 
 from p5mm.evaluation import BASELINES, Report
 from p5mm.model_commands import evaluation_of, train
 from p5mm.recommender import Recommender
 
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10", "recall@20", "ndcg@20")
+SETS = ("ml-100k", "ml-100k-openp5", "amazon-beauty")
 PAIRED = ("p5mm - sasrec", "p5mm - retriever")
 
 
 def main() -> None:
-    options = parsed(parser(__doc__, seeds=(0, 1, 2), split="test"))
+    options = parsed(parser(__doc__, seeds=(0, 1, 2), split="test", sets=SETS))
     found = {}
     for name in options.sets:
         reports, minutes = [], []
@@ -45,7 +46,7 @@ def _run(options: argparse.Namespace, name: str, seed: int) -> tuple[Report, flo
     if not (folder / "config.json").is_file():
         config = preset(name)
         overrides = ["--train.seed", str(seed), *options.overrides]
-        train(config, folder, str(options.data / name), overrides)
+        train(config, folder, str(data_folder(options.data, name)), overrides)
     model = Recommender.load(folder)
     # The baselines are fitted with the model's seed too, and kept beside its runs.
     report = evaluation_of(model, options.split, folder / "baselines", BASELINES)
@@ -71,23 +72,18 @@ def _block(
         cells = [_cell([r.models[model][m].value for r in reports]) for m in METRICS]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
     for pair in PAIRED:
-        cells = [_difference([r.differences[pair][m] for r in reports]) for m in METRICS]
+        found = [difference(reports, pair, m) for m in METRICS]
+        cells = [f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}]" for one in found]
         lines.append(f"| {pair} | " + " | ".join(cells) + " |")
-    found = {key: np.mean([r.retrieval[key] for r in reports]) for key in reports[0].retrieval}
-    lines.append("\nRetriever " + ", ".join(f"{k} {v:.4f}" for k, v in found.items()) + ". ")
-    lines.append("Differences: paired bootstrap over users, 95 %, of the first seed.\n")
+    recalls = {key: np.mean([r.retrieval[key] for r in reports]) for key in reports[0].retrieval}
+    lines.append("\nRetriever " + ", ".join(f"{k} {v:.4f}" for k, v in recalls.items()) + ". ")
+    lines.append("Differences: paired bootstrap over users of the mean over seeds, 95 %.\n")
     return "\n".join(lines)
 
 
 def _cell(values: list[float]) -> str:
     spread = f" [{min(values):.4f}, {max(values):.4f}]" if len(values) > 1 else ""
     return f"{np.mean(values):.4f}{spread}"
-
-
-def _difference(intervals: list[object]) -> str:
-    first = intervals[0]
-    mean = np.mean([one.value for one in intervals])  # type: ignore[attr-defined]
-    return f"{mean:+.4f} [{first.low:+.4f}, {first.high:+.4f}]"  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

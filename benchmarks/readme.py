@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from p5mm.bootstrap import Interval, paired
 from p5mm.evaluation import Report
 
 BEGIN, END = "<!-- quality: benchmarks/quality.py writes this -->", "<!-- quality: end -->"
@@ -28,7 +29,7 @@ def rewrite(path: Path, reports: Mapping[str, Sequence[Report]], commit: str) ->
 
 
 def table(reports: Mapping[str, Sequence[Report]], commit: str) -> str:
-    """Means of the seeds; the intervals of the differences are the first seed's."""
+    """Means of the seeds; the differences' intervals are over users, of their mean over seeds."""
     columns = [(name, metric) for name in reports for metric in METRICS]
     seeds = [report.protocol["seed"] for report in next(iter(reports.values()))]
     lines = [
@@ -42,7 +43,16 @@ def table(reports: Mapping[str, Sequence[Report]], commit: str) -> str:
             for name, metric in columns
         ]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    found = [reports[name][0].differences[VERSUS][metric] for name, metric in columns]
+    found = [difference(reports[name], VERSUS, metric) for name, metric in columns]
     cells = [f"{one.low:+.4f} to {one.high:+.4f}" for one in found]
-    lines.append(f"| {VERSUS}, 95 % interval, first seed | " + " | ".join(cells) + " |")
+    lines.append(f"| {VERSUS}, 95 % interval | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def difference(reports: Sequence[Report], pair: str, metric: str) -> Interval:
+    """``LEFT - RIGHT``: bootstrap over users, each of whom counts with the mean of the seeds."""
+    left, right = (
+        np.mean([report.per_user[name][metric] for report in reports], axis=0)
+        for name in pair.split(" - ")
+    )
+    return paired(left, right)

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from datetime import date
 from time import perf_counter
 
-from setting import append, commit, machine, parsed, parser, preset
+from setting import append, commit, data_folder, machine, parsed, parser, preset
 
 from p5mm.baselines.sasrec import SASRec
 from p5mm.config import read_config
@@ -26,7 +26,7 @@ TRIALS = {
 def main() -> None:
     options = parsed(parser(__doc__))
     for name in options.sets:
-        data = replace(read_config(preset(name)).data, root=str(options.data / name))
+        data = replace(read_config(preset(name)).data, root=str(data_folder(options.data, name)))
         dataset = open_dataset(data)
         items = sorted(set(dataset.interactions.item_ids))
         split = LeaveOneOut(dataset.interactions.histories(items)[1])

@@ -13,13 +13,19 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 
 
+SETS = ("ml-100k", "amazon-beauty")
+
+
 def parser(
-    about: str | None, seeds: Sequence[int] = (0,), split: str = "valid"
+    about: str | None,
+    seeds: Sequence[int] = (0,),
+    split: str = "valid",
+    sets: Sequence[str] = SETS,
 ) -> argparse.ArgumentParser:
     """The options of a benchmark that trains presets; ``parsed`` reads them."""
     made = argparse.ArgumentParser(description=about)
     made.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    made.add_argument("--sets", nargs="+", default=["ml-100k", "amazon-beauty"])
+    made.add_argument("--sets", nargs="+", default=list(sets))
     made.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
     made.add_argument("--runs", type=Path, default=ROOT / "runs")
     made.add_argument("--split", choices=["valid", "test"], default=split)
@@ -36,6 +42,12 @@ def parsed(asked: argparse.ArgumentParser) -> argparse.Namespace:
 def preset(name: str) -> Path:
     """The configuration of a data set."""
     return ROOT / "configs" / f"{name}.yaml"
+
+
+def data_folder(data: Path, name: str) -> Path:
+    """The folder of a data set's preset: that of its name, or of the beginning of its name."""
+    there = [path for path in data.iterdir() if path.is_dir() and name.startswith(path.name)]
+    return max(there, key=lambda path: len(path.name), default=data / name)
 
 
 def append(block: str) -> None:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from setting import append, commit, machine, parsed, parser, preset
+from setting import append, commit, data_folder, machine, parsed, parser, preset
 
 from p5mm.asking import Question, questions
 from p5mm.baselines.base import Ranker
@@ -99,7 +99,7 @@ def _base(options: argparse.Namespace, name: str, seed: int) -> tuple[Path, Reco
         config = preset(name)
         print(f"\n{name}, seed {seed}: the retriever, in {folder}", flush=True)
         overrides = ["--train.seed", str(seed), *options.overrides]
-        train(config, folder, str(options.data / name), overrides)
+        train(config, folder, str(data_folder(options.data, name)), overrides)
     return folder, Recommender.load(folder)
 
 
