@@ -92,6 +92,7 @@ class TrainConfig:
         negatives: Negatives shared by a batch; a catalog of up to 4 times as many, or 0, takes
             the softmax over the whole catalog.
         tasks: Weight of each task's loss beside the retrieval loss.
+        task_epochs: At most so many passes of the decoder's training on the tasks.
         prompts: File of prompts; p5mm's own (p5mm/prompts.txt) where not given.
         rank_requests: Requests of a task in a step, spread over the histories of the batch.
         rank_candidates: Candidates of a training request, the target among them.
@@ -107,6 +108,7 @@ class TrainConfig:
     warmup: int = 100
     negatives: int = 2048
     tasks: dict[str, float] = field(default_factory=lambda: {"sequential": 0.5})
+    task_epochs: int = 8
     prompts: str | None = None
     rank_requests: int = 128
     rank_candidates: int = 16
@@ -114,8 +116,11 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.patience, self.positions) < 1:
-            raise InputError("train.epochs, train.patience and train.positions must be at least 1")
+        if min(self.epochs, self.task_epochs, self.patience, self.positions) < 1:
+            raise InputError(
+                "train.epochs, train.task_epochs, train.patience and train.positions must be at "
+                "least 1"
+            )
         if self.rank_candidates < 2 or self.rank_requests < 1:
             raise InputError("train.rank_candidates must be at least 2, rank_requests at least 1")
 

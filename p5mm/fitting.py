@@ -156,10 +156,11 @@ class Fitting:
             parts.append(network.t5.lm_head)
         if network.rating_prior is not None:
             parts.append(network.rating_prior)
-        kept = self._checkpoint("tasks")
+        epochs = min(settings.epochs, settings.task_epochs)
+        config = replace(self.config, train=replace(settings, epochs=epochs))
         return Training(
-            network, parts, objective, self.config, self.train,
-            lambda network: objective.validate(network, batches), kept,
+            network, parts, objective, config, self.train,
+            lambda network: objective.validate(network, batches), self._checkpoint("tasks"),
         ).run()  # fmt: skip
 
     def scorer(self, asked: Sequence[int]) -> Scorer:

@@ -74,5 +74,8 @@ class Kin:
 
 def _unit(items: ItemTokens) -> Tensor:
     """``[n, sum of dims]``: products are cosines, averaged over the modalities of both."""
-    parts = [F.normalize(items.vectors_of(name), dim=1) for name in items.modalities]
+    parts = [
+        F.normalize(items.vectors_of(name), dim=1) * items.present[:, [column]]
+        for column, name in enumerate(items.modalities)
+    ]
     return torch.cat(parts, dim=1) / len(parts) ** 0.5 if parts else torch.zeros(len(items), 0)

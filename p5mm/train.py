@@ -205,7 +205,7 @@ def training_key(
 ) -> str:
     """What must agree for a training to be resumed: settings, data and encoders."""
     settings = copy.deepcopy(asdict(config))
-    settings["data"] = settings["encoders"] = None
+    settings["data"] = settings["encoders"] = settings["retrieval"] = None
     asked = [asdict(prompt) for prompt in prompts]
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([settings, fingerprints, asked], sort_keys=True).encode())

@@ -36,7 +36,8 @@ def without(model, name):
     junk = old.vectors | {name: np.full_like(old.vectors[name], 7.0)}
     content = Content(old.items, junk, there, old.fingerprints, old.maps)
     trained = model.network.items.trained
-    network = build_network(model.config.model, content, trained, model.network.t5)
+    prior = model.network.rating_prior
+    network = build_network(model.config.model, content, trained, model.network.t5, prior)
     network.load_state_dict(model.network.state_dict())
     # Evidence reads vectors only, so theirs are blank where they are absent.
     blank = replace(content, vectors=old.vectors | {name: np.zeros_like(old.vectors[name])})
