@@ -36,6 +36,7 @@ from p5mm.ratings import (
     GlobalMean,
     ItemMean,
     RatingCases,
+    RecentBiases,
     RatingModel,
 )
 from p5mm.recommender import Recommender
@@ -184,7 +185,12 @@ def _direct(
 def _rating(part: str, one: Recommender, own: Recommender) -> Rows:
     valid = RatingCases.of(one.split, "valid")
     models: dict[str, RatingModel] = _named(AskedRating.of, one, own, "rating")
-    simple = {"global mean": GlobalMean(), "item mean": ItemMean(), "biased MF": BiasedMF()}
+    simple = {
+        "global mean": GlobalMean(),
+        "item mean": ItemMean(),
+        "recent biases": RecentBiases(),
+        "biased MF": BiasedMF(),
+    }
     for model in simple.values():
         model.fit(one.split, len(one.rows))
     models |= simple

@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from p5mm.asking import Question
+from p5mm.batches import history_batch, scaled
 from p5mm.errors import InputError
 from p5mm.histories import Histories
+from p5mm.rating_prior import RatingPrior
 from p5mm.recommender import Recommender
 from p5mm.split import Cases, LeaveOneOut, Part
 from p5mm.tokens import level_tokens
@@ -97,6 +99,26 @@ class ItemMean:
         """See ``RatingModel``."""
         found: NDArray[np.float64] = self.means[targets]
         return found
+
+
+@dataclass
+class RecentBiases:
+    """An item's mean and the user's recent leaning: where the T5's answers start from."""
+
+    max_history: int = 200
+
+    def fit(self, split: LeaveOneOut, n_items: int) -> None:
+        """Biases of the training part."""
+        ratings = known_ratings(split.train)[2]
+        self.scale = float(ratings.mean()), float(ratings.std()) or 1.0
+        self.prior = RatingPrior.of(split.train, n_items, self.scale, ())
+
+    def predict(self, histories: Histories, targets: NDArray[np.int64]) -> NDArray[np.float64]:
+        """See ``RatingModel``."""
+        batch = scaled(history_batch(histories, self.max_history), self.scale)
+        leaning = self.prior.leaning(batch).gather(1, batch.lengths[:, None])[:, 0]
+        expected = self.prior.item(torch.from_numpy(targets)) + leaning
+        return self.scale[0] + self.scale[1] * expected.double().numpy()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Ratings of held-out items: cases of the one split, baselines that find planted biases, errors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,7 @@ from p5mm.ratings import (
     GlobalMean,
     ItemMean,
     RatingCases,
+    RecentBiases,
     known_ratings,
     rmse,
 )
@@ -60,6 +63,23 @@ def biased(planted) -> BiasedMF:
     model = BiasedMF(factors=(2,), penalties=(50.0,), bias_penalties=(0.5,), rounds=8)
     model.fit(planted[0], ITEMS)
     return model
+
+
+def test_recent_biases_find_planted_ones_and_follow_a_change_of_mood():
+    split, _, _ = raters(noise=0.1)
+    model, still = RecentBiases(), GlobalMean()
+    for one in (model, still):
+        one.fit(split, ITEMS)
+    cases = RatingCases.of(split, "test")
+    asked = cases.histories, cases.targets
+    assert rmse(model.predict(*asked), cases.ratings) < 0.5 * rmse(
+        still.predict(*asked), cases.ratings
+    )
+    history = cases.histories.select(np.zeros(2, np.int64))
+    ratings = history.ratings.copy()
+    ratings[history.offsets[2] - 5 :] += 1.0  # the same user, twice; the second in a better mood
+    calm, merry = model.predict(replace(history, ratings=ratings), cases.targets[[0, 0]])
+    assert 0.2 < merry - calm < 1.0
 
 
 def test_cases_are_those_of_the_split_with_what_their_targets_were_rated_with(planted):
