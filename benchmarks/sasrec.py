@@ -30,7 +30,7 @@ def main() -> None:
         dataset = open_dataset(data)
         items = sorted(set(dataset.interactions.item_ids))
         split = LeaveOneOut(dataset.interactions.histories(items)[1])
-        rows, best = [], SASRec(seed=options.seeds[0])
+        rows, best = [], SASRec(dim=64, seed=options.seeds[0])
         found = _row(best, split, len(items), rows)
         for key, values in TRIALS.items():
             for value in values:

@@ -36,8 +36,8 @@ from p5mm.ratings import (
     GlobalMean,
     ItemMean,
     RatingCases,
-    RecentBiases,
     RatingModel,
+    RecentBiases,
 )
 from p5mm.recommender import Recommender
 from p5mm.scorer import DECODER

@@ -41,7 +41,8 @@ def test_a_grown_model_is_saved_and_loaded(fitted, newcomers, tmp_path):
     grown.save(tmp_path / "m")
     again = type(fitted).load(tmp_path / "m")
     prior = grown.network.rating_prior
-    assert len(prior.counts) == len(grown.catalog) and not prior.counts[-2:].any()
+    assert len(prior.counts) == len(grown.catalog)
+    assert not prior.counts[-2:].any()
     assert prior.counts[:-2].equal(fitted.network.rating_prior.counts)
     for name, weight in prior.state_dict().items():
         assert weight.equal(again.network.rating_prior.state_dict()[name])

@@ -81,7 +81,8 @@ class SASRec:
     correction that makes their sum an estimate of the whole catalog's (Bengio and Senécal 2008).
 
     Attributes:
-        dim: Width of items and states.
+        dim: Width of items and states; where None, 64 for a catalog that takes the whole softmax
+            and 128 for a larger one, as validation chose (benchmarks/sasrec.py).
         blocks: Transformer blocks.
         heads: Attention heads.
         max_len: Last items of a history that are read.
@@ -97,7 +98,7 @@ class SASRec:
         seed: Of weights, batches, negatives and dropout.
     """
 
-    dim: int = 64
+    dim: int | None = None
     blocks: int = 2
     heads: int = 2
     max_len: int = 200
@@ -139,7 +140,8 @@ class SASRec:
         self.network.load_state_dict({n: torch.from_numpy(a.copy()) for n, a in arrays.items()})
 
     def _network(self, n_items: int) -> Network:
-        return Network(n_items, self.max_len, self.dim, self.blocks, self.heads, self.dropout)
+        dim = self.dim or (64 if n_items <= FULL * self.negatives else 128)
+        return Network(n_items, self.max_len, dim, self.blocks, self.heads, self.dropout)
 
     def _train(self, split: LeaveOneOut) -> None:
         train, cases = split.train, split.cases("valid")
