@@ -22,7 +22,7 @@ GRIDS = {
 }
 SWEEPS = 3
 LEAST_GAIN = 0.003  # share of the validation NDCG@10 that a part must add to be weighed at all
-HANDICAPS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+HANDICAPS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 ALLOWED_LOSS = 0.01  # share of the validation NDCG@10 that new items may cost the others
 
 

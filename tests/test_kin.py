@@ -1,0 +1,101 @@
+"""What stands in for new items, against the same written out densely."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from torch.nn import functional as F
+
+import p5mm.kin as kin_module
+from p5mm.fusion.item import ItemTokens
+from p5mm.kin import RIDGE, SHARPNESS, Kin
+
+N, D, K, TAKEN = 30, 8, 2, 20
+
+
+def items_of(text, style, there):
+    content = {"text": text, "style": style}
+    present = {"text": there, "style": torch.ones(len(text), dtype=torch.bool)}
+    trained = torch.arange(len(text)) < TAKEN
+    return ItemTokens(None, content, present, trained, D, K, 0.0)
+
+
+@pytest.fixture
+def items():
+    random = torch.Generator().manual_seed(0)
+    there = torch.arange(N) % 3 > 0
+    text, style = torch.randn(N, 5, generator=random), torch.randn(N, 3, generator=random)
+    return items_of(text * there[:, None], style, there)
+
+
+@pytest.fixture
+def tokens():
+    return torch.randn(N, K, D, generator=torch.Generator().manual_seed(1))
+
+
+def cosines(items):
+    text, style = (F.normalize(items.vectors_of(n), dim=1) for n in ("text", "style"))
+    return (text @ text.T + style @ style.T) / 2
+
+
+def test_kin_are_the_taken_items_most_alike(items):
+    kin = Kin.of(items, count=4)
+    assert kin.rows.tolist() == list(range(TAKEN, N))
+    alike = cosines(items)[TAKEN:, :TAKEN]
+    expected = alike.argsort(dim=1, descending=True)[:, :4]
+    assert kin.nearest.equal(expected)
+    shares = (SHARPNESS * alike.gather(1, expected)).softmax(1)
+    torch.testing.assert_close(kin.shares, shares)
+
+
+def test_new_items_get_the_mean_of_two_regressions(items, tokens):
+    kin = Kin.of(items, count=4)
+    found = kin.adopt(tokens)
+    assert found[:TAKEN].equal(tokens[:TAKEN])
+    unit = F.normalize(tokens, dim=-1)
+    x = torch.cat([F.normalize(items.vectors_of(n), dim=1) for n in ("text", "style")], 1) / 2**0.5
+    taken, new = x[:TAKEN] - x[:TAKEN].mean(0), x[TAKEN:] - x[:TAKEN].mean(0)
+    y = unit[:TAKEN].flatten(1)
+    # The dual form of the ridge regression: the same predictions by other sums.
+    dual = torch.linalg.solve(taken @ taken.T + RIDGE * torch.eye(TAKEN), y - y.mean(0))
+    mapped = (new @ taken.T @ dual + y.mean(0)).unflatten(1, (K, D))
+    for row in range(TAKEN, N):
+        shares, nearest = kin.shares[row - TAKEN], kin.nearest[row - TAKEN]
+        mean = sum(share * unit[one] for share, one in zip(shares, nearest, strict=True))
+        mixed = F.normalize(mean, dim=-1) + F.normalize(mapped[row - TAKEN], dim=-1)
+        expected = F.normalize(mixed, dim=-1) * tokens[:TAKEN].norm(dim=-1).mean()
+        torch.testing.assert_close(found[row], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_pieces_do_not_matter(items, tokens, monkeypatch):
+    whole = Kin.of(items)
+    monkeypatch.setattr(kin_module, "CHUNK", 3)
+    pieces = Kin.of(items)
+    assert pieces.nearest.equal(whole.nearest)
+    torch.testing.assert_close(pieces.adopt(tokens), whole.adopt(tokens))
+
+
+def test_neighbours_of_new_items_are_their_kins(items):
+    dense = np.random.default_rng(0).random((N, N)).astype(np.float32)
+    dense[TAKEN:] = dense[:, TAKEN:] = 0
+    kin = Kin.of(items, count=4)
+    found = kin.introduce(sp.csr_matrix(dense)).toarray()
+    np.testing.assert_allclose(found[:, :TAKEN], dense[:, :TAKEN])
+    for row in range(TAKEN, N):
+        shares, nearest = kin.shares[row - TAKEN].numpy(), kin.nearest[row - TAKEN].numpy()
+        np.testing.assert_allclose(found[:, row], dense[:, nearest] @ shares, atol=1e-6)
+
+
+def test_without_new_items_nothing_changes(items, tokens):
+    items.trained.fill_(True)
+    kin = Kin.of(items)
+    similar = sp.csr_matrix((N, N), dtype=np.float32)
+    assert kin.adopt(tokens) is tokens
+    assert kin.introduce(similar) is similar
+
+
+def test_without_taken_items_or_content_nobody_has_kin(items, tokens):
+    items.trained.fill_(False)
+    assert not len(Kin.of(items).rows)
+    blank = ItemTokens(None, {}, {}, torch.arange(N) < TAKEN, D, K, 0.0)
+    assert Kin.of(blank).adopt(tokens) is tokens
