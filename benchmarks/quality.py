@@ -86,7 +86,18 @@ def _block(
     recalls = {key: np.mean([r.retrieval[key] for r in reports]) for key in reports[0].retrieval}
     lines.append("\nRetriever " + ", ".join(f"{k} {v:.4f}" for k, v in recalls.items()) + ". ")
     lines.append("Differences: paired bootstrap over users of the mean over seeds, 95 %.\n")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_slices(reports), ""])
+
+
+def _slices(reports: list[Report]) -> list[str]:
+    """Where each model is strong: mean NDCG@10 of the seeds in slices of the cases."""
+    means = [report.slice_means("ndcg@10") for report in reports]
+    models = [*reports[0].models]
+    lines = [f"| ndcg@10 | cases | {' | '.join(models)} |", "|---" * (len(models) + 2) + "|"]
+    for label, first in means[0].items():
+        cells = [f"{np.mean([of[label][model] for of in means]):.4f}" for model in models]
+        lines.append(f"| {label} | {first['cases']:.0f} | {' | '.join(cells)} |")
+    return lines
 
 
 def _cell(values: list[float]) -> str:
