@@ -28,7 +28,9 @@ STAGES = ("final", "retriever")
 
 
 def main() -> None:
-    options = parsed(parser(__doc__))
+    asked = parser(__doc__)
+    asked.add_argument("--variants", nargs="*", help="names of those to train; all if not given")
+    options = parsed(asked)
     for name in options.sets:
         runs = [_run(options, name, seed) for seed in options.seeds]
         means = {stage: _mean([run[stage] for run in runs]) for stage in STAGES}
@@ -40,7 +42,9 @@ def _run(options: argparse.Namespace, name: str, seed: int) -> dict[str, Report]
     """A report of all variants for each stage of the score."""
     real = _trained(options, name, seed, PRESET, {})
     rankers: dict[str, Among] = {MAIN: real.scorer.among(real.rows)}
-    for variant, settings in _variants(real).items():
+    variants = _variants(real)
+    wanted = variants if options.variants is None else options.variants
+    for variant, settings in ((name, variants[name]) for name in wanted):
         other = _trained(options, name, seed, variant, settings)
         rankers[f"trained: {variant}"] = other.scorer.among(other.rows)
     served = ablated_rankers(real)
@@ -106,7 +110,7 @@ def _block(options: argparse.Namespace, name: str, reports: Mapping[str, Report]
         f"\n### {name}, fusion and modalities: {about['users']:,} users, {about['items']:,} items, "
         f"{options.split}\n",
         f"    python benchmarks/ablation.py --sets {name} --seeds {seeds} --split {options.split} "
-        f"{shlex.join(options.overrides)}".rstrip(),
+        f"{shlex.join([*_chosen(options), *options.overrides])}".rstrip(),
         f"    {date.today()}, {commit()}; {machine()}\n",
         f"{MAIN} is the preset; trained: a model of its own; served: the preset's weights on "
         "ablated content. Mean of the seeds, 95 % intervals (bootstrap over users; differences "
@@ -123,6 +127,10 @@ def _block(options: argparse.Namespace, name: str, reports: Mapping[str, Report]
         ]
         lines.append(f"| {row} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _chosen(options: argparse.Namespace) -> list[str]:
+    return [] if options.variants is None else ["--variants", *options.variants]
 
 
 if __name__ == "__main__":

@@ -76,7 +76,8 @@ def _tables(options: argparse.Namespace, name: str, seed: int) -> dict[str, Rows
     if not base.fitted.levels:
         del tasks["rating"]
     folder = f"tasks-{name}-{seed}"
-    one = _kept(options.runs / folder, base, tasks)
+    together = base.config.train.tasks == tasks
+    one = base if together else _kept(options.runs / folder, base, tasks)
     own = {
         task: _kept(options.runs / f"{folder}-{task}", base, {task: weight})
         for task, weight in tasks.items()
