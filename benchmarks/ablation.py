@@ -43,9 +43,8 @@ def _run(options: argparse.Namespace, name: str, seed: int) -> dict[str, Report]
     real = _trained(options, name, seed, PRESET, {})
     rankers: dict[str, Among] = {MAIN: real.scorer.among(real.rows)}
     variants = _variants(real)
-    wanted = variants if options.variants is None else options.variants
-    for variant, settings in ((name, variants[name]) for name in wanted):
-        other = _trained(options, name, seed, variant, settings)
+    for variant in variants if options.variants is None else options.variants:
+        other = _trained(options, name, seed, variant, variants[variant])
         rankers[f"trained: {variant}"] = other.scorer.among(other.rows)
     served = ablated_rankers(real)
     rankers |= {key.replace(f"{MAIN},", "served:"): ranker for key, ranker in served.items()}
