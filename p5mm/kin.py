@@ -25,7 +25,8 @@ class Kin:
     make of it: the mean of its nearest kin, and a ridge regression. Their mean is taken.
 
     Attributes:
-        content: ``[n, dim]``: products are cosines, averaged over the modalities of both items.
+        content: ``[n, dim]``: products are cosines, averaged over the modalities of both items;
+            empty where there are no new items.
         taken: ``[t]`` int64 items seen in training, ascending.
         rows: ``[u]`` int64 items that were never taken but have content.
         nearest: ``[u, k]`` int64 the taken items most alike in content, best first.
@@ -48,9 +49,10 @@ class Kin:
             count: Kin of an item, at most.
             sharpness: A kin of cosine ``c`` counts in proportion to ``exp(sharpness * c)``.
         """
-        taken, content = items.trained_rows, _unit(items)
+        taken = items.trained_rows
         rows = torch.nonzero(items.known & ~items.trained).flatten()
         rows = rows if len(taken) else rows[:0]
+        content = _unit(items) if len(rows) else torch.zeros(0, 0)
         nearest = torch.zeros(len(rows), min(count, len(taken)), dtype=torch.int64)
         alike = torch.zeros(nearest.shape)
         for start in range(0, len(rows), CHUNK):
