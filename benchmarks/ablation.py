@@ -13,9 +13,10 @@ from dataclasses import replace
 from datetime import date
 
 import numpy as np
-from setting import append, commit, data_folder, machine, parsed, parser, preset
+from setting import append, commit, data_folder, kept, machine, parsed, parser, preset
 
 from p5mm.ablation import WAYS, ablated_rankers
+from p5mm.config import read_config
 from p5mm.evaluation import MAIN, Report, evaluate
 from p5mm.model_commands import train
 from p5mm.recommender import Recommender
@@ -80,13 +81,13 @@ def _trained(
 ) -> Recommender:
     suffix = "" if variant == PRESET else f"-{variant.replace(' ', '-')}"
     folder = options.runs / f"{name}-{seed}{suffix}"
-    if not (folder / "config.json").is_file():
-        config = preset(name)
-        changed = [part for key, value in settings.items() for part in (f"--{key}", value)]
-        overrides = ["--train.seed", str(seed), *options.overrides, *changed]
+    changed = [part for key, value in settings.items() for part in (f"--{key}", value)]
+    overrides = ["--train.seed", str(seed), *options.overrides, *changed]
+    model = kept(folder, read_config(preset(name), overrides))
+    if model is None:
         print(f"\n{name}, seed {seed}, {variant}", flush=True)
-        train(config, folder, str(data_folder(options.data, name)), overrides)
-    return Recommender.load(folder)
+        model = train(preset(name), folder, str(data_folder(options.data, name)), overrides)
+    return model
 
 
 def _mean(reports: list[Report]) -> Report:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from setting import append, commit, data_folder, machine, parsed, parser, preset
+from setting import append, commit, data_folder, kept, machine, parsed, parser, preset
 
 from p5mm.baselines.base import Ranker
 from p5mm.baselines.content_knn import ContentKNN, tuned
@@ -25,6 +25,7 @@ from p5mm.dataset import open_dataset
 from p5mm.encoders.store import FeatureStore
 from p5mm.encoding import encode_catalog
 from p5mm.evaluation import Report, evaluate
+from p5mm.honesty import model_findings
 from p5mm.recommender import Recommender
 from p5mm.split import Cases
 from p5mm.validation import validation_ndcg
@@ -89,11 +90,14 @@ def _run(
 
 
 def _model(folder: Path, config: Config, cold: ColdStart, seed: int) -> Recommender:
-    if not (folder / "config.json").is_file():
-        config = replace(config, train=replace(config.train, seed=seed))
+    config = replace(config, train=replace(config.train, seed=seed))
+    model = kept(folder, config)
+    if model is None:
         dataset = cold.training(config.data.k_core)
-        Recommender.fit(dataset, config, checkpoint=folder / "checkpoint").save(folder)
-    return Recommender.load(folder)
+        model = Recommender.fit(dataset, config, checkpoint=folder / "checkpoint")
+        model.save(folder)
+    model_findings(model)
+    return model
 
 
 def _report(

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from setting import ROOT, append, commit, machine, parsed, preset
+from setting import ROOT, append, commit, kept, machine, parsed, preset
 
 from p5mm.bootstrap import paired
 from p5mm.config import Config, read_config
@@ -59,14 +59,16 @@ def _options() -> argparse.Namespace:
 
 
 def _model(folder: Path, config: Config, variant: str, shuffle: int) -> Recommender:
-    if not (folder / "config.json").is_file():
-        if variant == TIES:
-            config = replace(config, data=replace(config.data, shuffle_ties=shuffle))
+    if variant == TIES:
+        config = replace(config, data=replace(config.data, shuffle_ties=shuffle))
+    model = kept(folder, config)
+    if model is None:
         dataset = open_dataset(config.data)
         if variant == NUMBERS:
             dataset = dataset.renumbered(shuffle)
-        Recommender.fit(dataset, config, checkpoint=folder / "checkpoint").save(folder)
-    return Recommender.load(folder)
+        model = Recommender.fit(dataset, config, checkpoint=folder / "checkpoint")
+        model.save(folder)
+    return model
 
 
 def _block(options: argparse.Namespace, reports: dict[str, Report]) -> str:

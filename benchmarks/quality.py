@@ -1,9 +1,9 @@
 """Quality beside the baselines: python benchmarks/quality.py --data FOLDER [--seeds ...].
 
 Trains each preset with each seed, evaluates on test once, prints the table, and appends a block to
-benchmarks/RESULTS.md; on test, without overrides, it rewrites README's table too. Models are kept
-below --runs; a finished one is not trained again. FOLDER has a folder for each set:
-amazon-beauty/, ml-100k/.
+benchmarks/RESULTS.md; for all sets, on test, without overrides, it rewrites README's table too.
+Models are kept below --runs; a finished one is not trained again. FOLDER has the folders
+amazon-beauty/ and ml-100k/.
 """
 
 import argparse
@@ -13,11 +13,11 @@ from datetime import date
 
 import numpy as np
 from readme import difference, rewrite
-from setting import ROOT, append, commit, data_folder, machine, parsed, parser, preset
+from setting import ROOT, append, commit, data_folder, kept, machine, parsed, parser, preset
 
+from p5mm.config import read_config
 from p5mm.evaluation import BASELINES, Report
 from p5mm.model_commands import evaluation_of, train
-from p5mm.recommender import Recommender
 
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10", "recall@20", "ndcg@20")
 SETS = ("ml-100k", "ml-100k-openp5", "amazon-beauty")
@@ -37,18 +37,17 @@ def main() -> None:
         block = _block(options, name, reports, minutes)
         append(block)
         found[name] = reports
-    if options.split == "test" and not options.overrides:
+    if options.split == "test" and not options.overrides and set(found) == set(SETS):
         rewrite(ROOT / "README.md", found, commit())
 
 
 def _run(options: argparse.Namespace, name: str, seed: int) -> tuple[Report, tuple[float, float]]:
     """The report of a seed, and the minutes of its training: to the best point, in all."""
     folder = options.runs / f"{name}-{seed}"
-    if not (folder / "config.json").is_file():
-        config = preset(name)
-        overrides = ["--train.seed", str(seed), *options.overrides]
-        train(config, folder, str(data_folder(options.data, name)), overrides)
-    model = Recommender.load(folder)
+    overrides = ["--train.seed", str(seed), *options.overrides]
+    model = kept(folder, read_config(preset(name), overrides))
+    if model is None:
+        model = train(preset(name), folder, str(data_folder(options.data, name)), overrides)
     # The baselines are fitted with the model's seed too, and kept beside its runs.
     report = evaluation_of(model, options.split, folder / "baselines", BASELINES)
     log = model.training_log

@@ -5,9 +5,14 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+
+from p5mm.config import Config
+from p5mm.dataset import DataConfig
+from p5mm.recommender import Recommender
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -48,6 +53,28 @@ def data_folder(data: Path, name: str) -> Path:
     """The folder of a data set's preset: that of its name, or of the beginning of its name."""
     there = [path for path in data.iterdir() if path.is_dir() and name.startswith(path.name)]
     return max(there, key=lambda path: len(path.name), default=data / name)
+
+
+def kept(path: Path, config: Config) -> Recommender | None:
+    """The finished model of an earlier call; None where there is none.
+
+    Raises:
+        ValueError: It was trained with other settings.
+    """
+    if not (path / "config.json").is_file():
+        return None
+    model = Recommender.load(path)
+    if _told(model.config) != _told(config):
+        raise ValueError(
+            f"{path} was trained with other settings; give another --runs, or remove that folder"
+        )
+    return model
+
+
+def _told(config: Config) -> Config:
+    """The settings without what a saved model does not keep: files and prompts."""
+    data = replace(DataConfig(), k_core=config.data.k_core, shuffle_ties=config.data.shuffle_ties)
+    return replace(config, data=data, train=replace(config.train, prompts=None))
 
 
 def append(block: str) -> None:

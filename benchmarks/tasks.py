@@ -73,7 +73,7 @@ def _tables(options: argparse.Namespace, name: str, seed: int) -> dict[str, Rows
     """Task to its table: a row a model and prompt, then the differences."""
     base_folder, base = _base(options, name, seed)
     tasks = TASKS | base.config.train.tasks
-    if not base.fitted.levels:
+    if len(base.fitted.levels) < 2:
         del tasks["rating"]
     folder = f"tasks-{name}-{seed}"
     together = base.config.train.tasks == tasks

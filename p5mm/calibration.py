@@ -85,7 +85,7 @@ def fit_weights(
             for name in names
             for w in (0.0, *_grid(name))
         )
-        if value < best + LEAST_GAIN * alone:
+        if value <= best or value < best + LEAST_GAIN * alone:
             break
         best, weights[name] = value, weight
     return weights, tried | {"all": best}
@@ -95,8 +95,8 @@ def fit_handicap(network: Network, scorer: Scorer, rows: NDArray[np.int64], case
     """The least handicap at which items never taken cost the others next to nothing.
 
     Items known by content alone are no negatives in training, so nothing keeps their scores down.
-    Their scores are lowered until ranking the whole catalog is as good on validation as ranking
-    only the items that were taken, but for ``ALLOWED_LOSS``.
+    They are lifted, or lowered, as far as ranking the whole catalog is as good on validation as
+    ranking only the items that were taken, but for ``ALLOWED_LOSS``.
 
     Args:
         network: Trained.
@@ -109,6 +109,8 @@ def fit_handicap(network: Network, scorer: Scorer, rows: NDArray[np.int64], case
     if not len(new):
         return 0.0
     goal = (1 - ALLOWED_LOSS) * validation_metrics(scorer.among(rows), cases)["ndcg@10"]
+    if not goal:
+        return 0.0
     everything = np.concatenate([rows, new])
     for handicap in HANDICAPS:
         lowered = replace(scorer, bias=scorer.bias - handicap * ~network.items.trained)
@@ -125,8 +127,8 @@ def _parts(
     scorer: Scorer, names: Sequence[str], cases: Cases
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     encoded = scorer.encode(cases.histories)
-    candidates = scorer.retrieve(encoded, cases.histories)
+    candidates, retrieval = scorer.retrieve(encoded, cases.histories)
     targets = torch.from_numpy(cases.targets)[:, None] == candidates
     place = torch.where(targets.any(1), targets.int().argmax(1), -1)
     parts = {n: scorer.part(n, encoded, cases.histories, candidates) for n in names}
-    return scorer.retrieval(encoded, candidates), place, parts
+    return retrieval, place, parts

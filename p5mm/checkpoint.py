@@ -70,8 +70,8 @@ class Checkpoint:
         state: dict[str, Any] = json.loads(file.read_text())
         if state["key"] != self.key:
             raise InputError(
-                f"{self.folder} holds an unfinished training with other settings or data; "
-                "give another --out, or delete that folder to start anew"
+                f"{self.folder} is of an unfinished training with other settings or data; "
+                f"give another --out, or delete {self.folder.parent} to start anew"
             )
         return Progress(**state["progress"]), load_file(self.folder / state["tensors"])
 

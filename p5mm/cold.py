@@ -186,7 +186,7 @@ def cold_report(
     """
     report = evaluate(rankers, cases, n_items, KS, seed, split=part)
     protocol = report.protocol | {
-        "held out": "new items: never in training or in the cases that choose settings",
+        "held out": "new items: never in training; valid chooses content-knn's settings",
         "ranking": among,
         "targets": len(np.unique(cases.targets)),
     }

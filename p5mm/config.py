@@ -84,14 +84,16 @@ class TrainConfig:
 
     Attributes:
         epochs: At most so many passes over all prefixes.
-        patience: Passes without a better validation NDCG@10 before training stops.
+        patience: Passes without a gain in validation NDCG@10 (for the decoder's tasks: in their
+            loss) that matters, .2 %, before training stops.
         positions: History positions in a batch.
         learning_rate: Peak rate of AdamW.
         weight_decay: Decay of the weight matrices.
         warmup: Steps of linear warm-up.
         negatives: Negatives shared by a batch; a catalog of up to 4 times as many, or 0, takes
             the softmax over the whole catalog.
-        tasks: Weight of each task's loss beside the retrieval loss.
+        tasks: Families of prompts that the decoder learns, after the retriever, and how often each
+            is drawn beside the others; empty leaves the decoder untrained.
         task_epochs: At most so many passes of the decoder's training on the tasks.
         prompts: File of prompts; p5mm's own (p5mm/prompts.txt) where not given.
         rank_requests: Requests of a task in a step, spread over the histories of the batch.

@@ -87,8 +87,14 @@ def neighbours(counts: Any, shrink: float = 0.0, kept: int = KEPT) -> Any:
     pairs = counts.astype(np.float32).tocoo()
     norm = np.sqrt(taken[pairs.row] * taken[pairs.col]) + shrink
     data = np.where(pairs.row == pairs.col, 0, pairs.data / norm)
-    order = np.lexsort((pairs.col, -data, pairs.row))
-    rows, columns, data = pairs.row[order], pairs.col[order], data[order]
+    return strongest(sp.coo_matrix((data, (pairs.row, pairs.col)), shape=pairs.shape), kept)
+
+
+def strongest(matrix: Any, kept: int) -> Any:
+    """CSR float32 of the ``kept`` highest positive values of each row; of equals the first."""
+    pairs = matrix.tocoo()
+    order = np.lexsort((pairs.col, -pairs.data, pairs.row))
+    rows, columns, data = pairs.row[order], pairs.col[order], pairs.data[order]
     starts = np.searchsorted(rows, np.arange(pairs.shape[0]))
     keep = (np.arange(len(rows)) - starts[rows] < kept) & (data > 0)
     entries = (data[keep].astype(np.float32), (rows[keep], columns[keep]))

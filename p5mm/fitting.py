@@ -65,7 +65,7 @@ def fit(
     rates = any(task.family == "rating" for task in tasks)
     prior = RatingPrior.of(train, len(dataset.catalog), scale, levels) if rates else None
     network = build_network(config.model, content, trained, t5, prior)
-    key = training_key(config, train, content.fingerprints, prompts)
+    key = training_key(config, train, split.cases("valid"), content.fingerprints, prompts)
     kept = None if checkpoint is None else Path(checkpoint)
     fitting = Fitting(config, network, train, split, rows, scale, kept, key)
     _say(train, split.cases("valid"), content, network, config)

@@ -8,6 +8,7 @@ from p5mm.leakage import (
     Finding,
     learned_held_out_items,
     learned_held_out_pairs,
+    learned_held_out_ratings,
     lint,
     require_no_leaks,
 )
@@ -29,6 +30,9 @@ def model_findings(model: Recommender) -> list[Finding]:
     findings = lint(split, learned_from, id_numbers(model.fitted.items))
     findings += learned_held_out_items(split, model.network.items.trained.numpy()[rows])
     findings += learned_held_out_pairs(split, model.similar[rows][:, rows])
+    if model.network.rating_prior is not None:
+        counts = model.network.rating_prior.counts.numpy()[rows]
+        findings += learned_held_out_ratings(split, counts)
     require_no_leaks(findings)
     return findings
 

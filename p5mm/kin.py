@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from p5mm.evidence import KEPT, strongest
 from p5mm.fusion.item import ItemTokens
 
 COUNT = 50
@@ -25,19 +26,18 @@ class Kin:
     make of it: the mean of its nearest kin, and a ridge regression. Their mean is taken.
 
     Attributes:
-        content: ``[n, dim]``: products are cosines, averaged over the modalities of both items;
-            empty where there are no new items.
-        taken: ``[t]`` int64 items seen in training, ascending.
-        rows: ``[u]`` int64 items that were never taken but have content.
+        taken: ``[t]`` int64 items seen in training that have content, ascending.
+        rows: ``[u]`` int64 items that were never taken and share a modality with one that was.
         nearest: ``[u, k]`` int64 the taken items most alike in content, best first.
         shares: ``[u, k]`` how much each of them counts; each row sums to 1.
+        ridge: The regression; None where there are no such items.
     """
 
-    content: Tensor
     taken: Tensor
     rows: Tensor
     nearest: Tensor
     shares: Tensor
+    ridge: "Ridge | None"
 
     @classmethod
     @torch.inference_mode()
@@ -47,53 +47,88 @@ class Kin:
         Args:
             items: Of the whole catalog.
             count: Kin of an item, at most.
-            sharpness: A kin of cosine ``c`` counts in proportion to ``exp(sharpness * c)``.
+            sharpness: A kin of cosine ``c``, averaged over the modalities that both have, counts in
+                proportion to ``exp(sharpness * c)``.
         """
-        taken = items.trained_rows
-        rows = torch.nonzero(items.known & ~items.trained).flatten()
-        rows = rows if len(taken) else rows[:0]
-        content = _unit(items) if len(rows) else torch.zeros(0, 0)
+        there = items.present.float()
+        taken = torch.nonzero(items.trained & items.present.any(dim=1)).flatten()
+        common = there[taken].any(dim=0).float()
+        rows = torch.nonzero(~items.trained & (there @ common > 0)).flatten()
         nearest = torch.zeros(len(rows), min(count, len(taken)), dtype=torch.int64)
-        alike = torch.zeros(nearest.shape)
+        if not len(rows):
+            return cls(taken, rows, nearest, nearest.float(), None)
+        unit, alike = _unit(items), torch.empty(nearest.shape)
         for start in range(0, len(rows), CHUNK):
             part = slice(start, start + CHUNK)
-            best = (content[rows[part]] @ content[taken].T).topk(nearest.shape[1])
+            shared = there[rows[part]] @ there[taken].T
+            cosines = (unit[rows[part]] @ unit[taken].T) / shared
+            best = cosines.masked_fill(shared == 0, -torch.inf).topk(nearest.shape[1])
             nearest[part], alike[part] = taken[best.indices], best.values
-        return cls(content, taken, rows, nearest, (sharpness * alike).softmax(dim=1))
+        ridge = Ridge.of(unit[taken], unit[rows], RIDGE * len(items.modalities))
+        return cls(taken, rows, nearest, (sharpness * alike).softmax(dim=1), ridge)
 
     @torch.inference_mode()
     def adopt(self, tokens: Tensor) -> Tensor:
         """Soft tokens ``[n, k, d]`` of the whole catalog, in which new items have others."""
-        if not len(self.rows):
+        if self.ridge is None:
             return tokens
         unit = F.normalize(tokens, dim=-1)
-        mixed = F.normalize(self._mean(unit), dim=-1) + F.normalize(self._mapped(unit), dim=-1)
+        mapped = torch.unflatten(self.ridge(unit[self.taken].flatten(1)), -1, tokens.shape[1:])
+        mixed = F.normalize(self._mean(unit), dim=-1) + F.normalize(mapped, dim=-1)
         length = tokens[self.taken].norm(dim=-1).mean()
         return tokens.index_copy(0, self.rows, F.normalize(mixed, dim=-1) * length)
 
     def introduce(self, similar: Any) -> Any:
-        """Neighbours ``[n, n]`` CSR in which a new item is as near as its kin are on average."""
+        """Neighbours ``[n, n]`` CSR in which a new item is as near as its kin are on average.
+
+        Of all new items, each item gets its ``KEPT`` nearest.
+        """
         if not len(self.rows):
             return similar
         rows = self.rows.repeat_interleave(self.nearest.shape[1]).numpy()
         entries = (self.shares.flatten().numpy(), (rows, self.nearest.flatten().numpy()))
-        stands_for = sp.csr_matrix(entries, shape=similar.shape)
-        return (similar + similar @ stands_for.T).tocsr()
+        stands_for = sp.csr_matrix(entries, shape=similar.shape).T.tocsc()
+        pieces = [
+            strongest(similar[start : start + CHUNK] @ stands_for, KEPT)
+            for start in range(0, similar.shape[0], CHUNK)
+        ]
+        return (similar + sp.vstack(pieces)).tocsr()
 
     def _mean(self, tokens: Tensor) -> Tensor:
         """``[u, k, d]`` the mean of the kin."""
         chunks = zip(self.nearest.split(CHUNK), self.shares.split(CHUNK), strict=True)  # type: ignore[no-untyped-call]
         return torch.cat([(tokens[n] * s[..., None, None]).sum(dim=1) for n, s in chunks])
 
-    def _mapped(self, tokens: Tensor) -> Tensor:
-        """``[u, k, d]`` a ridge regression from content to the tokens of the taken items."""
-        x, y = self.content[self.taken].double(), tokens[self.taken].flatten(1).double()
-        middle, mean = x.mean(0), y.mean(0)
-        x = x - middle
-        gram = x.T @ x + RIDGE * torch.eye(x.shape[1], dtype=x.dtype)
-        weights = torch.linalg.solve(gram, x.T @ (y - mean))
-        mapped = (self.content[self.rows].double() - middle) @ weights + mean
-        return torch.unflatten(mapped.float(), -1, tokens.shape[1:])
+
+@dataclass(frozen=True)
+class Ridge:
+    """A ridge regression whose inputs are known before its targets.
+
+    Attributes:
+        known: ``[t, dim]`` inputs with targets, their mean taken away.
+        asked: ``[u, dim]`` inputs without, the same mean taken away.
+        factor: ``[dim, dim]`` float64, Cholesky factor of the known inputs' Gram matrix.
+    """
+
+    known: Tensor
+    asked: Tensor
+    factor: Tensor
+
+    @classmethod
+    def of(cls, known: Tensor, asked: Tensor, penalty: float) -> "Ridge":
+        """Factorise the Gram matrix."""
+        middle = known.mean(dim=0)
+        known, asked = known - middle, asked - middle
+        gram = (known.T @ known).double()
+        gram.diagonal().add_(penalty)
+        return cls(known, asked, torch.linalg.cholesky(gram))
+
+    def __call__(self, targets: Tensor) -> Tensor:
+        """Predictions ``[u, outputs]`` from targets ``[t, outputs]``."""
+        mean = targets.mean(dim=0)
+        moments = (self.known.T @ (targets - mean)).double()
+        weights = torch.cholesky_solve(moments, self.factor)
+        return self.asked @ weights.to(targets.dtype) + mean
 
 
 def _unit(items: ItemTokens) -> Tensor:
@@ -102,4 +137,4 @@ def _unit(items: ItemTokens) -> Tensor:
         F.normalize(items.vectors_of(name), dim=1) * items.present[:, [column]]
         for column, name in enumerate(items.modalities)
     ]
-    return torch.cat(parts, dim=1) / len(parts) ** 0.5 if parts else torch.zeros(len(items), 0)
+    return torch.cat(parts, dim=1)

@@ -171,6 +171,30 @@ def learned_held_out_pairs(split: LeaveOneOut, similar: Any) -> list[Finding]:
     ]
 
 
+def learned_held_out_ratings(split: LeaveOneOut, counts: NDArray[np.number]) -> list[Finding]:
+    """Ratings that a model has counted beside those of the training part.
+
+    Args:
+        split: The split that is evaluated.
+        counts: ``[n_items]`` how many ratings of each item were counted.
+    """
+    ratings = split.train.ratings
+    known = np.zeros(0, np.int64) if ratings is None else split.train.items[~np.isnan(ratings)]
+    expected = np.bincount(known, minlength=len(counts))
+    strange = np.flatnonzero(counts != expected)
+    if not len(strange):
+        return []
+    row = strange[0]
+    return [
+        Finding(
+            "leak",
+            f"the model has counted other ratings than those of training for {len(strange)} items",
+            f"such as item row {row}: {counts[row]:.0f} ratings, {expected[row]} in training",
+            "count ratings anew on the training part of the log that it is evaluated on",
+        )
+    ]
+
+
 def numbers_tell(
     split: LeaveOneOut, numbers: NDArray[np.int64] | None = None, ids_are_input: bool = False
 ) -> list[Finding]:

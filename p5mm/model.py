@@ -1,7 +1,7 @@
 """The network: items as soft prompts, a causal T5 over the history, two heads on one pass."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -42,10 +42,6 @@ class Encoded:
         places = torch.arange(self.memory.shape[1], device=self.memory.device)
         return places <= (positions * self.soft_tokens)[..., None]
 
-    def detached(self) -> "Encoded":
-        """The same states, without gradient to the encoder."""
-        return replace(self, memory=self.memory.detach(), queries=self.queries.detach())
-
     @property
     def last(self) -> Tensor:
         """``[b, d]`` the query after the whole history."""
@@ -72,19 +68,18 @@ class Network(nn.Module):
         nn.init.zeros_(self.rank_head.weight)
         nn.init.zeros_(self.rank_head.bias)
 
-    def encode(self, tokens: Tensor, batch: Batch, lengths: Tensor | None = None) -> Encoded:
+    def encode(self, tokens: Tensor, batch: Batch) -> Encoded:
         """Read every history once.
 
         Args:
             tokens: Soft tokens ``[n, k, d]`` of the items that ``batch.rows`` counts in.
             batch: Padded histories.
-            lengths: ``[b]`` true lengths where they may be 0; ``batch.lengths`` where None.
         """
         x = self.history(tokens, batch.rows, batch.ratings)
         memory = self.t5.encoder(x, causal=True)
         ends = self.history.ends(batch.rows.shape[1])
         queries = F.normalize(memory[:, ends], dim=-1)
-        return Encoded(memory, queries, batch.lengths if lengths is None else lengths, self.items.k)
+        return Encoded(memory, queries, batch.lengths, self.items.k)
 
     def vectors(self, tokens: Tensor) -> Tensor:
         """Unit retrieval vectors ``[n, d]`` of soft tokens ``[n, k, d]``."""

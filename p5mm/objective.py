@@ -41,7 +41,7 @@ class Task:
 
     Attributes:
         family: "sequential", "direct" or "rating".
-        weight: Of its loss beside the retrieval loss.
+        weight: How often it is drawn for a step, beside the other tasks.
         prompts: Token ids of the prompts that are trained with.
         answers: Token ids of the rating levels; empty for the other families.
     """
@@ -193,7 +193,8 @@ class TaskObjective:
             batch: Histories in catalog rows.
             held_out: The targets are not among the training ratings.
         """
-        known = batch.targets >= 0
+        # A held-out target may be an item that no training history has: there is no token for it.
+        known = (batch.targets >= 0) & network.items.trained[batch.targets.clamp(min=0)]
         if task.family == "rating":
             known = known & ~batch.target_ratings.isnan()
         chosen = torch.nonzero(known.any(1)).flatten()

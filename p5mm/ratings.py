@@ -140,8 +140,11 @@ class AskedRating:
         Raises:
             InputError: The model has learned from no ratings.
         """
-        if len(model.fitted.levels) < 2:
-            raise InputError("the model has learned from no ratings; its log needs a rating column")
+        if model.network.rating_prior is None:
+            raise InputError(
+                "the model has learned from no ratings; its log needs a rating column with two "
+                "values or more, and train.tasks the family rating"
+            )
         return cls(model, [one.tokens for one in asked])
 
     def predict(self, histories: Histories, targets: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -36,7 +36,7 @@ class Scorer:
         rating_scale: Mean and spread of ratings in training.
         bias: ``[n]`` added to every score: 0 for items seen in training, minus the handicap for
             items known by content alone, ``LOWEST`` for items of which nothing is known.
-        rows: ``[r]`` int64 item rows that may be recommended, ascending; all where None.
+        rows: ``[r]`` int64 item rows that may be recommended; all where None.
         tokens: Soft tokens ``[n, k, d]`` of the whole catalog.
         vectors: Unit retrieval vectors ``[n, d]``.
     """
@@ -153,25 +153,29 @@ class Scorer:
         return self._scores(self.encode(histories), histories).numpy()
 
     @torch.inference_mode()
-    def retrieve(self, encoded: Encoded, histories: Histories) -> Tensor:
-        """Rows ``[b, candidates]`` of the retriever's best that are not in the history."""
-        return self._top(self._open(self._logits(encoded), histories))
+    def retrieve(self, encoded: Encoded, histories: Histories) -> tuple[Tensor, Tensor]:
+        """The retriever's best: rows and logits, both ``[b, candidates]``.
+
+        What may be no candidate (it is in the history, or not in ``rows``) has minus infinity; it
+        is there only where fewer others are left.
+        """
+        best = self._best(self._open(self._logits(encoded), histories))
+        return best.indices, best.values
 
     def _logits(self, encoded: Encoded) -> Tensor:
         """The retriever's logits ``[b, n]`` of the whole catalog."""
         return encoded.last @ self.vectors.T / TEMPERATURE + self.bias
 
-    def _top(self, open_scores: Tensor) -> Tensor:
-        return open_scores.topk(min(self.candidates, open_scores.shape[1])).indices
+    def _best(self, open_scores: Tensor) -> torch.return_types.topk:
+        return open_scores.topk(min(self.candidates, open_scores.shape[1]))
 
     def _scores(self, encoded: Encoded, histories: Histories) -> Tensor:
         scores = self._logits(encoded)
         if not self.weights:
             return scores
-        open_scores = self._open(scores, histories)
-        top = self._top(open_scores)
+        best = self._best(self._open(scores, histories))
+        top, live = best.indices, ~best.values.isinf()
         final = self.rerank(encoded, histories, top)
-        live = ~open_scores.gather(1, top).isinf()
         below = (scores - BEYOND).clamp(min=LOWEST)
         return below.scatter(1, top, torch.where(live, final, below.gather(1, top)))
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 
+from p5mm.errors import InputError
 from p5mm.evidence import Evidence
 from p5mm.fitting import Fitting, make_tasks
 from p5mm.network import build_network, make_t5
@@ -25,12 +26,18 @@ def with_tasks(base: Recommender, tasks: Mapping[str, float]) -> Recommender:
         tasks: Family to the weight of its loss.
 
     Raises:
-        InputError: A family cannot be trained.
+        InputError: A family cannot be trained, or ``base`` was trained with prompts of its own,
+            which a saved model does not keep.
     """
     config = replace(base.config, train=replace(base.config.train, tasks=dict(tasks)))
     torch.manual_seed(config.train.seed)
     prompts = read_prompts()
     t5, tokenizer = make_t5(config.model, prompts)
+    if tokenizer.to_str() != base.tokenizer.to_str():
+        raise InputError(
+            "the model was trained with a prompt file of its own (train.prompts); only models with "
+            "p5mm's own prompts can be compared with specialists"
+        )
     t5.encoder.load_state_dict(base.network.t5.encoder.state_dict())
     split, fitted = base.split, base.fitted
     histories = replace(split.train, items=base.rows[split.train.items])
@@ -48,7 +55,7 @@ def with_tasks(base: Recommender, tasks: Mapping[str, float]) -> Recommender:
     log = fitting.tasks(made, fitted.levels) if made else []
     evidence = Evidence.of(fitting.kin.introduce(base.similar), base.content.tensors()[0])
     weights, tried, handicap = fitting.calibrate(
-        fitting.scorer(fitted.prompt), evidence, "sequential" in tasks
+        fitting.scorer(fitted.prompt), evidence, any(t.family == "sequential" for t in made)
     )
     found = replace(fitted, weights=weights, tried=tried, handicap=handicap, task_log=log)
     return Recommender(

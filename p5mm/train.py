@@ -20,6 +20,7 @@ from p5mm.histories import Histories
 from p5mm.model import Network
 from p5mm.precision import autocast
 from p5mm.prompts import Prompt
+from p5mm.split import Cases
 
 AVERAGED_EPOCHS, AVERAGED_STEPS = 3, 500  # how far back the running average of weights reaches
 CLIP = 5.0
@@ -200,15 +201,27 @@ def make_optimizer(
 def training_key(
     config: Config,
     train: Histories,
+    cases: Cases,
     fingerprints: dict[str, str],
     prompts: Sequence[Prompt],
 ) -> str:
-    """What must agree for a training to be resumed: settings, data and encoders."""
+    """What must agree for a training to be resumed: settings, data and encoders.
+
+    Args:
+        config: Settings.
+        train: Training histories.
+        cases: Validation cases.
+        fingerprints: Of the encoders, by modality.
+        prompts: That the tasks are trained with.
+    """
     settings = copy.deepcopy(asdict(config))
     settings["data"] = settings["encoders"] = settings["retrieval"] = None
     asked = [asdict(prompt) for prompt in prompts]
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([settings, fingerprints, asked], sort_keys=True).encode())
-    digest.update(train.items.tobytes())
-    digest.update(train.offsets.tobytes())
+    for histories in (train, cases.histories):
+        digest.update(histories.items.tobytes())
+        digest.update(histories.offsets.tobytes())
+        digest.update(b"" if histories.ratings is None else histories.ratings.tobytes())
+    digest.update(cases.targets.tobytes())
     return digest.hexdigest()

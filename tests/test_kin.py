@@ -34,8 +34,10 @@ def tokens():
 
 
 def cosines(items):
+    """Averaged over the modalities that both have; all items have a style."""
     text, style = (F.normalize(items.vectors_of(n), dim=1) for n in ("text", "style"))
-    return (text @ text.T + style @ style.T) / 2
+    both = items.present[:, [0]] & items.present[:, 0]
+    return (text @ text.T + style @ style.T) / (1 + both.float())
 
 
 def test_kin_are_the_taken_items_most_alike(items):
@@ -53,11 +55,11 @@ def test_new_items_get_the_mean_of_two_regressions(items, tokens):
     found = kin.adopt(tokens)
     assert found[:TAKEN].equal(tokens[:TAKEN])
     unit = F.normalize(tokens, dim=-1)
-    x = torch.cat([F.normalize(items.vectors_of(n), dim=1) for n in ("text", "style")], 1) / 2**0.5
+    x = torch.cat([F.normalize(items.vectors_of(n), dim=1) for n in ("text", "style")], 1)
     taken, new = x[:TAKEN] - x[:TAKEN].mean(0), x[TAKEN:] - x[:TAKEN].mean(0)
     y = unit[:TAKEN].flatten(1)
     # The dual form of the ridge regression: the same predictions by other sums.
-    dual = torch.linalg.solve(taken @ taken.T + RIDGE * torch.eye(TAKEN), y - y.mean(0))
+    dual = torch.linalg.solve(taken @ taken.T + 2 * RIDGE * torch.eye(TAKEN), y - y.mean(0))
     mapped = (new @ taken.T @ dual + y.mean(0)).unflatten(1, (K, D))
     for row in range(TAKEN, N):
         shares, nearest = kin.shares[row - TAKEN], kin.nearest[row - TAKEN]
@@ -84,6 +86,25 @@ def test_neighbours_of_new_items_are_their_kins(items):
     for row in range(TAKEN, N):
         shares, nearest = kin.shares[row - TAKEN].numpy(), kin.nearest[row - TAKEN].numpy()
         np.testing.assert_allclose(found[:, row], dense[:, nearest] @ shares, atol=1e-6)
+
+
+def test_items_that_share_no_modality_are_no_kin(tokens):
+    """Only items 3 and 5 were taken and have a text; items 25 to 29 have nothing but a text."""
+    text, style = torch.ones(N, 5), torch.ones(N, 3)
+    content = {"text": text, "style": style}
+    has_text = torch.zeros(N, dtype=torch.bool)
+    has_text[[3, 5, *range(25, 30)]] = True
+    has_style = torch.arange(N) < 24  # item 24 has neither
+    trained = torch.arange(N) < TAKEN
+    present = {"text": has_text, "style": has_style}
+    kin = Kin.of(ItemTokens(None, content, present, trained, D, K, 0.0), count=4)
+    assert kin.rows.tolist() == [20, 21, 22, 23, 25, 26, 27, 28, 29]
+    for nearest, shares in zip(kin.nearest[4:], kin.shares[4:], strict=True):
+        assert set(nearest[shares > 0].tolist()) == {3, 5}
+        torch.testing.assert_close(shares[shares > 0], torch.tensor([0.5, 0.5]))
+    found = kin.adopt(tokens)
+    assert found[24].equal(tokens[24])
+    assert not found[25].equal(tokens[25])
 
 
 def test_without_new_items_nothing_changes(items, tokens):

@@ -12,6 +12,7 @@ from p5mm.leakage import (
     HELD_OUT,
     Finding,
     learned_held_out_items,
+    learned_held_out_ratings,
     lint,
     numbers_tell,
     require_no_leaks,
@@ -199,3 +200,19 @@ def test_the_real_sets_have_no_leak_and_beauty_the_numbers_of_p5():
         require_no_leaks(found)
         levels[name] = [one.level for one in found]
     assert levels == {"ml-100k": [], "amazon-beauty": ["warning"]}
+
+
+def test_ratings_counted_on_the_whole_log_are_told(split):
+    log = split.log
+    ratings = np.ones(len(log.items), np.float32)
+    ratings[::3] = np.nan
+    rated = LeaveOneOut(replace(log, ratings=ratings))
+    honest = np.bincount(rated.train.items[~np.isnan(rated.train.ratings)], minlength=ITEMS).astype(
+        float
+    )
+    assert learned_held_out_ratings(rated, honest) == []
+    whole = np.bincount(log.items[~np.isnan(ratings)], minlength=ITEMS).astype(float)
+    (finding,) = learned_held_out_ratings(rated, whole)
+    assert finding.level == "leak"
+    assert learned_held_out_ratings(split, np.zeros(ITEMS)) == []
+    assert learned_held_out_ratings(split, honest)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from p5mm.batches import last_batches, training_batches
+from p5mm.batches import last_batches, scaled, training_batches
 from p5mm.fusion.base import fusions
 from p5mm.fusion.item import ItemTokens
 from p5mm.histories import Histories
@@ -19,6 +19,7 @@ from p5mm.objective import (
     draw_positions,
     nearest_level,
 )
+from p5mm.rating_prior import RatingPrior
 from p5mm.t5 import T5, T5Config
 from p5mm.tokens import ITEM
 
@@ -123,6 +124,42 @@ def test_rating_is_left_out_where_nobody_rates(network):
     loss, parts = tasks_of(network, RATING)(network, one_batch())
     assert parts == {}
     loss.backward()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("held_out", [False, True])
+def test_ratings_add_to_the_prior_which_has_not_seen_the_training_target(network, held_out):
+    levels, scale = (1.0, 3.0, 5.0), (3.0, 2.0)
+    ratings = torch.tensor([1, 3, 5, 5, 1, 3, 5, 3, 1]).float().numpy()
+    log = replace(Histories.from_lists(LISTS), ratings=ratings)
+    network.rating_prior = RatingPrior.of(log, N, scale, levels)
+    batch = scaled(one_batch(ratings), scale)
+    positions = torch.ones(len(LISTS), 1, dtype=torch.int64)
+    made = tasks_of(network, RATING, levels=levels)
+    found = made.prior(network, batch, positions, held_out)
+    seen = replace(log, ratings=ratings.copy())
+    for row in range(len(LISTS)):
+        target = int(batch.targets[row, 1])
+        own = next(u for u, items in enumerate(LISTS) if target in items[1:2])
+        seen.ratings[:] = ratings
+        if not held_out:
+            seen.ratings[log.offsets[own] + 1] = math.nan
+        item = RatingPrior.of(seen, N, scale, levels).item(torch.tensor(target))
+        mean = item + network.rating_prior.leaning(batch)[row, 1]
+        expected = mean * network.rating_prior.slopes + network.rating_prior.offsets
+        torch.testing.assert_close(found[row, 0], expected)
+
+
+@torch.no_grad()
+def test_a_held_out_item_that_was_never_taken_is_no_example(network):
+    known = Histories.from_lists([[0, 1], [2, 3]])
+    strange = Histories.from_lists([[0, 1], [2, 3], [4, 9]])
+    made = tasks_of(network, DIRECT)
+    losses = [
+        made.validate(network, [*last_batches(log, 8, 1)][:2])["direct"] for log in (known, strange)
+    ]
+    assert losses[0] == losses[1]
+    assert made.validate(network, [*last_batches(strange, 8, 1)][2:]) == {"score": 0.0}
 
 
 def test_validation_draws_the_same_each_time_and_leaves_the_generator_alone(network):

@@ -306,7 +306,8 @@ def test_a_pickle_in_the_folder_is_refused(copy, name):
 @pytest.mark.parametrize(
     "name",
     ["model.safetensors", "content.safetensors", "t5/model.safetensors", "items.parquet",
-     "interactions.parquet", "config.json", "t5/tokenizer.json", "t5/config.json"],
+     "interactions.parquet", "config.json", "t5/tokenizer.json", "t5/config.json",
+     "neighbours.safetensors"],
 )  # fmt: skip
 @pytest.mark.parametrize("how", ["cut", "empty", "gone"])
 def test_a_damaged_folder_is_told(copy, name, how):

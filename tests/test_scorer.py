@@ -111,6 +111,7 @@ def test_the_handicap_is_the_least_that_spares_the_others(toy):
     found = fit_handicap(network, rebuilt(toy).alone(), toy.rows, cases)
     goal = (1 - ALLOWED_LOSS) * ndcg(0.0, toy.rows)
     assert ndcg(found, everything) >= goal
+    assert found > HANDICAPS[0]
     assert all(ndcg(h, everything) < goal for h in HANDICAPS if h < found)
     forgetful = rebuilt(toy, forgotten=[toy.catalog.rows["cold"]])
     assert fit_handicap(forgetful.network, forgetful.alone(), toy.rows, cases) == 0.0

@@ -1,6 +1,7 @@
 """The loop on a toy network: it learns, it stops, and a kill costs nothing but time."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,12 +143,20 @@ def test_another_training_does_not_take_the_checkpoint(split, tmp_path):
 
 def test_the_key_knows_settings_data_and_encoders_but_no_paths(split):
     config, other = Config(), Histories.from_lists([[0, 1]])
-    key = training_key(config, split.train, {"text": "a"}, [])
-    assert key == training_key(Config(), split.train, {"text": "a"}, [])
-    assert key != training_key(Config(train=TrainConfig(seed=1)), split.train, {"text": "a"}, [])
-    assert key != training_key(config, other, {"text": "a"}, [])
-    assert key != training_key(config, split.train, {"text": "b"}, [])
-    assert key != training_key(config, split.train, {"text": "a"}, read_prompts())
+    cases = split.cases("valid")
+    same = config, split.train, cases, {"text": "a"}, []
+    key = training_key(*same)
+    assert key == training_key(Config(), *same[1:])
+    rated = replace(split.train, ratings=np.ones(len(split.train.items), dtype=np.float32))
+    others = [
+        (Config(train=TrainConfig(seed=1)), *same[1:]),
+        (config, other, *same[2:]),
+        (config, rated, *same[2:]),
+        (*same[:2], split.cases("test"), *same[3:]),
+        (*same[:3], {"text": "b"}, []),
+        (*same[:4], read_prompts()),
+    ]
+    assert len({key, *(training_key(*one) for one in others)}) == 1 + len(others)
 
 
 def test_it_stops_when_validation_no_longer_improves_and_keeps_the_best(split):
