@@ -129,10 +129,23 @@ def test_weights_are_those_of_the_best_ndcg_tried_and_useless_parts_get_none(toy
     assert parts.ndcg(weights) == pytest.approx(tried["all"])
 
 
-def test_ndcg_of_the_parts_is_that_of_the_ranking(toy):
+@pytest.mark.parametrize("candidates", [12, 1000])
+def test_ndcg_of_the_parts_is_that_of_the_ranking(toy, candidates):
     cases = toy.split.cases("valid")
-    scorer = replace(toy.scorer, rows=toy.rows)
     weights = {"decoder": 0.7, "neighbours": 2.0}
-    found = Parts.of(scorer, list(weights), cases.in_rows(toy.rows)).ndcg(weights)
-    ranked = validation_metrics(toy.scorer.among(toy.rows), cases)["ndcg@10"]
+    scorer = replace(toy.scorer, candidates=candidates, weights=weights)
+    among = replace(scorer, rows=toy.rows)
+    found = Parts.of(among, list(weights), cases.in_rows(toy.rows)).ndcg(weights)
+    ranked = validation_metrics(scorer.among(toy.rows), cases)["ndcg@10"]
     assert found == pytest.approx(ranked, abs=1e-6)
+
+
+def test_where_nothing_is_found_nothing_is_weighed_or_lifted(toy, monkeypatch):
+    monkeypatch.setattr(Parts, "ndcg", lambda self, weights: 0.0)
+    cases = toy.split.cases("valid").in_rows(toy.rows)
+    scorer = replace(toy.scorer.alone(), rows=toy.rows)
+    weights, _ = fit_weights(scorer, scorer.evidence.names, cases)
+    assert not any(weights.values())
+    monkeypatch.setattr("p5mm.calibration.validation_metrics", lambda *_: {"ndcg@10": 0.0})
+    found = fit_handicap(toy.network, toy.scorer, toy.rows, toy.split.cases("valid"))
+    assert found == 0.0
