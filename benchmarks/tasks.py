@@ -153,7 +153,7 @@ def _decoder_weight(model: Recommender) -> float:
     """The decoder's best weight beside the retriever alone, on validation."""
     scorer = replace(model.scorer, rows=model.rows)
     parts = Parts.of(scorer, [DECODER], model.split.cases("valid").in_rows(model.rows))
-    return max(GRIDS[DECODER], key=lambda weight: parts.ndcg({DECODER: weight}))
+    return max(GRIDS[DECODER], key=lambda weight: parts.ndcg({DECODER: weight}).mean())
 
 
 def _direct(

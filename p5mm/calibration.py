@@ -22,6 +22,7 @@ GRIDS = {
 }
 SWEEPS = 3
 LEAST_GAIN = 0.003  # share of the validation NDCG@10 that a part must add to be weighed at all
+SURE = 1.0  # and standard errors of what it adds: of few cases, much is chance
 HANDICAPS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 ALLOWED_LOSS = 0.01  # share of the validation NDCG@10 that new items may cost the others
 
@@ -49,13 +50,14 @@ class Parts:
         parts = {name: torch.cat([one[2][name] for one in found]) for name in names}
         return cls(retrieval, parts, targets)
 
-    def ndcg(self, weights: Mapping[str, float]) -> float:
-        """NDCG@10 when the candidates are ranked by these weights."""
+    def ndcg(self, weights: Mapping[str, float]) -> NDArray[np.float64]:
+        """NDCG@10 ``[n]`` of each case when the candidates are ranked by these weights."""
         scores = self.retrieval + sum(w * self.parts[name] for name, w in weights.items())
         own = scores.gather(1, self.targets.clamp(min=0)[:, None])
         ranks = 1.0 + (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2
         ranks = ranks.masked_fill(self.targets < 0, torch.inf)
-        return float(metrics_per_user(ranks.double().numpy(), (10,))["ndcg@10"].mean())
+        found: NDArray[np.float64] = metrics_per_user(ranks.double().numpy(), (10,))["ndcg@10"]
+        return found
 
 
 def fit_weights(
@@ -63,7 +65,8 @@ def fit_weights(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Weights of the reranker's parts by validation NDCG@10, one part after the other.
 
-    The part that gains most comes first; a part that adds next to nothing gets no weight.
+    The part that gains most comes first; a part that adds next to nothing, or what may well be
+    chance, gets no weight.
 
     Args:
         scorer: The retriever, with evidence at hand.
@@ -76,19 +79,28 @@ def fit_weights(
     parts = Parts.of(scorer, names, cases)
     weights = dict.fromkeys(names, 0.0)
     alone = best = parts.ndcg({})
-    tried = {"retriever": alone}
+    tried = {"retriever": float(alone.mean())}
     for name in names:
-        tried[f"retriever + {name}"] = max(parts.ndcg({name: w}) for w in _grid(name))
+        tried[f"retriever + {name}"] = max(float(parts.ndcg({name: w}).mean()) for w in _grid(name))
     for _ in range(SWEEPS * len(names)):
         value, name, weight = max(
-            (parts.ndcg(weights | {name: w}), name, w)
-            for name in names
-            for w in (0.0, *_grid(name))
+            (
+                (parts.ndcg(weights | {name: w}), name, w)
+                for name in names
+                for w in (0.0, *_grid(name))
+            ),
+            key=lambda one: one[0].mean(),
         )
-        if value <= best or value < best + LEAST_GAIN * alone:
+        if not _gains(value - best, float(alone.mean())):
             break
         best, weights[name] = value, weight
-    return weights, tried | {"all": best}
+    return weights, tried | {"all": float(best.mean())}
+
+
+def _gains(difference: NDArray[np.float64], alone: float) -> bool:
+    """Whether a mean difference ``[n]`` over cases is a gain that is worth having and no chance."""
+    gain, error = difference.mean(), difference.std() / len(difference) ** 0.5
+    return bool(gain > 0 and gain >= max(LEAST_GAIN * alone, SURE * error))
 
 
 def fit_handicap(network: Network, scorer: Scorer, rows: NDArray[np.int64], cases: Cases) -> float:

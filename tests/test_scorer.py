@@ -126,7 +126,7 @@ def test_weights_are_those_of_the_best_ndcg_tried_and_useless_parts_get_none(toy
     assert tried["all"] >= tried["retriever"]
     assert weights["decoder"] == 0.0  # a decoder of random opinions is not believed
     parts = Parts.of(scorer, names, cases)
-    assert parts.ndcg(weights) == pytest.approx(tried["all"])
+    assert parts.ndcg(weights).mean() == pytest.approx(tried["all"])
 
 
 @pytest.mark.parametrize("candidates", [12, 1000])
@@ -135,13 +135,27 @@ def test_ndcg_of_the_parts_is_that_of_the_ranking(toy, candidates):
     weights = {"decoder": 0.7, "neighbours": 2.0}
     scorer = replace(toy.scorer, candidates=candidates, weights=weights)
     among = replace(scorer, rows=toy.rows)
-    found = Parts.of(among, list(weights), cases.in_rows(toy.rows)).ndcg(weights)
+    found = Parts.of(among, list(weights), cases.in_rows(toy.rows)).ndcg(weights).mean()
     ranked = validation_metrics(scorer.among(toy.rows), cases)["ndcg@10"]
     assert found == pytest.approx(ranked, abs=1e-6)
 
 
+@pytest.mark.parametrize(("better", "weighed"), [(51, False), (70, True)])
+def test_a_gain_that_may_be_chance_is_not_weighed(toy, monkeypatch, better, weighed):
+    """100 cases move up or down by as much; more than one standard error must go up."""
+    moved = np.where(np.arange(100) < better, 0.6, 0.4)
+
+    def ndcg(self, weights):
+        return moved if weights.get("neighbours") else np.full(100, 0.5)
+
+    monkeypatch.setattr(Parts, "ndcg", ndcg)
+    cases = toy.split.cases("valid").in_rows(toy.rows)
+    weights, _ = fit_weights(replace(toy.scorer.alone(), rows=toy.rows), ["neighbours"], cases)
+    assert bool(weights["neighbours"]) == weighed
+
+
 def test_where_nothing_is_found_nothing_is_weighed_or_lifted(toy, monkeypatch):
-    monkeypatch.setattr(Parts, "ndcg", lambda self, weights: 0.0)
+    monkeypatch.setattr(Parts, "ndcg", lambda self, weights: np.zeros(9))
     cases = toy.split.cases("valid").in_rows(toy.rows)
     scorer = replace(toy.scorer.alone(), rows=toy.rows)
     weights, _ = fit_weights(scorer, scorer.evidence.names, cases)
