@@ -22,10 +22,11 @@ demo: $(VENV)/installed-use ## the whole road on embedded data, with a report: p
 test: $(VENV)/installed-develop ## all tests
 	$(BIN)/pytest
 
-lint: $(VENV)/installed-develop ## ruff, and mypy --strict
+lint: $(VENV)/installed-develop ## ruff, mypy --strict, and the order of the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(VENV)/installed-develop ## the benchmarks of speed; results stand in benchmarks/RESULTS.md
 	@for name in alignment encoding feature_store retrieval; do \

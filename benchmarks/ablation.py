@@ -15,12 +15,13 @@ from datetime import date
 import numpy as np
 from setting import append, commit, data_folder, kept, machine, parsed, parser, preset
 
-from p5mm.ablation import WAYS, ablated_rankers
-from p5mm.config import read_config
-from p5mm.evaluation import MAIN, Report, evaluate
-from p5mm.model_commands import train
-from p5mm.recommender import Recommender
-from p5mm.scorer import Among
+from p5mm.commands.train import train
+from p5mm.evaluation.ablation import WAYS, ablated_rankers
+from p5mm.evaluation.evaluate import evaluate
+from p5mm.evaluation.report import MAIN, Report
+from p5mm.presets import read_config
+from p5mm.ranking.scorer import Among
+from p5mm.ranking.trained_model import TrainedModel
 
 FUSIONS = ("gate", "concat", "attention")
 METRICS = ("recall@10", "ndcg@10")
@@ -63,7 +64,7 @@ def _run(options: argparse.Namespace, name: str, seed: int) -> dict[str, Report]
     return reports
 
 
-def _variants(real: Recommender) -> dict[str, dict[str, str]]:
+def _variants(real: TrainedModel) -> dict[str, dict[str, str]]:
     """Name to the settings in which a variant differs from the preset."""
     own, modalities = real.config.model.fusion, list(real.content.vectors)
     kinds = [kind for kind in FUSIONS if kind != own]
@@ -78,7 +79,7 @@ def _variants(real: Recommender) -> dict[str, dict[str, str]]:
 
 def _trained(
     options: argparse.Namespace, name: str, seed: int, variant: str, settings: Mapping[str, str]
-) -> Recommender:
+) -> TrainedModel:
     suffix = "" if variant == PRESET else f"-{variant.replace(' ', '-')}"
     folder = options.runs / f"{name}-{seed}{suffix}"
     changed = [part for key, value in settings.items() for part in (f"--{key}", value)]

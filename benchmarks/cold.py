@@ -16,19 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 from setting import append, commit, data_folder, kept, machine, parsed, parser, preset
 
-from p5mm.baselines.base import Ranker
 from p5mm.baselines.content_knn import ContentKNN, tuned
-from p5mm.cold import ColdStart, Counted, Only, among_new, cold_report
-from p5mm.config import Config, read_config
-from p5mm.content import Content
-from p5mm.dataset import open_dataset
+from p5mm.config import Config
+from p5mm.data.dataset import open_dataset
+from p5mm.data.split import Cases
 from p5mm.encoders.store import FeatureStore
-from p5mm.encoding import encode_catalog
-from p5mm.evaluation import Report, evaluate
-from p5mm.honesty import model_findings
-from p5mm.recommender import Recommender
-from p5mm.split import Cases
-from p5mm.validation import validation_ndcg
+from p5mm.evaluation.cold_start import ColdStart, Counted, Only, among_new, cold_report
+from p5mm.evaluation.evaluate import evaluate
+from p5mm.evaluation.linter.model import model_findings
+from p5mm.evaluation.report import Report
+from p5mm.indexing.encode import encode_catalog
+from p5mm.metrics.ranker import Ranker
+from p5mm.metrics.validation import validation_ndcg
+from p5mm.model.content import Content
+from p5mm.presets import read_config
+from p5mm.ranking.trained_model import TrainedModel
+from p5mm.serving.folder import write_model
+from p5mm.training.fit import fit
 
 METRICS = ("recall@10", "recall@50", "ndcg@10")
 TUNED_ON = 1_500  # valid cases that choose the settings of content-kNN
@@ -89,19 +93,19 @@ def _run(
     return reports, _warm(model, cold)
 
 
-def _model(folder: Path, config: Config, cold: ColdStart, seed: int) -> Recommender:
+def _model(folder: Path, config: Config, cold: ColdStart, seed: int) -> TrainedModel:
     config = replace(config, train=replace(config.train, seed=seed))
     model = kept(folder, config)
     if model is None:
         dataset = cold.training(config.data.k_core)
-        model = Recommender.fit(dataset, config, checkpoint=folder / "checkpoint")
-        model.save(folder)
+        model = fit(dataset, config, FeatureStore(), folder / "checkpoint")
+        write_model(model, folder)
     model_findings(model)
     return model
 
 
 def _report(
-    model: Recommender, cold: ColdStart, knn: dict[str, ContentKNN], part: str, among: str
+    model: TrainedModel, cold: ColdStart, knn: dict[str, ContentKNN], part: str, among: str
 ) -> Report:
     n_items, seed = len(model.catalog), model.config.train.seed
     train = model.rows[model.split.train.items]
@@ -121,7 +125,7 @@ def _report(
     )  # fmt: skip
 
 
-def _warm(model: Recommender, cold: ColdStart) -> dict[str, float]:
+def _warm(model: TrainedModel, cold: ColdStart) -> dict[str, float]:
     """Validation NDCG@10 of the items that were taken, alone and with new items about."""
     cases = model.split.cases("valid")
     everything = np.concatenate([model.rows, np.setdiff1d(cold.rows, model.rows)])

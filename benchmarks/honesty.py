@@ -15,12 +15,16 @@ from pathlib import Path
 
 from setting import ROOT, append, commit, kept, machine, parsed, preset
 
-from p5mm.bootstrap import paired
-from p5mm.config import Config, read_config
-from p5mm.dataset import open_dataset
-from p5mm.evaluation import Report
-from p5mm.model_commands import evaluation_of
-from p5mm.recommender import Recommender
+from p5mm.config import Config
+from p5mm.data.dataset import open_dataset
+from p5mm.encoders.store import FeatureStore
+from p5mm.evaluation.model_report import evaluate_model
+from p5mm.evaluation.report import Report
+from p5mm.metrics.intervals import paired
+from p5mm.presets import read_config
+from p5mm.ranking.trained_model import TrainedModel
+from p5mm.serving.folder import write_model
+from p5mm.training.fit import fit
 
 NAME = "ml-100k"
 METRICS = ("recall@10", "ndcg@10")
@@ -42,7 +46,7 @@ def main() -> None:
     for variant, suffix in folders.items():
         folder = options.runs / f"{NAME}-{options.seed}{suffix}"
         model = _model(folder, config, variant, options.shuffle)
-        reports[variant] = evaluation_of(model, options.split, folder / "baselines", BASELINES)
+        reports[variant] = evaluate_model(model, options.split, folder / "baselines", BASELINES)
         print(f"\n{variant}\n{reports[variant].table()}", flush=True)
     block = _block(options, reports)
     append(block)
@@ -58,7 +62,7 @@ def _options() -> argparse.Namespace:
     return parsed(made)
 
 
-def _model(folder: Path, config: Config, variant: str, shuffle: int) -> Recommender:
+def _model(folder: Path, config: Config, variant: str, shuffle: int) -> TrainedModel:
     if variant == TIES:
         config = replace(config, data=replace(config.data, shuffle_ties=shuffle))
     model = kept(folder, config)
@@ -66,8 +70,8 @@ def _model(folder: Path, config: Config, variant: str, shuffle: int) -> Recommen
         dataset = open_dataset(config.data)
         if variant == NUMBERS:
             dataset = dataset.renumbered(shuffle)
-        model = Recommender.fit(dataset, config, checkpoint=folder / "checkpoint")
-        model.save(folder)
+        model = fit(dataset, config, FeatureStore(), folder / "checkpoint")
+        write_model(model, folder)
     return model
 
 

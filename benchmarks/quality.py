@@ -15,9 +15,11 @@ import numpy as np
 from readme import difference, rewrite
 from setting import ROOT, append, commit, data_folder, kept, machine, parsed, parser, preset
 
-from p5mm.config import read_config
-from p5mm.evaluation import BASELINES, Report
-from p5mm.model_commands import evaluation_of, train
+from p5mm.commands.train import train
+from p5mm.evaluation.evaluate import BASELINES
+from p5mm.evaluation.model_report import evaluate_model
+from p5mm.evaluation.report import Report
+from p5mm.presets import read_config
 
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10", "recall@20", "ndcg@20")
 SETS = ("ml-100k", "ml-100k-openp5", "amazon-beauty")
@@ -49,7 +51,7 @@ def _run(options: argparse.Namespace, name: str, seed: int) -> tuple[Report, tup
     if model is None:
         model = train(preset(name), folder, str(data_folder(options.data, name)), overrides)
     # The baselines are fitted with the model's seed too, and kept beside its runs.
-    report = evaluation_of(model, options.split, folder / "baselines", BASELINES)
+    report = evaluate_model(model, options.split, folder / "baselines", BASELINES)
     log = model.training_log
     best = max(range(len(log)), key=lambda i: log[i]["ndcg@10"])
     seconds = [epoch["seconds"] for epoch in [*log, *model.fitted.task_log]]

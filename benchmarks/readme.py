@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from p5mm.bootstrap import Interval, paired
-from p5mm.evaluation import Report
+from p5mm.evaluation.report import Report
+from p5mm.metrics.intervals import Interval, paired
 
 BEGIN, END = "<!-- quality: benchmarks/quality.py writes this -->", "<!-- quality: end -->"
 METRICS = ("recall@10", "ndcg@10")

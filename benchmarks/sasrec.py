@@ -11,10 +11,10 @@ from time import perf_counter
 from setting import append, commit, data_folder, machine, parsed, parser, preset
 
 from p5mm.baselines.sasrec import SASRec
-from p5mm.config import read_config
-from p5mm.dataset import open_dataset
-from p5mm.split import LeaveOneOut
-from p5mm.validation import validation_metrics
+from p5mm.data.dataset import open_dataset
+from p5mm.data.split import LeaveOneOut
+from p5mm.metrics.validation import validation_metrics
+from p5mm.presets import read_config
 
 TRIALS = {
     "dim": (64, 128),

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from p5mm.config import Config
-from p5mm.dataset import DataConfig
-from p5mm.recommender import Recommender
+from p5mm.config import Config, DataConfig
+from p5mm.ranking.trained_model import TrainedModel
+from p5mm.serving.folder import read_model
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -55,7 +55,7 @@ def data_folder(data: Path, name: str) -> Path:
     return max(there, key=lambda path: len(path.name), default=data / name)
 
 
-def kept(path: Path, config: Config) -> Recommender | None:
+def kept(path: Path, config: Config) -> TrainedModel | None:
     """The finished model of an earlier call; None where there is none.
 
     Raises:
@@ -63,7 +63,7 @@ def kept(path: Path, config: Config) -> Recommender | None:
     """
     if not (path / "config.json").is_file():
         return None
-    model = Recommender.load(path)
+    model = read_model(path)
     if _told(model.config) != _told(config):
         raise ValueError(
             f"{path} was trained with other settings; give another --runs, or remove that folder"

@@ -12,36 +12,29 @@ import argparse
 import json
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 from setting import append, commit, data_folder, machine, parsed, parser, preset
 
-from p5mm.asking import Question, questions
-from p5mm.baselines.base import Ranker
 from p5mm.baselines.biased_mf import BiasedMF
-from p5mm.bootstrap import Interval, paired
-from p5mm.calibration import GRIDS, Parts
-from p5mm.choices import stored_choices
-from p5mm.direct import Asked, Chooser, Picked, Served, direct_report, fit_weight
-from p5mm.evaluation import Report, evaluate, fit_baselines
-from p5mm.honesty import model_findings
-from p5mm.model_commands import train
-from p5mm.prompts import read_prompts
-from p5mm.rating_report import rating_report
-from p5mm.ratings import (
-    AskedRating,
-    Calibrated,
-    GlobalMean,
-    ItemMean,
-    RatingCases,
-    RatingModel,
-    RecentBiases,
-)
-from p5mm.recommender import Recommender
-from p5mm.scorer import DECODER
-from p5mm.specialist import with_tasks
+from p5mm.baselines.rating_means import GlobalMean, ItemMean, RecentBiases
+from p5mm.commands.train import train
+from p5mm.evaluation.direct import Asked, Chooser, Picked, Served, direct_report, fit_weight
+from p5mm.evaluation.evaluate import evaluate, fit_baselines
+from p5mm.evaluation.linter.model import model_findings
+from p5mm.evaluation.ratings import AskedRating, Calibrated
+from p5mm.evaluation.report import Report
+from p5mm.evaluation.stored_candidates import stored_candidates
+from p5mm.metrics.intervals import Interval, paired
+from p5mm.metrics.ranker import Ranker
+from p5mm.metrics.rating_errors import RatingCases, RatingModel, rating_report
+from p5mm.model.questions import Question
+from p5mm.ranking.scorer import DECODER
+from p5mm.ranking.trained_model import TrainedModel
+from p5mm.serving.folder import read_model, write_model
+from p5mm.training.calibration import GRIDS, Parts
+from p5mm.training.decoder import with_tasks
 
 TASKS = {"sequential": 0.5, "direct": 0.2, "rating": 0.2}  # weights where a preset has none
 METRICS = {
@@ -93,7 +86,7 @@ def _tables(options: argparse.Namespace, name: str, seed: int) -> dict[str, Rows
     return tables
 
 
-def _base(options: argparse.Namespace, name: str, seed: int) -> tuple[Path, Recommender]:
+def _base(options: argparse.Namespace, name: str, seed: int) -> tuple[Path, TrainedModel]:
     """The model whose retriever all share, and its folder."""
     given = options.joint or str(options.runs / f"{name}-{seed}")
     folder = Path(given.format(set=name, seed=seed))
@@ -102,28 +95,28 @@ def _base(options: argparse.Namespace, name: str, seed: int) -> tuple[Path, Reco
         print(f"\n{name}, seed {seed}: the retriever, in {folder}", flush=True)
         overrides = ["--train.seed", str(seed), *options.overrides]
         train(config, folder, str(data_folder(options.data, name)), overrides)
-    return folder, Recommender.load(folder)
+    return folder, read_model(folder)
 
 
-def _kept(folder: Path, base: Recommender, tasks: Mapping[str, float]) -> Recommender:
+def _kept(folder: Path, base: TrainedModel, tasks: Mapping[str, float]) -> TrainedModel:
     if base.config.train.tasks == tasks:
         return base
     if not (folder / "config.json").is_file():
         print(f"\ntraining {json.dumps(tasks)} in {folder}", flush=True)
-        with_tasks(base, tasks).save(folder)
-    return Recommender.load(folder)
+        write_model(with_tasks(base, tasks), folder)
+    return read_model(folder)
 
 
 def _named(
-    make: Callable[[Recommender, list[Question]], object],
-    one: Recommender,
-    own: Recommender,
+    make: Callable[[TrainedModel, list[Question]], object],
+    one: TrainedModel,
+    own: TrainedModel,
     family: str,
 ) -> dict[str, object]:
     """What ``make`` makes of both models with each prompt, and with the mean of the seen ones."""
     found = {}
     for who, model in ((ONE, one), (OWN, own)):
-        asked = questions(model, read_prompts(), family)
+        asked = model.questions(family)
         ways = {question.name: [question] for question in asked}
         ways["mean of seen"] = [question for question in asked if not question.held_out]
         found |= {f"{who}, {name}": make(model, way) for name, way in ways.items()}
@@ -131,7 +124,7 @@ def _named(
 
 
 def _sequential(
-    part: str, one: Recommender, own: Recommender, baselines: Mapping[str, Ranker]
+    part: str, one: TrainedModel, own: TrainedModel, baselines: Mapping[str, Ranker]
 ) -> Rows:
     rankers: dict[str, Ranker] = {
         f"{ONE}, as served": one.scorer.among(one.rows),
@@ -140,8 +133,8 @@ def _sequential(
     for who, model in ((ONE, one), (OWN, own)):
         weight = _decoder_weight(model)
         print(f"weight of the decoder, sequential: {who} {weight:g}", flush=True)
-        for question in questions(model, read_prompts(), "sequential"):
-            scorer = replace(model.scorer, prompt=question.tokens)
+        for question in model.questions("sequential"):
+            scorer = model.scorer.asked_by(question.tokens)
             name = f"{who}, retriever + decoder, {question.name}"
             rankers[name] = scorer.weighing(None, {DECODER: weight}).among(model.rows)
     rankers |= {"retriever": one.scorer.alone().among(one.rows), **baselines}
@@ -149,9 +142,9 @@ def _sequential(
     return _with_differences(report, f"{ONE}, as served", ["retriever", *baselines])
 
 
-def _decoder_weight(model: Recommender) -> float:
+def _decoder_weight(model: TrainedModel) -> float:
     """The decoder's best weight beside the retriever alone, on validation."""
-    scorer = replace(model.scorer, rows=model.rows)
+    scorer = model.scorer.within(model.rows)
     parts = Parts.of(scorer, [DECODER], model.split.cases("valid").in_rows(model.rows))
     return max(GRIDS[DECODER], key=lambda weight: parts.ndcg({DECODER: weight}).mean())
 
@@ -159,16 +152,16 @@ def _decoder_weight(model: Recommender) -> float:
 def _direct(
     options: argparse.Namespace,
     name: str,
-    one: Recommender,
-    own: Recommender,
+    one: TrainedModel,
+    own: TrainedModel,
     baselines: Mapping[str, Ranker],
 ) -> Rows:
     stored = {
-        part: stored_choices(one, part, options.runs / f"candidates-{name}-{part}.parquet")
+        part: stored_candidates(one, part, options.runs / f"candidates-{name}-{part}.parquet")
         for part in ("valid", options.split)
     }
     weights = {
-        id(model): fit_weight(model, questions(model, read_prompts(), "direct"), stored["valid"])
+        id(model): fit_weight(model, model.questions("direct"), stored["valid"])
         for model in (one, own)
     }
     print(f"weight of the decoder, direct: {ONE}, {OWN} {list(weights.values())}", flush=True)
@@ -183,7 +176,7 @@ def _direct(
     return _with_differences(report, f"{ONE}, mean of seen", ["retriever", *baselines])
 
 
-def _rating(part: str, one: Recommender, own: Recommender) -> Rows:
+def _rating(part: str, one: TrainedModel, own: TrainedModel) -> Rows:
     valid = RatingCases.of(one.split, "valid")
     models: dict[str, RatingModel] = _named(AskedRating.of, one, own, "rating")
     simple = {

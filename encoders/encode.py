@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from p5mm.encoders.base import Encoder, Features, Quarantined
 from p5mm.encoders.load import load_ahead
 from p5mm.encoders.store import FeatureStore, FeatureTable, content_keys
 from p5mm.errors import InputError
+from p5mm.progress import progress
 
 BATCH = 32
 
@@ -24,7 +24,6 @@ def encode_items(
     *,
     workers: int | None = None,
     batch_size: int = BATCH,
-    progress: bool = False,
 ) -> Features:
     """One vector for each raw value; equal contents are encoded once, known ones not at all.
 
@@ -36,7 +35,6 @@ def encode_items(
         workers: Processes that load ahead of the model; by default one a core, and none for few
             values or an encoder whose ``in_process`` is true. 0 loads in this process.
         batch_size: Values a batch.
-        progress: Show a bar, on a terminal.
 
     Returns:
         Features in the order of ``raws``; what cannot be loaded is quarantined with its reason.
@@ -58,10 +56,7 @@ def encode_items(
             table = store.table(encoder.fingerprint, encoder.dim)
             todo = _take_known(table, keys, todo, vectors, done)
         writer = stack.enter_context(table.writer()) if table is not None else None
-        title = f"encode {encoder.modality}"
-        bar = stack.enter_context(
-            tqdm(total=len(todo), desc=title, disable=None if progress else True)
-        )
+        bar = stack.enter_context(progress(f"encode {encoder.modality}", len(todo)))
         for batch in load_ahead(encoder, raws, todo, batch_size, workers):
             vectors[batch.rows] = checked(encoder, batch.values)
             done[batch.rows] = True

@@ -9,20 +9,35 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Catalog": "p5mm.catalog",
-    "CatalogIndex": "p5mm.catalog_index",
+    "Catalog": "p5mm.data.catalog",
+    "CatalogIndex": "p5mm.indexing.catalog_index",
+    "Config": "p5mm.config",
+    "DataConfig": "p5mm.config",
     "InputError": "p5mm.errors",
-    "Interactions": "p5mm.interactions",
-    "Recommender": "p5mm.recommender",
+    "Interactions": "p5mm.data.interactions",
+    "Recommender": "p5mm.serving.recommender",
+    "open_dataset": "p5mm.data.dataset",
 }
-__all__ = ["Catalog", "CatalogIndex", "InputError", "Interactions", "Recommender", "__version__"]
+__all__ = [
+    "Catalog",
+    "CatalogIndex",
+    "Config",
+    "DataConfig",
+    "InputError",
+    "Interactions",
+    "Recommender",
+    "__version__",
+    "open_dataset",
+]
 
 if TYPE_CHECKING:
-    from p5mm.catalog import Catalog
-    from p5mm.catalog_index import CatalogIndex
+    from p5mm.config import Config, DataConfig
+    from p5mm.data.catalog import Catalog
+    from p5mm.data.dataset import open_dataset
+    from p5mm.data.interactions import Interactions
     from p5mm.errors import InputError
-    from p5mm.interactions import Interactions
-    from p5mm.recommender import Recommender
+    from p5mm.indexing.catalog_index import CatalogIndex
+    from p5mm.serving.recommender import Recommender
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import sys
 
-from p5mm.cli import main
+from p5mm.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

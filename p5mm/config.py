@@ -1,20 +1,38 @@
 """The configuration: frozen dataclasses that a YAML mirrors one to one."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from p5mm.dataset import DataConfig
 from p5mm.errors import InputError, unknown
 
 Ablation = Literal["real", "zero", "shuffled"]
-UNKNOWN_KEY = (  # how jsonargparse says it
-    r"unrecognized arguments: --([\w.]+)",
-    r"Group '([\w.]+)' does not accept option '([\w.]+)'",
-    r"Option '([\w.]+)' is not accepted",
-)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the data is and how it is read.
+
+    Attributes:
+        root: Folder of the data; the other paths may be below it.
+        reader: Form of the data; "auto" tells it by the files that are there.
+        catalog: File of the catalog, or a folder of pictures; looked for by name where not given.
+        interactions: File of the log; looked for by name where not given.
+        images: Folder of the pictures; posters/, images/ or pictures/ where not given.
+        text: Catalog columns that make an item's text; all columns of strings where not given.
+        k_core: Keep users and items with at least this many interactions each; 0 keeps all.
+        shuffle_ties: Seed of a random order of what a user took at one time; the order of the
+            file where None.
+    """
+
+    root: str | None = None
+    reader: Literal["auto", "movielens", "sequences", "p5", "tables"] = "auto"
+    catalog: str | None = None
+    interactions: str | None = None
+    images: str | None = None
+    text: tuple[str, ...] | None = None
+    k_core: int = 0
+    shuffle_ties: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,7 @@ class ModelConfig:
         id_dropout: Probability that a step hides an item's id, so that content alone must work.
         whiten: Whether content vectors are whitened.
         max_history: Items of a history that are read.
+        temperature: The retriever's logits are cosines over this.
     """
 
     t5: str = "nano"
@@ -67,6 +86,7 @@ class ModelConfig:
     id_dropout: float = 0.1
     whiten: bool = True
     max_history: int = 200
+    temperature: float = 0.0625
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1 or not 0 <= self.id_dropout < 1:
@@ -76,6 +96,8 @@ class ModelConfig:
                 "model.d_model, model.layers, model.soft_tokens and model.max_history "
                 "must be at least 1"
             )
+        if self.temperature <= 0:
+            raise InputError(f"model.temperature is {self.temperature}; it must be above 0")
 
 
 @dataclass(frozen=True)
@@ -133,75 +155,112 @@ class RetrievalConfig:
 
     Attributes:
         candidates: Items that the retriever hands to the reranker.
-        index: auto, exact, or a faiss factory string.
+        index: auto, exact, ivf, hnsw, ivf-pq, or a faiss factory string.
     """
 
     candidates: int = 100
     index: str = "auto"
 
+    def __post_init__(self) -> None:
+        if self.candidates < 1:
+            raise InputError(f"retrieval.candidates is {self.candidates}; give 1 or more")
+
+
+@dataclass(frozen=True)
+class SimilarityConfig:
+    """How alike the items of a history and a candidate are, for the reranker.
+
+    Attributes:
+        decay: An item j places before the last of a history weighs decay^j.
+        neighbours: Most similar items that are kept of each item.
+    """
+
+    decay: float = 0.5
+    neighbours: int = 300
+
+    def __post_init__(self) -> None:
+        if not 0 < self.decay <= 1 or self.neighbours < 1:
+            raise InputError(
+                "similarity.decay must be above 0 and at most 1, similarity.neighbours at least 1"
+            )
+
+
+@dataclass(frozen=True)
+class ColdConfig:
+    """What stands in for items that nobody has taken.
+
+    Attributes:
+        neighbours: Taken items, nearest by content, that a new item is made of.
+        sharpness: A neighbour of cosine c counts in proportion to exp(sharpness * c).
+        ridge: Penalty, a modality, of the regression from content to trained tokens.
+    """
+
+    neighbours: int = 50
+    sharpness: float = 8.0
+    ridge: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1 or self.ridge <= 0:
+            raise InputError("cold.neighbours must be at least 1 and cold.ridge above 0")
+
+
+@dataclass(frozen=True)
+class RatingConfig:
+    """What a rating is likely to be before the T5 reads.
+
+    Attributes:
+        decay: A rating j places back weighs decay^j in the user's leaning.
+        item_shrink: Ratings at the mean that are added to an item's own.
+        user_shrink: Ratings at the mean that are added to a user's own.
+        spread: What is left of the ratings' spread where the learning of the levels starts.
+    """
+
+    decay: float = 0.9
+    item_shrink: float = 5.0
+    user_shrink: float = 1.25
+    spread: float = 0.85
+
+    def __post_init__(self) -> None:
+        if not 0 < self.decay <= 1 or min(self.item_shrink, self.user_shrink, self.spread) <= 0:
+            raise InputError(
+                "rating.decay must be above 0 and at most 1, rating.item_shrink, "
+                "rating.user_shrink and rating.spread above 0"
+            )
+
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a training depends on."""
+    """Everything that a training depends on, and everything that a saved model answers by."""
 
     data: DataConfig = field(default_factory=DataConfig)
     encoders: EncoderConfig = field(default_factory=EncoderConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+    similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
+    cold: ColdConfig = field(default_factory=ColdConfig)
+    rating: RatingConfig = field(default_factory=RatingConfig)
 
 
-def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration of a YAML file, with dotted overrides such as ``--train.epochs 3``.
-
-    Raises:
-        InputError: The file cannot be read, a key is unknown (the nearest is named), or a value is
-            not of its key's type.
-    """
-    import yaml
-    from jsonargparse import ArgumentParser
-
-    if not Path(path).is_file():
-        raise InputError(f"there is no config {path}; the presets are in configs/")
-    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config")
-    for name, default in _parts().items():
-        parser.add_argument(f"--{name}", type=type(default), default=default)
-    try:
-        says_nothing = yaml.safe_load(Path(path).read_text(encoding="utf-8")) is None
-        given = [] if says_nothing else ["--config", str(path)]
-        values = parser.instantiate(parser.parse_args([*given, *overrides]))
-    except InputError:
-        raise
-    except Exception as error:
-        raise _explained(error, path) from error
-    return Config(**{name: values[name] for name in _parts()})
+def sections() -> dict[str, Any]:
+    """The name of each part of a configuration, and the part with its defaults."""
+    whole = Config()
+    return {section.name: getattr(whole, section.name) for section in fields(Config)}
 
 
 def config_from_dict(values: Mapping[str, Any]) -> Config:
-    """The configuration that ``dataclasses.asdict`` made a dictionary of."""
-    parts = {}
-    for name, default in _parts().items():
-        given = {k: tuple(v) if isinstance(v, list) else v for k, v in values[name].items()}
-        parts[name] = type(default)(**given)
-    return Config(**parts)
+    """The configuration that ``dataclasses.asdict`` made a dictionary of.
 
+    Every key must be there: a saved model never falls back to a default that may have changed.
 
-def _parts() -> dict[str, Any]:
-    return {part.name: getattr(Config(), part.name) for part in fields(Config)}
-
-
-def _keys() -> Iterator[str]:
-    for name, part in _parts().items():
-        yield name
-        if is_dataclass(part):
-            yield from (f"{name}.{one.name}" for one in fields(part))
-
-
-def _explained(error: Exception, path: str | Path) -> InputError:
-    """Jsonargparse's message, with the nearest key where the key is unknown."""
-    text = " ".join(str(error).split())
-    for pattern in UNKNOWN_KEY:
-        if found := re.search(pattern, text):
-            return unknown("config key", ".".join(found.groups()), _keys())
-    return InputError(f"{path}: {text}")
+    Raises:
+        InputError: A section or a key is missing, or there is one that is not known.
+    """
+    made = {}
+    for name, default in sections().items():
+        given, keys = values.get(name), [key.name for key in fields(default)]
+        if not isinstance(given, Mapping) or set(given) != set(keys):
+            raise InputError(f"the section '{name}' of a saved configuration needs {keys}")
+        kept = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+        made[name] = type(default)(**kept)
+    return Config(**made)

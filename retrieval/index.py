@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from p5mm.errors import InputError
+from p5mm.retrieval.selected import Selected
 from p5mm.retrieval.tuning import factory_string, import_faiss, tune
 
 FORMAT = 1
@@ -120,6 +121,19 @@ class VectorIndex:
         scores[rows < 0] = -np.inf
         return rows, scores
 
+    def among(self, rows: NDArray[np.int64]) -> "VectorIndex":
+        """The same index when only some rows ``[m]``, ascending, may be found.
+
+        Rows of what it finds are places in ``rows``. An exact index is cut down; an approximate one
+        is searched as it is, by faiss's own selector.
+        """
+        item_ids = [self.item_ids[row] for row in rows.tolist()]
+        if self.factory == "Flat":
+            part = import_faiss().IndexFlatIP(self.dim)
+            part.add(self._index.reconstruct_batch(rows))
+            return VectorIndex(item_ids, part, self.factory, self.recall)
+        return VectorIndex(item_ids, Selected(self._index, rows), self.factory, self.recall)
+
     def save(self, folder: str | Path) -> None:
         """Writes index.faiss, ids.parquet and index.json into a folder."""
         folder = Path(folder)
@@ -196,6 +210,8 @@ def _order_ties(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
 
 def _on_gpus(index: Any) -> Any:
     faiss = import_faiss()
+    if isinstance(index, Selected):
+        return index
     if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
         return faiss.index_cpu_to_all_gpus(index)
     return index

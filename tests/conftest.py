@@ -14,12 +14,14 @@ import pyarrow as pa
 import pytest
 import torch
 
-from p5mm.catalog import Catalog
 from p5mm.config import Config, EncoderConfig, ModelConfig, RetrievalConfig, TrainConfig
-from p5mm.dataset import Dataset
+from p5mm.data.catalog import Catalog
+from p5mm.data.dataset import Dataset
+from p5mm.data.interactions import Interactions
 from p5mm.encoders.base import encoders
-from p5mm.interactions import Interactions
-from p5mm.recommender import Recommender
+from p5mm.encoders.store import FeatureStore
+from p5mm.ranking.trained_model import TrainedModel
+from p5mm.training.fit import fit
 
 RINGS, STEPS, USERS = 4, 10, 80
 COLD = "cold"  # looks like an item of ring 0, and nobody has taken it
@@ -117,13 +119,12 @@ def toy_config(**train: Any) -> Config:
     )
 
 
-def with_reranker(model: Recommender) -> Recommender:
+def with_reranker(model: TrainedModel) -> TrainedModel:
     """The same model with a reranker of strong opinions, which the toy shop has no need of."""
     network = copy.deepcopy(model.network)
     torch.nn.init.normal_(network.rank_head.weight, generator=torch.Generator().manual_seed(0))
-    parts = model.config, model.catalog, model.log, model.content, network, model.tokenizer
     fitted = replace(model.fitted, weights={"decoder": 0.7, "neighbours": 2.0})
-    return Recommender(*parts, model.similar, fitted)
+    return replace(model, network=network, fitted=fitted)
 
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -180,11 +181,11 @@ def toys() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def fitted() -> Recommender:
-    return Recommender.fit(toy_dataset(), toy_config())
+def fitted() -> TrainedModel:
+    return fit(toy_dataset(), toy_config(), FeatureStore())
 
 
 @pytest.fixture(scope="session")
-def toy(fitted: Recommender) -> Recommender:
-    """The toy shop's recommender, reranking."""
+def toy(fitted: TrainedModel) -> TrainedModel:
+    """The toy shop's model, reranking."""
     return with_reranker(fitted)

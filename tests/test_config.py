@@ -3,15 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from p5mm.config import (
-    Config,
-    EncoderConfig,
-    ModelConfig,
-    TrainConfig,
-    config_from_dict,
-    read_config,
-)
+from p5mm.config import Config, EncoderConfig, ModelConfig, TrainConfig, config_from_dict
 from p5mm.errors import InputError
+from p5mm.presets import read_config
 
 PRESETS = sorted(Path(__file__).parents[1].glob("configs/*.yaml"))
 

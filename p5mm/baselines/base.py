@@ -11,19 +11,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from p5mm.histories import Histories
+from p5mm.data.split import LeaveOneOut
+from p5mm.metrics.ranker import Ranker
 from p5mm.registry import Registry
-from p5mm.split import LeaveOneOut
 
 Arrays = dict[str, NDArray[Any]]
-
-
-@runtime_checkable
-class Ranker(Protocol):
-    """Anything that scores the whole catalog for a batch of histories."""
-
-    def scores(self, histories: Histories) -> NDArray[np.float32]:
-        """``[b, n_items]`` float32, higher is better; a row depends on its own history only."""
 
 
 @runtime_checkable

@@ -8,9 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from p5mm.histories import Histories
-from p5mm.ratings import RatingCases, known_ratings, rmse
-from p5mm.split import LeaveOneOut
+from p5mm.data.histories import Histories
+from p5mm.data.split import LeaveOneOut
+from p5mm.metrics.rating_errors import RatingCases, known_ratings, rmse
 
 
 @dataclass

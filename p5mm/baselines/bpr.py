@@ -9,10 +9,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from p5mm.baselines.base import Arrays, baselines
+from p5mm.data.histories import Histories
+from p5mm.data.split import LeaveOneOut
 from p5mm.errors import InputError
-from p5mm.histories import Histories
-from p5mm.split import LeaveOneOut
-from p5mm.validation import validation_ndcg
+from p5mm.metrics.validation import validation_ndcg
 
 
 @baselines.register("bpr")

@@ -8,10 +8,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from p5mm.baselines.base import Arrays, baselines
-from p5mm.evidence import neighbours, recency, together
-from p5mm.histories import Histories
-from p5mm.split import LeaveOneOut
-from p5mm.validation import validation_ndcg
+from p5mm.data.histories import Histories
+from p5mm.data.split import LeaveOneOut
+from p5mm.metrics.validation import validation_ndcg
+from p5mm.ranking.similarity import cooccurrence, cosine_neighbours, recency
 
 
 @baselines.register("item-knn")
@@ -31,10 +31,10 @@ class ItemKNN:
 
     def fit(self, split: LeaveOneOut, n_items: int) -> None:
         """Similarities of the training part; shrinkage and decay by validation NDCG@10."""
-        counts = together(split.train, n_items)
+        counts = cooccurrence(split.train, n_items)
         cases, best = split.cases("valid"), -1.0
         for shrink in self.shrinks:
-            similar = neighbours(counts, shrink, self.neighbours)
+            similar = cosine_neighbours(counts, self.neighbours, shrink)
             for decay in self.decays:
                 trial = ItemKNN()
                 trial._set(similar, shrink, decay)

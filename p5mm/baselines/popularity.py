@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.baselines.base import Arrays, baselines
-from p5mm.histories import Histories
-from p5mm.split import LeaveOneOut
+from p5mm.data.histories import Histories
+from p5mm.data.split import LeaveOneOut
 
 
 @baselines.register("popularity")

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import sys
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from p5mm.baselines.base import Arrays, baselines
-from p5mm.batches import Batch, history_batch, training_batches
-from p5mm.histories import Histories
-from p5mm.losses import FULL, full_softmax, sampled_softmax
-from p5mm.split import LeaveOneOut
-from p5mm.validation import validation_ndcg
+from p5mm.data.histories import Histories
+from p5mm.data.split import LeaveOneOut
+from p5mm.metrics.validation import validation_ndcg
+from p5mm.model.batches import Batch, history_batch, training_batches
+from p5mm.progress import progress
+from p5mm.training.losses import FULL, full_softmax, sampled_softmax
 
 
 class Block(nn.Module):
@@ -148,8 +147,8 @@ class SASRec:
         trained = copy.deepcopy(self.network)
         optimizer, steps = self._optimizer(trained), 0
         best, best_epoch, kept = -1.0, 0, self.network.state_dict()
-        with tqdm(range(self.epochs), "sasrec", disable=not sys.stderr.isatty()) as progress:
-            for epoch in progress:
+        with progress("train sasrec", self.epochs, "epoch") as shown:
+            for epoch in range(self.epochs):
                 trained.train()
                 for batch in training_batches(train, self.max_len, self.tokens, self.seed, epoch):
                     if not (batch.targets[:, 1:] >= 0).any():
@@ -160,7 +159,7 @@ class SASRec:
                     steps += 1
                     self._average(trained, steps)
                 ndcg = validation_ndcg(self, cases)
-                progress.set_postfix({"valid ndcg@10": f"{ndcg:.4f}"})
+                shown.update(1, f"ndcg@10 {ndcg:.4f}")
                 if ndcg > best:
                     best, best_epoch = ndcg, epoch
                     kept = copy.deepcopy(self.network.state_dict())

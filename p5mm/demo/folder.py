@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from p5mm.demo.files import whole
 from p5mm.errors import InputError, unknown
+from p5mm.files import whole_file
 
 Data = Literal["stickers", "movies"]
 
@@ -66,6 +66,7 @@ class DemoFolder:
         elif root.exists() and (not root.is_dir() or any(root.iterdir())):
             raise InputError(f"{root} is there and holds no demo; give another folder with --out")
         else:
-            with whole(note) as part:
+            root.mkdir(parents=True, exist_ok=True)
+            with whole_file(note) as part:
                 part.write_text(json.dumps(asdict(settings)), encoding="utf-8")
         return cls(root)

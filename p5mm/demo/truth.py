@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from p5mm.bootstrap import Interval, intervals
+from p5mm.data.histories import Histories
+from p5mm.data.split import Cases
 from p5mm.demo.shoppers import Floats, Ints, Shop
-from p5mm.histories import Histories
-from p5mm.metrics import expected_ranks, metrics_per_user
-from p5mm.split import Cases
+from p5mm.metrics.intervals import Interval, intervals
+from p5mm.metrics.ranks import expected_ranks, metrics_per_user
 
 OFFERED = 20
 """To how many shoppers a new item is offered when its lift is measured."""

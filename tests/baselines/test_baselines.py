@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from p5mm.baselines.base import Baseline, Ranker, baselines, fit_key, load_baseline, save_baseline
+from p5mm.baselines.base import Baseline, baselines, fit_key, load_baseline, save_baseline
+from p5mm.data.histories import Histories
+from p5mm.data.split import LeaveOneOut
 from p5mm.errors import InputError
-from p5mm.histories import Histories
-from p5mm.split import LeaveOneOut
-from p5mm.validation import validation_ndcg
+from p5mm.metrics.ranker import Ranker
+from p5mm.metrics.validation import validation_ndcg
 
 USERS, ITEMS = 120, 40
 SETTINGS = {

@@ -1,8 +1,8 @@
 import pytest
 
-from p5mm.demo.files import whole
 from p5mm.demo.folder import DemoFolder, Settings
 from p5mm.errors import InputError
+from p5mm.files import whole_file
 
 
 def test_a_folder_is_claimed_once_and_again_by_the_same_settings(tmp_path):
@@ -29,7 +29,7 @@ def test_unknown_data_names_what_there_is():
 
 
 def write_half(path):
-    with whole(path) as part:
+    with whole_file(path) as part:
         part.write_text("half")
         raise RuntimeError
 
@@ -39,7 +39,7 @@ def test_a_file_that_fails_is_absent(tmp_path):
     with pytest.raises(RuntimeError):
         write_half(path)
     assert not path.exists()
-    with whole(path) as part:
+    with whole_file(path) as part:
         part.write_text("all")
     assert path.read_text() == "all"
     assert list(tmp_path.iterdir()) == [path]

@@ -1,8 +1,8 @@
 import pyarrow.parquet as pq
 
-from p5mm.catalog import Catalog
+from p5mm.data.catalog import Catalog
+from p5mm.data.interactions import Interactions
 from p5mm.demo.movies import write_movies
-from p5mm.interactions import Interactions
 
 
 def test_movies_are_the_hundred_thousand_ratings_of_movielens(tmp_path):

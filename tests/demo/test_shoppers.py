@@ -6,11 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from p5mm.data.histories import Histories
+from p5mm.data.split import LeaveOneOut
 from p5mm.demo.colours import COLOURS, colour_shares
 from p5mm.demo.shoppers import open_shop, simulate
 from p5mm.demo.truth import new_item_lift, oracle_metrics, utilities_after
-from p5mm.histories import Histories
-from p5mm.split import LeaveOneOut
 
 
 def histories(taken) -> Histories:

@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from p5mm.catalog import Catalog
+from p5mm.data.catalog import Catalog
 from p5mm.demo.stickers import SIZE, attribution, draw_pictures, stickers
 from p5mm.errors import InputError
 

@@ -1,8 +1,8 @@
 import numpy as np
 
+from p5mm.data.histories import Histories
+from p5mm.data.split import LeaveOneOut
 from p5mm.demo.stories import new_item_stories, places, shopper_stories, unseen_scores
-from p5mm.histories import Histories
-from p5mm.split import LeaveOneOut
 
 ITEMS = [f"i{row}" for row in range(6)]
 USERS = ["ann", "bob", "cat", "dan"]

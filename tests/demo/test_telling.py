@@ -3,17 +3,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from p5mm.catalog import Catalog
-from p5mm.catalog_index import CatalogIndex
+from p5mm.data.catalog import Catalog
+from p5mm.data.interactions import Interactions
+from p5mm.data.split import LeaveOneOut
 from p5mm.demo.folder import DemoFolder, Settings
 from p5mm.demo.movies import CREDIT
+from p5mm.demo.report import render
 from p5mm.demo.stickers import attribution, draw_outsider
 from p5mm.demo.stories import shopper_stories
 from p5mm.demo.telling import OUTSIDER, Findings
 from p5mm.encoders.base import Features
-from p5mm.interactions import Interactions
-from p5mm.report import Search, render
-from p5mm.split import LeaveOneOut
+from p5mm.indexing.catalog_index import CatalogIndex
+from p5mm.pages.stories import Search
 
 
 class Liking:

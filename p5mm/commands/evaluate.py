@@ -1,0 +1,72 @@
+"""Rank held-out items among the whole catalog, beside the baselines."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from p5mm.commands.terminal import STDOUT, put, writable
+from p5mm.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``p5mm evaluate``."""
+    parser.add_argument("model", help="folder of the model")
+    parser.add_argument(
+        "--split", choices=["valid", "test"], default="test",
+        help="which held-out items (default: test)",
+    )  # fmt: skip
+    parser.add_argument("--json", metavar="FILE", help="write the report as JSON; - is stdout")
+    parser.add_argument(
+        "--html", metavar="FILE", help="write the report as one HTML page, to be read by people"
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder of the data: shows the page's pictures of items"
+    )
+    parser.add_argument(
+        "--ablate", action="store_true", help="also rank with each modality absent, and shuffled"
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate a model beside the baselines, which are fitted once and kept in its folder."""
+    from p5mm.evaluation.model_report import evaluate_model
+    from p5mm.serving.folder import read_model
+
+    _check_outputs(options.json, options.html)
+    if options.data is not None and options.html is None:
+        raise InputError("--data gives the pictures of a page; name the page with --html FILE")
+    page = None if options.html is None else _page_module()
+    folder = Path(options.model)
+    model = read_model(folder)
+    catalog = None if page is None else page.pictured_catalog(model, options.data)
+    report = evaluate_model(model, options.split, folder / "baselines", ablate=options.ablate)
+    if options.json is not None:
+        put(json.dumps(report.to_json(), indent=2) + "\n", options.json)
+    if page is not None:
+        put(page.evaluation_page(report, model, catalog), options.html)
+    print(report.table(), file=sys.stderr if options.json or options.html else sys.stdout)
+
+
+def _check_outputs(*files: str | None) -> None:
+    given = [file for file in files if file is not None]
+    for file in given:
+        if file != STDOUT:
+            writable(file)
+    if len({file if file == STDOUT else str(Path(file).resolve()) for file in given}) < len(given):
+        raise InputError(f"--json and --html are both {given[0]}; give each a file of its own")
+
+
+def _page_module() -> ModuleType:
+    """The module that makes pages; imported only when one is wanted."""
+    try:
+        from p5mm.evaluation import page
+    except ModuleNotFoundError as error:
+        if error.name not in ("jinja2", "markupsafe"):
+            raise
+        raise InputError(
+            f"--html needs the package '{error.name}', which is not installed; "
+            "type: pip install jinja2"
+        ) from error
+    return page

@@ -1,0 +1,53 @@
+"""Recommend items to users, as Parquet."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from p5mm.commands.terminal import say, writable
+
+if TYPE_CHECKING:
+    pass
+
+ALL = "all"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``p5mm recommend``."""
+    parser.add_argument("model", help="folder of the model")
+    parser.add_argument(
+        "--users", required=True, metavar="FILE|all",
+        help="table with user_id, and history (lists of item ids) for new users",
+    )  # fmt: skip
+    parser.add_argument("-k", "--k", type=int, default=10, help="items a user (default: 10)")
+    parser.add_argument("--out", required=True, metavar="FILE", help="Parquet to write")
+    parser.add_argument("--keep-seen", action="store_true", help="also what a user has taken")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Recommend to all users of the log, or to those of a file."""
+    import pyarrow.parquet as pq
+
+    from p5mm.files import whole_file
+    from p5mm.serving.recommender import Recommender
+
+    target = writable(options.out)
+    recommender = Recommender.load(options.model)
+    names, histories = (None, None) if options.users == ALL else _users(options.users)
+    table = recommender.recommend(
+        names, histories=histories, k=options.k, filter_seen=not options.keep_seen
+    )
+    with whole_file(target) as draft:
+        pq.write_table(table, draft)
+    say(f"{target}: {table.num_rows} rows")
+
+
+def _users(file: str) -> tuple[list[str], list[list[str]] | None]:
+    """Users of a table, and their histories where it has them."""
+    from p5mm.data.tables import read_table, require_columns
+
+    table = read_table(file)
+    require_columns(table, file, ["user_id"])
+    names = [str(user) for user in table["user_id"].to_pylist()]
+    if "history" not in table.column_names:
+        return names, None
+    return names, [[str(item) for item in one or ()] for one in table["history"].to_pylist()]

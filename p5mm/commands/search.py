@@ -1,0 +1,48 @@
+"""Search an index by text, picture or item."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from p5mm.data.catalog import Catalog
+    from p5mm.indexing.catalog_index import Hit
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``p5mm search``."""
+    parser.add_argument("index", help="folder of the index")
+    query = parser.add_mutually_exclusive_group(required=True)
+    query.add_argument("--text", metavar="WORDS", help="what to look for, in words")
+    query.add_argument("--image", metavar="FILE", help="what to look for, a picture")
+    query.add_argument("--item", metavar="ID", help="what to look for, an item of the index")
+    parser.add_argument("-k", "--k", type=int, default=10, help="hits (default: 10)")
+    parser.add_argument("--json", action="store_true", help="JSON on standard output, alone")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the best items for a text, a picture or an item."""
+    from p5mm.indexing.catalog_index import CatalogIndex
+
+    index = CatalogIndex.load(options.index)
+    if options.text is not None:
+        hits = index.search_text(options.text, options.k)
+    elif options.image is not None:
+        hits = index.search_picture(options.image, options.k)
+    else:
+        hits = index.search_item(options.item, options.k)
+    if options.json:
+        print(json.dumps([asdict(hit) for hit in hits]))
+    else:
+        print(_table(hits, index.catalog))
+
+
+def _table(hits: "Sequence[Hit]", catalog: "Catalog") -> str:
+    width = max((len(hit.item_id) for hit in hits), default=0)
+    return "\n".join(
+        f"{hit.rank:>3}  {hit.score:6.3f}  {hit.item_id:<{width}}  "
+        f"{catalog.titles[catalog.rows[hit.item_id]]}"
+        for hit in hits
+    )

@@ -1,0 +1,106 @@
+"""Train a model by a preset or a YAML.
+
+Dotted keys such as --train.epochs 3 override it. An interrupted training goes on when the same
+command is given again.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from p5mm.commands.options import keys
+from p5mm.commands.terminal import columns, say
+from p5mm.config import sections
+from p5mm.errors import InputError
+
+if TYPE_CHECKING:
+    from p5mm.ranking.trained_model import TrainedModel
+
+TAKES_MORE = True  # dotted keys of the configuration
+
+
+class _List(argparse.Action):
+    """Prints the presets and ends."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**(settings | {"nargs": 0}))
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from p5mm.presets import presets
+
+        print(columns([("preset", "what it is for"), *presets().items()]))
+        parser.exit()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``p5mm train``."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("config", help="a YAML file, or the name of a preset: default")
+    parser.add_argument("--list", action=_List, help="list the presets that come with p5mm")
+    parser.add_argument("--data", metavar="DIR", help="folder of the data (data.root)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the model")
+    told = (f"  --{key} {value}\n      {about}" for key, value, about in keys(sections()))
+    parser.epilog = "\n".join(["keys of the configuration, with their defaults:", *told])
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, or go on with a training that was interrupted."""
+    train(options.config, options.out, options.data, options.overrides)
+
+
+def train(
+    config: str | Path, out: str | Path, data: str | None = None, overrides: Sequence[str] = ()
+) -> "TrainedModel":
+    """Trains a model by a configuration and saves it; goes on where a training was interrupted.
+
+    Args:
+        config: A YAML file, or the name of a preset.
+        out: The model's folder.
+        data: Folder of the data; that of the configuration where None.
+        overrides: Dotted keys and their values.
+
+    Raises:
+        InputError: The configuration or the data cannot be used, or ``out`` holds something else.
+    """
+    from p5mm.data.dataset import open_dataset
+    from p5mm.presets import read_config
+    from p5mm.serving.recommender import Recommender
+
+    folder = Path(out)
+    _check_target(folder)
+    settings = read_config(config, overrides)
+    if data is not None:
+        settings = replace(settings, data=replace(settings.data, root=data))
+    start = time.perf_counter()
+    dataset = open_dataset(settings.data)
+    recommender = Recommender.fit(dataset, settings, checkpoint=folder / "checkpoint")
+    recommender.save(folder)
+    say(*_told(recommender.model), f"{folder}: done in {time.perf_counter() - start:.0f} s")
+    return recommender.model
+
+
+def _check_target(folder: Path) -> None:
+    from p5mm.serving.folder import is_model
+
+    if is_model(folder):
+        raise InputError(f"{folder} holds a finished model; give another --out, or remove it")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a new folder as --out")
+    if folder.is_dir() and any(path.name != "checkpoint" for path in folder.iterdir()):
+        raise InputError(f"{folder} holds other files; give a new or empty folder as --out")
+
+
+def _told(model: "TrainedModel") -> list[str]:
+    epochs, tried = model.training_log, model.fitted.tried
+    best = max(epochs, key=lambda epoch: epoch["ndcg@10"])
+    weighed = ", ".join(f"{name} {weight:g}" for name, weight in model.fitted.weights.items())
+    return [
+        f"best epoch {best['epoch']:.0f} of {len(epochs)}: validation "
+        f"recall@10 {best['recall@10']:.4f}, ndcg@10 {best['ndcg@10']:.4f} (retriever)",
+        f"reranker: {weighed}; validation ndcg@10 {tried['all']:.4f} "
+        f"({tried['retriever']:.4f} without)",
+        f"items never taken are handicapped by {model.fitted.handicap}",
+    ]

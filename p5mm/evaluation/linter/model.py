@@ -1,0 +1,51 @@
+"""Whether a model's evaluation can be believed: what leaks is refused, the rest is told."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from p5mm.data.split import Cases
+from p5mm.evaluation.linter.finding import Finding, require_no_leaks
+from p5mm.evaluation.linter.leakage import (
+    learned_held_out_items,
+    learned_held_out_pairs,
+    learned_held_out_ratings,
+    lint,
+)
+from p5mm.evaluation.linter.numbering import id_numbers
+from p5mm.evaluation.linter.ties import ties_tell
+from p5mm.metrics.ranker import Ranker
+from p5mm.ranking.trained_model import TrainedModel
+
+
+def model_findings(model: TrainedModel) -> list[Finding]:
+    """What is wrong with a model's split, its items' ids and what it has learned.
+
+    Raises:
+        LeakageError: Something that it is asked for can be seen by it.
+    """
+    split, rows = model.split, model.rows
+    # Every task of `fitting` learns from the split's training part.
+    learned_from = dict.fromkeys(["retrieval", *model.config.train.tasks], split.train)
+    findings = lint(split, learned_from, id_numbers(model.fitted.items))
+    findings += learned_held_out_items(split, model.network.items.trained.numpy()[rows])
+    findings += learned_held_out_pairs(split, model.neighbours[rows][:, rows])
+    if model.network.rating_prior is not None:
+        counts = model.network.rating_prior.counts.numpy()[rows]
+        findings += learned_held_out_ratings(split, counts)
+    require_no_leaks(findings)
+    return findings
+
+
+def ranker_findings(rankers: Mapping[str, Ranker], cases: Cases, seed: int) -> list[Finding]:
+    """Rankers whose metrics hang on the order of equal scores."""
+    return [one for name, ranker in rankers.items() for one in ties_tell(name, ranker, cases, seed)]
+
+
+def told(model: TrainedModel, findings: Sequence[Finding]) -> dict[str, Any]:
+    """What the protocol of a report says of leaks and of equal times; plain JSON values."""
+    seed = model.config.data.shuffle_ties
+    return {
+        "leakage": [str(finding) for finding in findings] or "none found",
+        "equal times": "in the order of the log" if seed is None else f"shuffled, seed {seed}",
+        "last two at one time": model.core.tied_ends(model.fitted.items),
+    }

@@ -1,0 +1,53 @@
+"""The report of a trained model: linted, ranked beside its retriever and the baselines."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from p5mm.data.split import Part
+from p5mm.evaluation.ablation import ablated_rankers
+from p5mm.evaluation.evaluate import BASELINES, evaluate, fit_baselines
+from p5mm.evaluation.linter.model import model_findings, ranker_findings, told
+from p5mm.evaluation.report import MAIN, RETRIEVER, Report
+from p5mm.metrics.ranker import Ranker
+from p5mm.ranking.trained_model import TrainedModel
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_model(
+    model: TrainedModel,
+    split: Part = "test",
+    cache: Path | None = None,
+    baselines: Sequence[str] = BASELINES,
+    ablate: bool = False,
+) -> Report:
+    """The report of a model; warnings of the leakage linter are logged.
+
+    Args:
+        model: Trained.
+        split: Which held-out items.
+        cache: Folder of fitted baselines; None keeps none.
+        baselines: Registered names.
+        ablate: Also rank with each modality absent, and shuffled.
+
+    Raises:
+        LeakageError: The model could see what it is asked for.
+    """
+    findings = model_findings(model)
+    cases = model.split.cases(split)
+    rankers: dict[str, Ranker] = {
+        MAIN: model.scorer.among(model.rows),
+        RETRIEVER: model.scorer.alone().among(model.rows),
+    }
+    seed = model.config.train.seed
+    rankers |= fit_baselines(model.split, len(model.rows), cache, baselines, seed)
+    findings += ranker_findings(rankers, cases, seed)
+    for finding in findings:
+        log.warning("%s", finding)
+    if ablate:
+        rankers |= ablated_rankers(model)
+    wanted = model.config.retrieval.candidates
+    report = evaluate(rankers, cases, len(model.rows), seed=seed, split=split, candidates=wanted)
+    return replace(report, protocol=report.protocol | told(model, findings))

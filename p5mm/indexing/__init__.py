@@ -1,0 +1,1 @@
+"""A catalog encoded and searched by text, by picture and by item."""

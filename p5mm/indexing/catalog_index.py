@@ -1,0 +1,260 @@
+"""What ``p5mm index`` makes: a catalog that is searched by text, by picture and by item."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from p5mm.data.catalog import Catalog
+from p5mm.encoders.alignment import train_alignment
+from p5mm.encoders.base import Encoder, Features, encoders
+from p5mm.encoders.build import make_encoder
+from p5mm.errors import InputError
+from p5mm.indexing.contents import IndexContents, Refused
+from p5mm.indexing.folder import read_index, write_index
+from p5mm.retrieval.index import VectorIndex
+
+TOWERS = ("image", "text")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An item found: its score (a cosine) and its rank, from 1."""
+
+    item_id: str
+    score: float
+    rank: int
+
+
+@dataclass(frozen=True)
+class CatalogIndex(IndexContents):
+    """A catalog that is searched by text, by picture and by item."""
+
+    @classmethod
+    def build(cls, catalog: Catalog, features: Iterable[Features]) -> "CatalogIndex":
+        """An index of a catalog's features, each with the catalog's rows.
+
+        Raises:
+            InputError: No item has any vector, or features do not fit the catalog.
+        """
+        by_modality = {one.modality: one for one in features}
+        _check_features(by_modality, len(catalog))
+        item_ids = catalog.item_ids
+        refused = [Refused(item_id, "image", reason) for item_id, reason in catalog.quarantine]
+        refused += [
+            Refused(item_ids[bad.row], one.modality, bad.reason)
+            for one in by_modality.values()
+            for bad in one.quarantine
+        ]
+        return cls(_slim(catalog), by_modality, {}, tuple(refused))._with_views()
+
+    @property
+    def item_ids(self) -> list[str]:
+        """The ids, in the order of the rows."""
+        return self.catalog.item_ids
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """``[n]`` True where an item has any vector."""
+        present = np.zeros(len(self.catalog), dtype=np.bool_)
+        for one in self.features.values():
+            present |= one.present
+        return present
+
+    def align(self, seed: int = 0) -> "CatalogIndex":
+        """The same index with a joint view, its heads trained on the catalog's own pairs.
+
+        Raises:
+            InputError: Pictures or texts are missing, or too few items have both.
+        """
+        missing = [name for name in TOWERS if name not in self.features]
+        if missing:
+            raise InputError(
+                f"alignment needs pictures and texts; this index has no {' and no '.join(missing)} "
+                "vectors. Give the catalog a text column, or pictures (--images DIR)"
+            )
+        alignment = train_alignment(self.features["image"], self.features["text"], seed=seed)
+        return replace(self, alignment=alignment)._with_views()
+
+    def search_text(self, text: str, k: int = 10) -> list[Hit]:
+        """The items that a text describes best: in the joint view if there is one.
+
+        Raises:
+            InputError: The index has no view that text can search, or was made by other encoders.
+        """
+        view = "joint" if "joint" in self.views else "text"
+        if view not in self.views:
+            raise InputError(
+                "this index holds pictures only and cannot be searched by text. Give the catalog "
+                "a text column and align it (p5mm align INDEX), or index it with a CLIP "
+                "(--image-encoder and --text-encoder of one open_clip model)"
+            )
+        vector = self._encode("text", text)
+        if view == "joint" and self.alignment is not None:
+            vector = self.alignment.project("text", vector)
+        return _hits(*self.views[view].search(vector, k))
+
+    def search_picture(self, picture: str | Path | bytes, k: int = 10) -> list[Hit]:
+        """The items whose pictures are most like a picture (a file, or its bytes).
+
+        Raises:
+            InputError: The index has no pictures, the picture is broken, or the index was made
+                by another encoder.
+        """
+        if "image" not in self.views:
+            raise InputError("this index holds no pictures; search it with --text or --item")
+        raw = Path(picture) if isinstance(picture, str) else picture
+        return _hits(*self.views["image"].search(self._encode("image", raw), k))
+
+    def search_item(self, item_id: str, k: int = 10) -> list[Hit]:
+        """The items most like an item: the mean cosine over the modalities that both have.
+
+        Raises:
+            InputError: The item is unknown or has no vector.
+        """
+        row = self._row(item_id)
+        total = np.zeros(len(self.item_ids), dtype=np.float32)
+        shared = np.zeros(len(self.item_ids), dtype=np.int64)
+        for one in self.features.values():
+            if one.present[row]:
+                total += np.where(one.present, _unit(one.vectors) @ _unit(one.vectors[[row]])[0], 0)
+                shared += one.present
+        if not shared.any():
+            raise InputError(f"item '{item_id}' has neither picture nor text that could be used")
+        shared[row] = 0
+        rows = np.flatnonzero(shared)
+        scores = (total[rows] / shared[rows]).astype(np.float32)
+        best = np.argsort(-scores, kind="stable")[: _checked_k(k)]
+        return _hits([[self.item_ids[row] for row in rows[best]]], scores[best][None])
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the index into a folder, whole or not at all; see `p5mm.indexing.folder`.
+
+        Raises:
+            InputError: The folder exists, is not empty and is no index.
+        """
+        write_index(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "CatalogIndex":
+        """The index that ``save`` wrote.
+
+        Raises:
+            InputError: The folder is no index, or a file in it is missing or broken.
+        """
+        return cls(**vars(read_index(folder)))
+
+    def _with_views(self) -> "CatalogIndex":
+        views = {}
+        for name in TOWERS:
+            if name in self.features and self.features[name].present.any():
+                one = self.features[name]
+                views[name] = self._view(_unit(one.vectors), one.present)
+        joint = self._joint_vectors()
+        if joint is not None:
+            views["joint"] = self._view(joint, np.any(joint != 0, axis=1))
+        return replace(self, views=views)
+
+    def _view(self, vectors: NDArray[np.float32], present: NDArray[np.bool_]) -> VectorIndex:
+        rows = np.flatnonzero(present)
+        return VectorIndex.build([self.item_ids[row] for row in rows], vectors[rows])
+
+    def _joint_vectors(self) -> NDArray[np.float32] | None:
+        """Mean of an item's aligned vectors ``[n, d]``, at unit length; zero without any."""
+        if any(name not in self.features for name in TOWERS):
+            return None
+        pair = [self.features[name] for name in TOWERS]
+        if self.alignment is None and not _one_space(*pair):
+            return None
+        vectors = [
+            _unit(one.vectors) if self.alignment is None
+            else self.alignment.project(one.modality, one.vectors)
+            for one in pair
+        ]  # fmt: skip
+        return _unit(sum(v * one.present[:, None] for v, one in zip(vectors, pair, strict=True)))
+
+    def _encode(self, modality: str, raw: Any) -> NDArray[np.float32]:
+        one = self.features[modality]
+        encoders.refuse_strange_path(one.spec, "the index")
+        encoder = _encoder(one.spec, modality)
+        if encoder.fingerprint != one.fingerprint:
+            raise InputError(
+                f"the index was made by {one.spec} with fingerprint {one.fingerprint}; the "
+                f"{one.spec} of this installation has {encoder.fingerprint}. Their vectors cannot "
+                "be compared: build the index again, or install the weights it was made with"
+            )
+        try:
+            loaded = encoder.load(raw)
+        except (ValueError, OSError) as error:
+            raise InputError(f"the {modality} to search by cannot be used: {error}") from error
+        return _unit(np.asarray(encoder.encode([loaded]), dtype=np.float32))
+
+    def _row(self, item_id: str) -> int:
+        if item_id not in self.catalog.rows:
+            near = difflib.get_close_matches(item_id, self.item_ids, n=3, cutoff=0.5)
+            hint = f" did you mean {' or '.join(repr(one) for one in near)}?" if near else ""
+            raise InputError(
+                f"unknown item '{item_id}';{hint} The index holds {len(self.item_ids)} items"
+            )
+        return self.catalog.rows[item_id]
+
+
+@lru_cache(maxsize=4)
+def _encoder(spec: str, modality: str) -> Encoder:
+    return make_encoder(spec, modality)
+
+
+def _slim(catalog: Catalog) -> Catalog:
+    """The catalog without what the features hold already: vectors, and pictures in bytes."""
+    kinds = {field.name: field.type for field in catalog.table.schema}
+    heavy = {*catalog.vectors, *(name for name, kind in kinds.items() if pa.types.is_binary(kind))}
+    return Catalog(
+        catalog.table.select([name for name in kinds if name not in heavy]), catalog.text
+    )
+
+
+def _one_space(image: Features, text: Features) -> bool:
+    """Whether both come from the towers of one CLIP: "open_clip:A/B" and "open_clip.text:A/B"."""
+    specs = [one.spec.replace(f".{one.modality}:", ":") for one in (image, text)]
+    return specs[0] == specs[1] and specs[0].startswith("open_clip:") and image.dim == text.dim
+
+
+def _unit(vectors: Any) -> NDArray[np.float32]:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = np.divide(
+        vectors, norms, out=np.zeros_like(vectors), where=norms > 0
+    )
+    return unit
+
+
+def _hits(ids: Sequence[Sequence[str]], scores: NDArray[np.float32]) -> list[Hit]:
+    return [
+        Hit(item_id, float(score), rank)
+        for rank, (item_id, score) in enumerate(zip(ids[0], scores[0], strict=False), 1)
+    ]
+
+
+def _checked_k(k: int) -> int:
+    if k < 1:
+        raise InputError(f"k is {k}; ask for at least 1 item")
+    return k
+
+
+def _check_features(features: dict[str, Features], n: int) -> None:
+    for one in features.values():
+        if len(one.vectors) != n:
+            raise InputError(
+                f"{len(one.vectors)} {one.modality} vectors for a catalog of {n} items; "
+                "encode this catalog again"
+            )
+    if not any(one.present.any() for one in features.values()):
+        raise InputError(
+            "no item of the catalog has a picture or text that could be used: nothing to index. "
+            "Give it an image or text column, or the pictures' folder with --images DIR"
+        )

@@ -1,0 +1,1 @@
+"""The T5 and what it reads: prompts, histories as batches, items as soft prompts."""

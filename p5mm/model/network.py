@@ -1,0 +1,139 @@
+"""The network: items as soft prompts, a causal T5 over the history, two heads on one pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from p5mm.fusion.history import HistoryTokens
+from p5mm.fusion.item import ItemTokens
+from p5mm.model.batches import Batch
+from p5mm.model.rating_prior import RatingPrior
+from p5mm.model.t5 import T5
+from p5mm.model.tokenizer import ITEM
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder made of a batch of histories, once, whatever is asked afterwards.
+
+    Attributes:
+        memory: ``[b, 1 + s * k, d]`` encoder states; position 0 is the start token.
+        queries: ``[b, 1 + s, d]`` unit retrieval queries: after nothing, after each item.
+        lengths: ``[b]`` int64 items in each history.
+        soft_tokens: Soft tokens an item.
+    """
+
+    memory: Tensor
+    queries: Tensor
+    lengths: Tensor
+    soft_tokens: int
+
+    def seen_until(self, positions: Tensor) -> Tensor:
+        """``[b, m, 1 + s * k]`` bool, True where a request after ``positions`` items may look.
+
+        Args:
+            positions: ``[b, m]`` int64: how many items of the history a request knows.
+        """
+        places = torch.arange(self.memory.shape[1], device=self.memory.device)
+        return places <= (positions * self.soft_tokens)[..., None]
+
+    @property
+    def last(self) -> Tensor:
+        """``[b, d]`` the query after the whole history."""
+        return self.queries[torch.arange(len(self.lengths)), self.lengths]
+
+
+class Network(nn.Module):
+    """Retrieves and reranks with one T5.
+
+    Args:
+        items: Makes soft tokens of item rows.
+        t5: Reads histories (causal encoder) and answers requests (decoder).
+        temperature: Retrieval logits are cosines over this.
+        rating_prior: What ratings are likely from biases alone; None where nobody rates.
+    """
+
+    def __init__(
+        self,
+        items: ItemTokens,
+        t5: T5,
+        temperature: float,
+        rating_prior: RatingPrior | None = None,
+    ) -> None:
+        super().__init__()
+        d = t5.config.d_model
+        self.items = items
+        self.history = HistoryTokens(d, items.k)
+        self.t5 = t5
+        self.temperature = temperature
+        self.rating_prior = rating_prior
+        self.rank_head = nn.Linear(d, 1)
+        nn.init.zeros_(self.rank_head.weight)
+        nn.init.zeros_(self.rank_head.bias)
+
+    def encode(self, tokens: Tensor, batch: Batch) -> Encoded:
+        """Read every history once.
+
+        Args:
+            tokens: Soft tokens ``[n, k, d]`` of the items that ``batch.rows`` counts in.
+            batch: Padded histories.
+        """
+        x = self.history(tokens, batch.rows, batch.ratings)
+        memory = self.t5.encoder(x, causal=True)
+        ends = self.history.ends(batch.rows.shape[1])
+        queries = F.normalize(memory[:, ends], dim=-1)
+        return Encoded(memory, queries, batch.lengths, self.items.k)
+
+    def vectors(self, tokens: Tensor) -> Tensor:
+        """Unit retrieval vectors ``[n, d]`` of soft tokens ``[n, k, d]``."""
+        return F.normalize(tokens.mean(dim=1), dim=-1)
+
+    def requests(
+        self, encoded: Encoded, seen: Tensor, prompt: Sequence[int], tokens: Tensor, slots: Tensor
+    ) -> Tensor:
+        """Decoder states of a prompt and of what follows it.
+
+        Args:
+            encoded: Histories, read once.
+            seen: ``[b, m, places]`` bool, from ``Encoded.seen_until``.
+            prompt: Token ids; ``ITEM`` marks the soft tokens of the item in question.
+            tokens: ``[b, m, n, d]`` candidates as one token each; n may be 0.
+            slots: ``[b, m, k, d]`` soft tokens of the item in question; k may be 0.
+
+        Returns:
+            ``[b, m, len(prompt) + n, d]``.
+        """
+        b, m = seen.shape[:2]
+        ids = torch.tensor(prompt, device=seen.device)
+        words = self.t5.shared(ids.clamp(min=0)).expand(b, m, -1, -1)
+        places = torch.nonzero(ids == ITEM).flatten()
+        if len(places):
+            words = words.index_copy(2, places, slots)
+        x = torch.cat([words, tokens], dim=2)
+        states: Tensor = self.t5.decoder(x, len(prompt), encoded.memory, seen)
+        return states
+
+    def rank(
+        self, encoded: Encoded, seen: Tensor, prompt: Sequence[int], candidates: Tensor
+    ) -> Tensor:
+        """Logits ``[b, m, n]`` of candidate tokens ``[b, m, n, d]``, in one pass for all."""
+        slots = candidates[:, :, :0]
+        states = self.requests(encoded, seen, prompt, candidates, slots)
+        logits: Tensor = self.rank_head(states[:, :, len(prompt) :]).squeeze(-1)
+        return logits
+
+    def answer(
+        self,
+        encoded: Encoded,
+        seen: Tensor,
+        prompt: Sequence[int],
+        slots: Tensor,
+        answers: Sequence[int],
+    ) -> Tensor:
+        """Logits ``[b, m, answers]`` of the next token after a prompt about an item."""
+        states = self.requests(encoded, seen, prompt, slots[:, :, :0], slots)
+        allowed = torch.tensor(answers, device=seen.device)
+        return self.t5.token_logits(states[:, :, -1], allowed)

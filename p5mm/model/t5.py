@@ -1,0 +1,183 @@
+"""T5 (Raffel et al. 2020) with what a recommender needs: soft prompts in, isolated candidates.
+
+Parameter names are those of Hugging Face's T5, so its checkpoints load as they are. What differs:
+the encoder can be causal, so that every prefix of a history is read in one pass; the decoder takes
+many requests for one history, each a prompt followed by candidates that see the prompt and the
+history but not one another.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from p5mm.errors import InputError
+from p5mm.model.dropout import Dropout
+from p5mm.model.layers import QUIET, Attention, FeedForward, Layer, PositionBias, RMSNorm, T5Config
+
+
+class Block(nn.Module):
+    """Self-attention, in the decoder cross-attention, and feed-forward."""
+
+    def __init__(self, config: T5Config, decoder: bool, first: bool) -> None:
+        super().__init__()
+        bias = PositionBias(config, bidirectional=not decoder) if first else None
+        layers = [Layer("SelfAttention", Attention(config, bias), config)]
+        if decoder:
+            layers.append(Layer("EncDecAttention", Attention(config), config))
+        layers.append(Layer("DenseReluDense", FeedForward(config), config))
+        self.layer = nn.ModuleList(layers)
+
+
+class Stack(nn.Module):
+    """Blocks that share the position bias of the first."""
+
+    def __init__(self, config: T5Config, decoder: bool) -> None:
+        super().__init__()
+        count = config.num_decoder_layers if decoder else config.num_layers
+        self.block: Any = nn.ModuleList(Block(config, decoder, first=i == 0) for i in range(count))
+        self.final_layer_norm = RMSNorm(config.d_model, config.layer_norm_epsilon)
+        self.dropout = Dropout(config.dropout_rate)
+
+    def position_bias(self, length: int, causal: bool) -> Tensor:
+        """``[1, heads, length, length]``; minus infinity above the diagonal where causal."""
+        first = self.block[0].layer[0]
+        bias: Tensor = first.sublayer.relative_attention_bias.between(length)
+        if not causal:
+            return bias
+        above = torch.ones(length, length, dtype=torch.bool, device=bias.device).triu(1)
+        return bias.masked_fill(above, -torch.inf)
+
+
+class Encoder(Stack):
+    """Reads embedded tokens once."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__(config, decoder=False)
+
+    def forward(self, x: Tensor, *, causal: bool, mask: Tensor | None = None) -> Tensor:
+        """States ``[b, s, d]`` of embeddings ``[b, s, d]``.
+
+        Args:
+            x: Soft or hard token embeddings, padded on the right.
+            causal: True lets a position see only itself and what came before; right padding is
+                then never seen by a real position and needs no mask.
+            mask: ``[b, s]`` bool, True where a position may be attended to.
+        """
+        bias = self.position_bias(x.shape[1], causal)
+        if mask is not None:
+            bias = bias.masked_fill(~mask[:, None, None, :], -torch.inf)
+        x = self.dropout(x)
+        for block in self.block:
+            attention, feed_forward = block.layer
+            h = attention.layer_norm(x)
+            keys, values = attention.sublayer.keys_values(h)
+            x = x + attention.dropout(attention.sublayer(h, keys, values, bias))
+            x = x + feed_forward.dropout(feed_forward.sublayer(feed_forward.layer_norm(x)))
+        out: Tensor = self.dropout(self.final_layer_norm(x))
+        return out
+
+
+class Decoder(Stack):
+    """Answers many requests about one encoded history."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__(config, decoder=True)
+
+    def forward(self, x: Tensor, prompt: int, memory: Tensor, mask: Tensor) -> Tensor:
+        """States of prompts and of candidates, each as if it were alone.
+
+        Args:
+            x: ``[b, m, prompt + n, d]``: m requests a history, each a prompt (causal) followed by
+                n candidates that see the prompt, the history and themselves.
+            prompt: Length of the prompt; n may be 0.
+            memory: Encoder states ``[b, s, d]``, shared by all requests: keys and values are made
+                once a history and layer.
+            mask: ``[b, m, s]`` bool, True where request m may attend to position s.
+        """
+        b, m, length, _ = x.shape
+        bias = self.position_bias(prompt + 1, causal=True)
+        blocked = torch.zeros(mask.shape, dtype=x.dtype, device=x.device)
+        blocked = blocked.masked_fill(~mask, -torch.inf)
+        seen = blocked.repeat_interleave(length, dim=1)[:, None] if m > 1 else blocked[:, None]
+        x = self.dropout(x.flatten(0, 1))
+        for block in self.block:
+            attention, cross, feed_forward = block.layer
+            h = attention.sublayer.isolated(attention.layer_norm(x), prompt, bias)
+            x = x + attention.dropout(h)
+            h = cross.layer_norm(x).view(b, m * length, -1)
+            h = cross.sublayer(h, *cross.sublayer.keys_values(memory), seen)
+            x = x + cross.dropout(h.view(b * m, length, -1))
+            x = x + feed_forward.dropout(feed_forward.sublayer(feed_forward.layer_norm(x)))
+        out: Tensor = self.dropout(self.final_layer_norm(x)).view(b, m, length, -1)
+        return out
+
+
+class T5(nn.Module):
+    """Encoder, decoder and the token embeddings they share."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__()
+        self.config = config
+        self.shared = nn.Embedding(config.vocab_size, config.d_model)
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.apply(self._initialise)
+
+    def token_logits(self, states: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Logits ``[..., vocab]``, or only those of ``tokens`` ``[t]`` (a compact LM head)."""
+        head = self.shared if self.config.tie_word_embeddings else self.lm_head
+        weight = head.weight
+        if self.config.scale_decoder_outputs:
+            states = states * self.config.d_model**-0.5
+        return states @ (weight if tokens is None else weight[tokens]).T
+
+    def _initialise(self, module: nn.Module) -> None:
+        """T5's own initialisation, with quiet sub-layers."""
+        c = self.config
+        if isinstance(module, Attention):
+            nn.init.normal_(module.q.weight, std=(c.d_model * c.d_kv) ** -0.5)
+            nn.init.normal_(module.k.weight, std=c.d_model**-0.5)
+            nn.init.normal_(module.v.weight, std=c.d_model**-0.5)
+            nn.init.normal_(module.o.weight, std=QUIET * (c.num_heads * c.d_kv) ** -0.5)
+        elif isinstance(module, FeedForward):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Linear):
+                    std = QUIET * c.d_ff**-0.5 if name == "wo" else c.d_model**-0.5
+                    nn.init.normal_(child.weight, std=std)
+        elif isinstance(module, PositionBias):
+            nn.init.normal_(module.weight, std=c.d_model**-0.5)
+
+
+def load_t5(folder: Path, dropout: float | None = None) -> T5:
+    """A T5 with the weights of a folder in Hugging Face's layout.
+
+    Raises:
+        InputError: The folder holds no T5 in safetensors, or its weights do not fit its config.
+    """
+    config_file, weights_file = folder / "config.json", folder / "model.safetensors"
+    if not config_file.is_file() or not weights_file.is_file():
+        raise InputError(
+            f"{folder} is no T5 folder: it needs config.json and model.safetensors "
+            "(pickled weights such as pytorch_model.bin are never opened; save the model again "
+            "with safe_serialization=True)"
+        )
+    values = json.loads(config_file.read_text())
+    if values.get("model_type", "t5") not in ("t5", "mt5"):
+        raise InputError(f"{folder} holds a {values['model_type']} model; a T5 is needed")
+    config = T5Config.from_dict(values | ({} if dropout is None else {"dropout_rate": dropout}))
+    state = load_file(weights_file)
+    state = {k: v.float() for k, v in state.items() if not k.endswith("embed_tokens.weight")}
+    # The weights say whether the head is its own; transformers 5 always writes that it is tied.
+    t5 = T5(replace(config, tie_word_embeddings="lm_head.weight" not in state))
+    try:
+        t5.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"the weights in {folder} do not fit its config.json: {error}") from error
+    return t5

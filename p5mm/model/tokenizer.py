@@ -1,0 +1,73 @@
+"""Words to token ids: nano's own small tokenizer, or that of a pretrained T5."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from p5mm.errors import InputError
+from p5mm.model.prompts import SLOT, Prompt
+
+PAD, EOS, UNKNOWN = 0, 1, 2
+LEVELS = tuple(str(level) for level in range(1, 11))  # answers of the rating family
+START = PAD  # T5's decoder starts with the padding token
+ITEM = -1  # marks one soft token of the item in question
+
+
+def train_tokenizer(texts: Iterable[str], size: int = 512) -> Tokenizer:
+    """A byte-level BPE of the prompts' words, which can spell everything else."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=["<pad>", "</s>", "<unk>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([*texts, *(" ".join(LEVELS) for _ in range(100))], trainer)
+    return tokenizer
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer.json of a folder.
+
+    Raises:
+        InputError: There is none, or it is damaged.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise InputError(
+            f"{folder} has no tokenizer.json; save the model's fast tokenizer there "
+            "(AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER))"
+        )
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library has no class of its own for them
+        raise InputError(f"{path} is no tokenizer: {error}") from error
+
+
+def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt, soft_tokens: int) -> list[int]:
+    """Ids of a prompt after the decoder's start; an item slot is ``soft_tokens`` times ``ITEM``."""
+    ids = [START]
+    for piece in prompt.pieces:
+        if piece == SLOT:
+            ids += [ITEM] * soft_tokens
+        else:
+            ids += tokenizer.encode(piece, add_special_tokens=False).ids
+    return ids
+
+
+def level_tokens(tokenizer: Tokenizer, levels: int) -> Sequence[int]:
+    """The token of each rating level "1", "2", ...: what the rating family answers with.
+
+    Raises:
+        InputError: The tokenizer has no single token for a level.
+    """
+    found = []
+    for level in LEVELS[:levels]:
+        ids = tokenizer.encode(level, add_special_tokens=False).ids
+        if not ids or tokenizer.decode([ids[-1]]).strip() != level:
+            raise InputError(f"the tokenizer has no single token for the rating level '{level}'")
+        found.append(ids[-1])
+    return found

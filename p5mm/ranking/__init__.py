@@ -1,0 +1,1 @@
+"""A trained model at work: candidates, their scores, items that nobody has taken yet."""

@@ -1,0 +1,256 @@
+"""A trained network at work: retrieve, rerank, and combine the two."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from p5mm.data.histories import Histories
+from p5mm.errors import InputError
+from p5mm.model.batches import Batch, history_batch, scaled
+from p5mm.model.network import Encoded, Network
+from p5mm.ranking.candidates import Candidates
+from p5mm.ranking.cold_items import ColdItems
+from p5mm.ranking.similarity import ItemSimilarity
+from p5mm.retrieval.index import VectorIndex
+
+DECODER = "decoder"  # name of the T5's own logit among the parts of a score
+LOWEST = -1e4  # logit of items of which nothing is known: below every other, yet comparable
+Score = Callable[[Encoded, Histories, Tensor], Tensor]
+BEYOND = 1e3  # how far all items that were not reranked stand below those that were
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a network is asked.
+
+    Attributes:
+        prompt: Token ids of the prompt that the reranker reads.
+        max_history: Items of a history that are read.
+        candidates: Items that the retriever hands to the reranker.
+        index: Kind of the index that candidates are found in.
+        rating_scale: Mean and spread of ratings in training.
+    """
+
+    prompt: Sequence[int]
+    max_history: int
+    candidates: int
+    index: str = "auto"
+    rating_scale: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores items of a catalog for histories, with item vectors made once.
+
+    Attributes:
+        network: In evaluation mode.
+        asking: How it is asked.
+        tokens: Soft tokens ``[n, k, d]`` of the whole catalog.
+        vectors: Unit retrieval vectors ``[n, d]``.
+        candidates: Finds the items that are reranked.
+        handicap: What the logits of items never taken are lowered by.
+        similarity: Of histories and candidates; None where none is weighed.
+        weights: Weight of the decoder's logit and of each similarity beside the retrieval logit;
+            empty leaves the retriever alone.
+    """
+
+    network: Network
+    asking: Asking
+    tokens: Tensor
+    vectors: Tensor
+    candidates: Candidates
+    handicap: float = 0.0
+    similarity: ItemSimilarity | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    @torch.inference_mode()
+    def of(
+        cls,
+        network: Network,
+        asking: Asking,
+        cold_items: ColdItems,
+        item_ids: Sequence[str],
+        index: VectorIndex | None = None,
+    ) -> "Scorer":
+        """Make the item vectors of a network; the retriever alone ranks until there are weights.
+
+        Args:
+            network: Trained.
+            asking: How it is asked.
+            cold_items: What stands in for items that nobody has taken.
+            item_ids: Of the whole catalog.
+            index: Of these very vectors, as ``candidates`` has it; built where None.
+        """
+        network.eval()
+        tokens = cold_items.adopt(network.items())
+        vectors = network.vectors(tokens)
+        known = np.flatnonzero(network.items.known.numpy())
+        if index is None:
+            names = [item_ids[row] for row in known.tolist()]
+            index = _index(names, vectors[known], network.items.trained[known], asking.index)
+        return cls(network, asking, tokens, vectors, Candidates(index, known, len(vectors)))
+
+    def weighing(self, similarity: ItemSimilarity | None, weights: Mapping[str, float]) -> "Scorer":
+        """The same retriever with a reranker; parts of weight 0 are left out."""
+        used = {name: weight for name, weight in weights.items() if weight}
+        return replace(self, similarity=similarity, weights=used)
+
+    def handicapped(self, handicap: float) -> "Scorer":
+        """The same scorer with another handicap of items never taken."""
+        return replace(self, handicap=handicap)
+
+    def asked_by(self, prompt: Sequence[int]) -> "Scorer":
+        """The same scorer whose decoder reads another prompt, token ids ``[p]``."""
+        return replace(self, asking=replace(self.asking, prompt=prompt))
+
+    def alone(self) -> "Scorer":
+        """The retriever without the reranker."""
+        return replace(self, weights={})
+
+    def within(self, rows: NDArray[np.int64]) -> "Scorer":
+        """The same scorer when only some catalog rows may be candidates."""
+        return replace(self, candidates=self.candidates.among(rows))
+
+    def among(self, rows: NDArray[np.int64]) -> "Among":
+        """A ranker of some of the items, in their own numbers: position in ``rows``."""
+        return Among(self.within(rows), rows)
+
+    @cached_property
+    def bias(self) -> Tensor:
+        """``[n]`` added to every logit: minus the handicap where an item was never taken."""
+        bias = torch.where(self.network.items.trained, 0.0, -self.handicap)
+        return bias.masked_fill(~self.network.items.known, LOWEST)
+
+    def queries(self, queries: Tensor) -> NDArray[np.float32]:
+        """``[b, d + 1]`` of unit queries ``[b, d]``, for the index."""
+        return _queries(queries, -self.handicap * self.network.temperature)
+
+    @torch.inference_mode()
+    def encode(self, histories: Histories) -> Encoded:
+        """Read each history once; ratings as they were given."""
+        return self.network.encode(self.tokens, self.batch(histories))
+
+    def batch(self, histories: Histories) -> Batch:
+        """What is read of histories, ratings in units of the training ratings."""
+        batch = history_batch(histories, self.asking.max_history)
+        return scaled(batch, self.asking.rating_scale)
+
+    def retrieve(
+        self, encoded: Encoded, histories: Histories, count: int | None = None, seen: bool = False
+    ) -> NDArray[np.int64]:
+        """The retriever's best ``[b, count]``: catalog rows, -1 where there are no more.
+
+        Args:
+            encoded: The histories, read once.
+            histories: What they hold is no candidate.
+            count: How many; as many as are reranked where None.
+            seen: What the history holds may be a candidate.
+        """
+        wanted = self.asking.candidates if count is None else count
+        return self.candidates.find(self.queries(encoded.last), histories, wanted, not seen)
+
+    @torch.inference_mode()
+    def rank(
+        self, histories: Histories, k: int, filter_seen: bool = True
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The best ``k`` items of each history: rows ``[b, k]``, -1 beyond the last, and scores.
+
+        The candidates come first, in the order of their scores, then the retriever's next best in
+        its own: the order for a small k begins the order for a large one.
+        """
+        encoded = self.encode(histories)
+        count = max(self.asking.candidates, k)
+        rows = self.retrieve(encoded, histories, count, seen=not filter_seen)
+        first, rest = np.split(rows, [self.asking.candidates], axis=1)
+        scores = [self._scores_of(self.rerank, encoded, histories, first)]
+        if rest.shape[1]:
+            scores.append(self._scores_of(self._below, encoded, histories, rest))
+        combined = np.concatenate(scores, axis=1)
+        order = np.argsort(-combined, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(rows, order, 1), np.take_along_axis(combined, order, 1)
+
+    @torch.inference_mode()
+    def rerank(self, encoded: Encoded, histories: Histories, candidates: Tensor) -> Tensor:
+        """Combined scores ``[b, n]`` of candidate rows ``[b, n]``."""
+        scores = self.retrieval(encoded, candidates)
+        for name, weight in self.weights.items():
+            scores = scores + weight * self.part(name, encoded, histories, candidates)
+        return scores
+
+    @torch.inference_mode()
+    def retrieval(self, encoded: Encoded, candidates: Tensor) -> Tensor:
+        """The retriever's logits ``[b, n]`` of candidate rows ``[b, n]``."""
+        items = F.embedding(candidates, self.vectors)
+        logits = (items @ encoded.last[..., None]).squeeze(-1) / self.network.temperature
+        return logits + self.bias[candidates]
+
+    @torch.inference_mode()
+    def part(self, name: str, encoded: Encoded, histories: Histories, candidates: Tensor) -> Tensor:
+        """One part of a score ``[b, n]``, unweighted: the decoder's logit, or a similarity."""
+        if name != DECODER:
+            if self.similarity is None:
+                raise InputError(f"no similarity is at hand to weigh '{name}'")
+            return self.similarity(name, self._read(histories), candidates)
+        seen = encoded.seen_until(encoded.lengths[:, None])
+        tokens = F.embedding(candidates, self.tokens.mean(dim=1))
+        return self.network.rank(encoded, seen, self.asking.prompt, tokens[:, None])[:, 0]
+
+    @torch.inference_mode()
+    def scores(self, histories: Histories) -> NDArray[np.float32]:
+        """Final scores ``[b, n]`` of the whole catalog: candidates reranked, the rest below."""
+        encoded = self.encode(histories)
+        rows = self.retrieve(encoded, histories)
+        final = self._scores_of(self.rerank, encoded, histories, rows)
+        logits = encoded.last @ self.vectors.T / self.network.temperature + self.bias
+        scores = (logits - BEYOND).clamp(min=LOWEST).numpy()
+        users, places = np.nonzero(rows >= 0)
+        scores[users, rows[users, places]] = final[users, places]
+        return scores
+
+    def _scores_of(
+        self, score: Score, encoded: Encoded, histories: Histories, rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """``[b, n]`` of rows ``[b, n]``; minus infinity where there is no row."""
+        scores = score(encoded, histories, torch.from_numpy(np.maximum(rows, 0))).numpy()
+        return np.where(rows < 0, -np.inf, scores).astype(np.float32)
+
+    def _below(self, encoded: Encoded, _: Histories, candidates: Tensor) -> Tensor:
+        """The retriever's logits ``[b, n]``, below every reranked score."""
+        return self.retrieval(encoded, candidates) - BEYOND
+
+    def _read(self, histories: Histories) -> Histories:
+        """The last items of each history, as many as the network reads."""
+        return histories.tail(np.minimum(histories.lengths, self.asking.max_history))
+
+
+@dataclass(frozen=True)
+class Among:
+    """A scorer of some items of a catalog: histories and scores count in those items only."""
+
+    scorer: Scorer
+    rows: NDArray[np.int64]
+
+    def scores(self, histories: Histories) -> NDArray[np.float32]:
+        """``[b, len(rows)]`` final scores."""
+        whole = replace(histories, items=self.rows[histories.items])
+        return self.scorer.scores(whole)[:, self.rows]
+
+
+def _index(item_ids: Sequence[str], vectors: Tensor, trained: Tensor, kind: str) -> VectorIndex:
+    """Items of which something is known: their vectors, and 1 where nobody has taken them."""
+    rows = torch.cat([vectors, (~trained).float()[:, None]], dim=1).numpy()
+    # Queries look like items, but for the last column: it lowers new items by their handicap.
+    sample = np.random.default_rng(0).permutation(len(rows))[:256]
+    return VectorIndex.build(item_ids, rows, kind=kind, queries=_queries(vectors[sample], 0.0))
+
+
+def _queries(queries: Tensor, last: float) -> NDArray[np.float32]:
+    column = torch.full((len(queries), 1), last)
+    return torch.cat([queries, column], dim=1).numpy()

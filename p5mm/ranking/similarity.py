@@ -1,0 +1,102 @@
+"""What a history says of a candidate without a network: taken together, alike in content."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from p5mm.data.histories import Histories
+
+NEIGHBOURS = "neighbours"
+CONTENT = "content."
+
+
+@dataclass(frozen=True)
+class ItemSimilarity:
+    """Similarities between the items of a history, recent ones more, and a candidate.
+
+    Attributes:
+        neighbours: ``[n, n]`` CSR; row i holds the neighbours of item i.
+        content: Modality to unit vectors ``[n, dim]``, zero where an item lacks it.
+        decay: An item j places before the last of a history weighs decay^j.
+    """
+
+    neighbours: Any
+    content: Mapping[str, Tensor]
+    decay: float
+
+    @classmethod
+    def of(cls, neighbours: Any, content: Mapping[str, Tensor], decay: float) -> "ItemSimilarity":
+        """Of neighbours and of content vectors ``[n, dim]`` of any length."""
+        unit = {CONTENT + name: F.normalize(v, dim=1) for name, v in content.items()}
+        return cls(neighbours, unit, decay)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """``neighbours``, and ``content.`` with each modality."""
+        return (NEIGHBOURS, *self.content)
+
+    def __call__(self, name: str, histories: Histories, candidates: Tensor) -> Tensor:
+        """One kind of similarity ``[b, n]`` float32 for candidate rows ``[b, n]``."""
+        weights = recency(histories, self.neighbours.shape[0], self.decay)
+        if name == NEIGHBOURS:
+            reached = (weights @ self.neighbours).tocsr()
+            rows = np.arange(len(histories))[:, None]
+            return torch.from_numpy(np.asarray(reached[rows, np.array(candidates)].todense()))
+        vectors = self.content[name]
+        wanted = F.normalize(torch.from_numpy(weights @ vectors.numpy()), dim=1)
+        if candidates.numel() > 8 * len(vectors):  # most items are asked for several times
+            return (wanted @ vectors.T).gather(1, candidates)
+        return (F.embedding(candidates, vectors) @ wanted[..., None]).squeeze(-1)
+
+
+def recency(histories: Histories, n_items: int, decay: float) -> Any:
+    """``[users, n_items]`` CSR float32 with decay^(places before the last) at each item taken."""
+    ends = np.repeat(histories.offsets[1:], histories.lengths)
+    from_end = ends - 1 - np.arange(len(histories.items))
+    # No smaller than float32 can hold: a long history underflows without it.
+    values = np.power(np.float32(decay), np.minimum(from_end, 100), dtype=np.float32)
+    entries = (values, histories.items, histories.offsets)
+    matrix = sp.csr_matrix(entries, shape=(len(histories), n_items), dtype=np.float32)
+    matrix.sum_duplicates()
+    return matrix
+
+
+def cooccurrence(histories: Histories, n_items: int) -> Any:
+    """``[n_items, n_items]`` CSR: how many histories hold both items."""
+    matrix = recency(histories, n_items, 1.0)
+    return (matrix.T @ matrix).tocsr()
+
+
+def cosine_neighbours(counts: Any, kept: int, shrink: float = 0.0) -> Any:
+    """Shrunk cosine of item columns (Sarwar et al. 2001; shrinkage of Bell and Koren 2007).
+
+    Args:
+        counts: Of ``cooccurrence``.
+        kept: Most similar items kept of each item.
+        shrink: Added to the cosine's norm.
+
+    Returns:
+        ``[n_items, n_items]`` CSR float32; row i has the neighbours of item i.
+    """
+    taken = counts.diagonal()
+    pairs = counts.astype(np.float32).tocoo()
+    norm = np.sqrt(taken[pairs.row] * taken[pairs.col]) + shrink
+    data = np.where(pairs.row == pairs.col, 0, pairs.data / norm)
+    return strongest(sp.coo_matrix((data, (pairs.row, pairs.col)), shape=pairs.shape), kept)
+
+
+def strongest(matrix: Any, kept: int) -> Any:
+    """CSR float32 of the ``kept`` highest positive values of each row; of equals the first."""
+    pairs = matrix.tocoo()
+    order = np.lexsort((pairs.col, -pairs.data, pairs.row))
+    rows, columns, data = pairs.row[order], pairs.col[order], pairs.data[order]
+    starts = np.searchsorted(rows, np.arange(pairs.shape[0]))
+    keep = (np.arange(len(rows)) - starts[rows] < kept) & (data > 0)
+    entries = (data[keep].astype(np.float32), (rows[keep], columns[keep]))
+    return sp.csr_matrix(entries, shape=pairs.shape)

@@ -1,0 +1,139 @@
+"""What a training leaves behind, and what follows from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from p5mm.config import Config
+from p5mm.data.catalog import Catalog
+from p5mm.data.histories import Histories
+from p5mm.data.interactions import Interactions
+from p5mm.data.split import LeaveOneOut
+from p5mm.model.content import Content
+from p5mm.model.network import Network
+from p5mm.model.prompts import Prompt
+from p5mm.model.questions import Question, questions
+from p5mm.ranking.cold_items import ColdItems
+from p5mm.ranking.fitted import Fitted
+from p5mm.ranking.scorer import Asking, Scorer
+from p5mm.ranking.similarity import ItemSimilarity
+from p5mm.retrieval.index import VectorIndex
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained model; ``training.fit`` gives one, ``serving.Recommender`` puts it to work.
+
+    Attributes:
+        config: Everything that the training depended on.
+        catalog: All items that can be recommended.
+        log: Every interaction: the histories of known users, and what they have seen.
+        content: Vectors of the catalog's items.
+        network: Trained.
+        tokenizer: Of the prompts.
+        prompts: That the tasks were trained with, and those held out.
+        neighbours: ``[n, n]`` CSR of items that the same users took, counted in training.
+        fitted: What training found besides the weights.
+        saved_index: The candidates' index as it was saved; made anew where None.
+    """
+
+    config: Config
+    catalog: Catalog
+    log: Interactions
+    content: Content
+    network: Network
+    tokenizer: Tokenizer
+    prompts: tuple[Prompt, ...]
+    neighbours: Any
+    fitted: Fitted
+    saved_index: VectorIndex | None = None
+
+    @cached_property
+    def core(self) -> Interactions:
+        """The part of the log that was learned from."""
+        return self.log.known(self.catalog.item_ids).core(self.config.data.k_core)
+
+    @cached_property
+    def split(self) -> LeaveOneOut:
+        """The leave-one-out split of what was learned from, in the numbers of ``fitted.items``."""
+        return LeaveOneOut(self._learned[1])
+
+    @property
+    def split_users(self) -> list[str]:
+        """Ids of the users of ``split``, in the order of their rows."""
+        return self._learned[0]
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """``[items]`` catalog rows of ``fitted.items``."""
+        return np.array([self.catalog.rows[item] for item in self.fitted.items], dtype=np.int64)
+
+    @property
+    def user_ids(self) -> list[str]:
+        """Ids of the users of the log, in the order of their rows."""
+        return self._known[0]
+
+    @property
+    def histories(self) -> Histories:
+        """Everything that the users of the log took, in catalog rows."""
+        return self._known[1]
+
+    @cached_property
+    def user_rows(self) -> Mapping[str, int]:
+        """The row of each user of the log."""
+        return {user: row for row, user in enumerate(self.user_ids)}
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Retriever and reranker with item vectors made once."""
+        cold = ColdItems.of(self.network.items, self.config.cold)
+        retriever = Scorer.of(
+            self.network,
+            asking(self.config, self.fitted.prompt, self.fitted.rating_scale),
+            cold,
+            self.catalog.item_ids,
+            self.saved_index,
+        ).handicapped(self.fitted.handicap)
+        kept = self.config.similarity
+        similarity = ItemSimilarity.of(
+            cold.introduce(self.neighbours, kept.neighbours), self.content.tensors()[0], kept.decay
+        )
+        return retriever.weighing(similarity, self.fitted.weights)
+
+    @property
+    def index(self) -> VectorIndex:
+        """What candidates are found in."""
+        return self.scorer.candidates.index
+
+    def questions(self, family: str) -> list[Question]:
+        """The ways to ask for a task: its seen prompts, then the held-out ones.
+
+        Raises:
+            InputError: The family has no seen prompt, or no held-out one.
+        """
+        soft_tokens = self.config.model.soft_tokens
+        return questions(self.tokenizer, self.prompts, family, soft_tokens)
+
+    @property
+    def training_log(self) -> list[dict[str, float]]:
+        """One entry an epoch: epoch, loss, ndcg@10, recall@10, seconds."""
+        return self.fitted.log
+
+    @cached_property
+    def _known(self) -> tuple[list[str], Histories]:
+        return self.log.known(self.catalog.item_ids).histories(self.catalog.item_ids)
+
+    @cached_property
+    def _learned(self) -> tuple[list[str], Histories]:
+        return self.core.histories(list(self.fitted.items))
+
+
+def asking(config: Config, prompt: Sequence[int], rating_scale: tuple[float, float]) -> Asking:
+    """How a configuration asks its network."""
+    length, retrieval = config.model.max_history, config.retrieval
+    return Asking(prompt, length, retrieval.candidates, retrieval.index, rating_scale)

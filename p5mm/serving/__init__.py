@@ -1,0 +1,1 @@
+"""The product's face: fit, recommend, score, add items, save, load."""

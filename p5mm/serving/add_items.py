@@ -1,0 +1,104 @@
+"""New items in a trained recommender: content in, no training."""
+
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from p5mm.data.catalog import Catalog
+from p5mm.data.pictures import Picture
+from p5mm.encoders.store import FeatureStore
+from p5mm.errors import InputError
+from p5mm.indexing.catalog_index import CatalogIndex
+from p5mm.indexing.encode import encode_catalog
+from p5mm.model.build import build_network
+from p5mm.model.network import Network
+from p5mm.model.rating_prior import RatingPrior
+from p5mm.ranking.trained_model import TrainedModel
+
+
+def add_items(
+    model: TrainedModel, new: Catalog | CatalogIndex, store: FeatureStore
+) -> TrainedModel:
+    """A model that also knows new items, by their content alone; nothing is trained.
+
+    Args:
+        model: Trained; not changed.
+        new: A catalog to be encoded, or a catalog index whose vectors are taken.
+        store: Where item vectors are kept.
+
+    Raises:
+        InputError: An item is known already, or the index was made by other encoders.
+    """
+    catalog = new.catalog if isinstance(new, CatalogIndex) else new
+    twice = sorted(set(catalog.item_ids) & set(model.catalog.rows))
+    if twice:
+        raise InputError(
+            f"{len(twice)} of the new items are known already, such as '{twice[0]}'; give only "
+            "items that the model does not have"
+        )
+    if isinstance(new, CatalogIndex):
+        features = list(new.features.values())
+    else:
+        features = encode_catalog(catalog, model.config.encoders, store)
+    content = model.content.extended(features, len(catalog))
+    trained = torch.cat([model.network.items.trained, torch.zeros(len(catalog), dtype=torch.bool)])
+    prior = _grown_prior(model.network.rating_prior, len(catalog))
+    network = build_network(model.config.model, content, trained, model.network.t5, prior)
+    _take_weights(network, model.network)
+    return replace(
+        model,
+        catalog=_joined(model.catalog, catalog),
+        content=content,
+        network=network.eval(),
+        neighbours=_grown(model.neighbours, content.items),
+        saved_index=None,
+    )
+
+
+def _take_weights(network: Network, known: Network) -> None:
+    """The trained weights; a new item's id residual is never used, whatever it is."""
+    state = known.state_dict()
+    residual = network.state_dict()["items.residual.weight"].clone()
+    residual[: len(known.items)] = state["items.residual.weight"]
+    state["items.residual.weight"] = residual
+    state["items.trained"] = network.items.trained
+    if network.rating_prior is not None:
+        state |= {f"rating_prior.{n}": v for n, v in network.rating_prior.state_dict().items()}
+    network.load_state_dict(state)
+
+
+def _grown_prior(prior: RatingPrior | None, new: int) -> RatingPrior | None:
+    """The same prior of more items: a new one has no ratings."""
+    if prior is None:
+        return None
+    nothing = torch.zeros(new)
+    grown = RatingPrior(
+        torch.cat([prior.totals, nothing]),
+        torch.cat([prior.counts, nothing]),
+        [0.0] * len(prior.slopes),
+        prior.settings,
+    )
+    grown.slopes, grown.offsets = prior.slopes, prior.offsets
+    return grown
+
+
+def _joined(known: Catalog, new: Catalog) -> Catalog:
+    table = pa.concat_tables([known.table, new.table], promote_options="default")
+    pictures: list[Picture | None] | None = None
+    if known.pictures is not None or new.pictures is not None:
+        pictures = [*_pictures(known), *_pictures(new)]
+    quarantine = (*known.quarantine, *new.quarantine)
+    return replace(known, table=table, pictures=pictures, quarantine=quarantine)
+
+
+def _pictures(catalog: Catalog) -> list[Picture | None]:
+    return [None] * len(catalog) if catalog.pictures is None else list(catalog.pictures)
+
+
+def _grown(neighbours: Any, items: int) -> Any:
+    """The same neighbours among more items: a new item has none."""
+    grown = neighbours.copy()
+    grown.resize((items, items))
+    return grown

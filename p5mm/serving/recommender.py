@@ -1,0 +1,249 @@
+"""The product: fit, recommend, score, add items, save, load; raw ids at every edge."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from p5mm.config import Config
+from p5mm.data.catalog import Catalog
+from p5mm.data.dataset import Dataset
+from p5mm.data.histories import Histories
+from p5mm.encoders.store import FeatureStore
+from p5mm.errors import InputError, unknown
+from p5mm.indexing.catalog_index import CatalogIndex
+from p5mm.progress import progress
+from p5mm.ranking.trained_model import TrainedModel
+from p5mm.serving.add_items import add_items
+from p5mm.serving.folder import read_model, write_model
+from p5mm.serving.pairs import Pairs
+from p5mm.training.fit import fit
+
+BATCH = 256
+SIMILAR = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("item_id", pa.string()),
+        ("score", pa.float32()),
+        ("rank", pa.int32()),
+    ]
+)
+
+
+class Recommender:
+    """A trained multimodal generative recommender.
+
+    Args:
+        model: What a training left behind.
+
+    Example:
+        Train, recommend and keep::
+
+            dataset = open_dataset(DataConfig(root="shop"))
+            recommender = Recommender.fit(dataset, Config())
+            table = recommender.recommend(histories=[["apple", "pear"]], k=5)
+            recommender.save("model")
+    """
+
+    def __init__(self, model: TrainedModel) -> None:
+        self.model = model
+
+    @classmethod
+    def fit(
+        cls,
+        dataset: Dataset,
+        config: Config | None = None,
+        *,
+        store: FeatureStore | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> "Recommender":
+        """Encode the catalog, train, and choose how far to believe the reranker.
+
+        Args:
+            dataset: Catalog and log, from ``open_dataset``.
+            config: Settings; the defaults where None.
+            store: Where item vectors are kept; the user's cache folder where None.
+            checkpoint: Folder in which an interrupted training goes on; None keeps nothing.
+
+        Raises:
+            InputError: Too few interactions, or settings that do not fit the data.
+        """
+        return cls(fit(dataset, config or Config(), store or FeatureStore(), checkpoint))
+
+    def recommend(
+        self,
+        users: Sequence[str] | None = None,
+        *,
+        histories: Sequence[Sequence[str]] | None = None,
+        k: int = 10,
+        filter_seen: bool = True,
+    ) -> pa.Table:
+        """The best ``k`` items for each user.
+
+        Args:
+            users: Ids of the log's users; all of them where both arguments are None. With
+                histories, any names for them.
+            histories: Item ids in order of time, for users who need not be in the log.
+            k: Items a user; fewer only where the catalog has no more.
+            filter_seen: Leave out what the history holds.
+
+        Returns:
+            ``user_id``, ``item_id`` (strings), ``score`` (float32), ``rank`` (int32, from 1).
+
+        Raises:
+            InputError: A user or an item is unknown, or k is not positive.
+        """
+        _check_k(k)
+        names, asked = self._asked(users, histories)
+        parts = [recommendation_table([], [], [], [])]
+        with progress("recommend", len(names), "user") as shown:
+            for start in range(0, len(names), BATCH):
+                rows = np.arange(start, min(start + BATCH, len(names)), dtype=np.int64)
+                part = names[start : start + BATCH]
+                parts.append(self._recommend(part, asked.select(rows), k, filter_seen))
+                shown.update(len(rows))
+        return pa.concat_tables(parts)
+
+    def score(self, pairs: pa.Table) -> pa.Table:
+        """The pairs with a ``score`` column: how well each item fits its user now.
+
+        Args:
+            pairs: ``item_id``, and ``user_id`` or ``history`` (a list of item ids) a row.
+
+        Raises:
+            InputError: A column is missing, or a user or an item is unknown.
+        """
+        asked = Pairs.of(pairs, self._item_rows, self.histories_of)
+        scores = np.empty(pairs.num_rows, dtype=np.float32)
+        scorer = self.model.scorer
+        with progress("score", pairs.num_rows, "pair") as shown:
+            for batch in asked.batches():
+                encoded = scorer.encode(batch.histories)
+                candidates = torch.from_numpy(batch.candidates)
+                reranked = scorer.rerank(encoded, batch.histories, candidates).numpy()
+                real = batch.places >= 0
+                scores[batch.places[real]] = reranked[real]
+                shown.update(int(real.sum()))
+        if "score" in pairs.column_names:
+            pairs = pairs.drop_columns(["score"])
+        return pairs.append_column("score", pa.array(scores))
+
+    def similar_items(self, item_ids: Sequence[str], k: int = 10) -> pa.Table:
+        """The items nearest to each of some items, by retrieval vectors.
+
+        Returns:
+            ``query_id``, ``item_id``, ``score`` (cosine), ``rank`` (from 1); never the item itself.
+
+        Raises:
+            InputError: An item is unknown, or k is not positive.
+        """
+        _check_k(k)
+        index = self.model.index
+        vectors = self.model.scorer.vectors[torch.from_numpy(self._item_rows(item_ids))]
+        queries = np.pad(vectors.numpy(), ((0, 0), (0, 1)))  # a cosine knows no handicap
+        nearest, scores = index.search(queries, min(k + 1, len(index)))
+        rows = [
+            {"query_id": query, "item_id": item, "score": float(score), "rank": rank}
+            for query, ids, values in zip(item_ids, nearest, scores, strict=True)
+            for rank, (item, score) in enumerate(
+                [(i, s) for i, s in zip(ids, values, strict=True) if i != query][:k], start=1
+            )
+        ]
+        return pa.Table.from_pylist(rows, schema=SIMILAR)
+
+    def add_items(
+        self, new: Catalog | CatalogIndex, store: FeatureStore | None = None
+    ) -> "Recommender":
+        """A recommender that also knows new items, by their content alone; nothing is trained.
+
+        Args:
+            new: A catalog to be encoded, or a catalog index whose vectors are taken.
+            store: Where item vectors are kept; the user's cache folder where None.
+
+        Raises:
+            InputError: An item is known already, or the index was made by other encoders.
+        """
+        return Recommender(add_items(self.model, new, store or FeatureStore()))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model folder: configuration, weights, tokenizer, items, log, index."""
+        write_model(self.model, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Recommender":
+        """Read a model folder; nothing in it is ever executed.
+
+        Raises:
+            InputError: It is no model folder, is damaged, or holds a pickle.
+        """
+        return cls(read_model(Path(folder)))
+
+    def histories_of(self, users: Sequence[str]) -> Histories:
+        """What users of the log took.
+
+        Raises:
+            InputError: A user is not in the log.
+        """
+        rows = self.model.user_rows
+        strangers = [user for user in users if user not in rows]
+        if strangers:
+            raise InputError(
+                f"{len(strangers)} users are not in the log, such as '{strangers[0]}'; for new "
+                "users give their histories (a column 'history' with lists of item ids)"
+            )
+        return self.model.histories.select(np.array([rows[user] for user in users], dtype=np.int64))
+
+    def _asked(
+        self, users: Sequence[str] | None, histories: Sequence[Sequence[str]] | None
+    ) -> tuple[list[str], Histories]:
+        if histories is None:
+            names = self.model.user_ids if users is None else list(users)
+            return names, self.histories_of(names)
+        names = [str(i) for i in range(len(histories))] if users is None else list(users)
+        if len(names) != len(histories):
+            raise InputError(f"{len(names)} users for {len(histories)} histories; give one each")
+        lists = [self._item_rows(history).tolist() for history in histories]
+        return names, Histories.from_lists(lists)
+
+    def _item_rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
+        rows = self.model.catalog.rows
+        for item in item_ids:
+            if item not in rows:
+                raise unknown("item", item, rows)
+        return np.array([rows[item] for item in item_ids], dtype=np.int64)
+
+    def _recommend(
+        self, names: Sequence[str], asked: Histories, k: int, filter_seen: bool
+    ) -> pa.Table:
+        rows, scores = self.model.scorer.rank(asked, k, filter_seen)
+        real = rows >= 0
+        ranks = np.broadcast_to(np.arange(1, rows.shape[1] + 1), rows.shape)
+        ids = self._ids[rows[real]]
+        return recommendation_table(np.repeat(names, real.sum(1)), ids, scores[real], ranks[real])
+
+    @cached_property
+    def _ids(self) -> NDArray[np.object_]:
+        return np.array(self.model.catalog.item_ids, dtype=object)
+
+
+def recommendation_table(
+    users: ArrayLike, items: ArrayLike, scores: ArrayLike, ranks: ArrayLike
+) -> pa.Table:
+    """Columns ``user_id``, ``item_id``, ``score``, ``rank`` of four equally long arrays."""
+    return pa.table(
+        {
+            "user_id": pa.array(users, pa.string()),
+            "item_id": pa.array(items, pa.string()),
+            "score": pa.array(scores, pa.float32()),
+            "rank": pa.array(ranks, pa.int32()),
+        }
+    )
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise InputError(f"k is {k}; give 1 or more")

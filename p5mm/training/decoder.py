@@ -1,0 +1,48 @@
+"""One retriever, another decoder: what training with other tasks is worth."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+
+from p5mm.model.build import build_network, make_t5
+from p5mm.ranking.trained_model import TrainedModel
+from p5mm.training.fit import Fitting, rating_prior
+from p5mm.training.tasks import make_tasks
+
+
+def with_tasks(base: TrainedModel, tasks: Mapping[str, float]) -> TrainedModel:
+    """What training with these tasks would have given, at the cost of the decoder alone.
+
+    The retriever is trained before the tasks and gets no gradient from them, so that of ``base``
+    is taken as it is; the decoder is trained anew from the same start, and the weights of the
+    reranker are fitted anew.
+
+    Args:
+        base: Trained, with whatever tasks.
+        tasks: Family to the weight of its loss.
+
+    Raises:
+        InputError: A family cannot be trained.
+    """
+    config = replace(base.config, train=replace(base.config.train, tasks=dict(tasks)))
+    torch.manual_seed(config.train.seed)
+    t5, tokenizer = make_t5(config.model, base.prompts)
+    t5.encoder.load_state_dict(base.network.t5.encoder.state_dict())
+    split, fitted = base.split, base.fitted
+    train = replace(split.train, items=base.rows[split.train.items])
+    made = make_tasks(config, base.prompts, tokenizer, fitted.levels)
+    scale, levels = fitted.rating_scale, fitted.levels
+    prior = rating_prior(config, made, train, len(base.catalog), scale, levels)
+    trained = base.network.items.trained.clone()
+    network = build_network(config.model, base.content, trained, t5, prior)
+    network.items.load_state_dict(base.network.items.state_dict())
+    network.history.load_state_dict(base.network.history.state_dict())
+    ids = base.catalog.item_ids
+    fitting = Fitting(config, network, train, split, base.rows, ids, scale, None, "")
+    log = fitting.tasks(made, levels) if made else []
+    similarity = fitting.similarity(base.neighbours, base.content)
+    reranks = any(task.family == "sequential" for task in made)
+    weights, tried, handicap = fitting.calibrate(fitted.prompt, similarity, reranks)
+    refitted = replace(fitted, weights=weights, tried=tried, handicap=handicap, task_log=log)
+    return replace(base, config=config, network=network, tokenizer=tokenizer, fitted=refitted)

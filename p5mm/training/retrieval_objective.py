@@ -1,0 +1,92 @@
+"""The retriever's loss: a softmax over items at every prefix of every history."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from p5mm.model.batches import Batch, scaled
+from p5mm.model.network import Encoded, Network
+from p5mm.training.losses import FULL, full_softmax, sampled_softmax
+
+Losses = tuple[Tensor, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class View:
+    """The items that a step computes, in numbers of its own.
+
+    Attributes:
+        tokens: Soft tokens ``[v, k, d]``.
+        vectors: Unit retrieval vectors ``[v, d]``.
+        batch: The batch, in the view's numbers.
+        negatives: ``[m]`` shared negatives in the view's numbers; None is the whole catalog.
+        items: Items that negatives are drawn from.
+    """
+
+    tokens: Tensor
+    vectors: Tensor
+    batch: Batch
+    negatives: Tensor | None
+    items: int
+
+
+@dataclass(frozen=True)
+class RetrievalObjective:
+    """The retriever's loss: a softmax over items at every prefix of every history.
+
+    Attributes:
+        negatives: Negatives shared by a batch; 0 is the softmax over the whole catalog.
+        rating_scale: Mean and spread of the ratings, for the history's tokens.
+    """
+
+    negatives: int
+    rating_scale: tuple[float, float] = (0.0, 1.0)
+
+    def __call__(self, network: Network, batch: Batch) -> Losses:
+        """The loss of a batch, and its parts as numbers."""
+        view = self.view(network, scaled(batch, self.rating_scale))
+        encoded = network.encode(view.tokens, view.batch)
+        loss = self.loss(encoded, view, network.temperature)
+        return loss, {"loss": float(loss.detach())}
+
+    def view(self, network: Network, batch: Batch) -> View:
+        """The trained items, or with shared negatives only those that the step needs.
+
+        Items that were never taken are no negatives: their content must stay free to rank.
+        """
+        pool = network.items.trained_rows
+        if not self.negatives or len(pool) <= FULL * self.negatives:
+            return self._view(network, batch, pool, None, len(pool))
+        drawn = pool[torch.randint(len(pool), (self.negatives,))]
+        used = [batch.rows.flatten(), batch.targets[batch.targets >= 0], drawn]
+        return self._view(network, batch, torch.unique(torch.cat(used)), drawn, len(pool))
+
+    def _view(
+        self, network: Network, batch: Batch, rows: Tensor, drawn: Tensor | None, items: int
+    ) -> View:
+        known = batch.targets >= 0
+        targets = torch.searchsorted(rows, batch.targets.clamp(min=0)).masked_fill(~known, -1)
+        local = torch.searchsorted(rows, batch.rows).clamp(max=len(rows) - 1)
+        tokens = network.items(rows)
+        return View(
+            tokens,
+            network.vectors(tokens),
+            replace(batch, rows=local, targets=targets),
+            None if drawn is None else torch.searchsorted(rows, drawn),
+            items,
+        )
+
+    def loss(self, encoded: Encoded, view: View, temperature: float) -> Tensor:
+        """Softmax over items at every prefix of every history."""
+        real = view.batch.targets >= 0
+        queries, targets = encoded.queries[real] / temperature, view.batch.targets[real]
+        if view.negatives is None:
+            return full_softmax(queries, view.vectors, targets)
+        hits = targets[:, None] == view.negatives
+        log_q = math.log(len(view.negatives) / view.items)
+        return sampled_softmax(
+            queries, view.vectors[targets], view.vectors[view.negatives], hits, log_q
+        )

@@ -1,0 +1,207 @@
+"""What training steps minimise: retrieval at every prefix, then the tasks of the prompt file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from p5mm.model.batches import Batch, scaled
+from p5mm.model.network import Encoded, Network
+from p5mm.training.retrieval_objective import Losses
+
+SPREAD = 4  # hard negatives are drawn from SPREAD times as many of the retriever's best
+
+
+@dataclass(frozen=True)
+class Task:
+    """A family of prompts in tokens.
+
+    Attributes:
+        family: "sequential", "direct" or "rating".
+        weight: How often it is drawn for a step, beside the other tasks.
+        prompts: Token ids of the prompts that are trained with.
+        answers: Token ids of the rating levels; empty for the other families.
+    """
+
+    family: str
+    weight: float
+    prompts: Sequence[Sequence[int]]
+    answers: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class TaskObjective:
+    """The decoder's loss: one family of prompts a step, on the states of the trained retriever.
+
+    The retriever gets no gradient: it is what it would be alone, and a step costs little.
+
+    Attributes:
+        tasks: Drawn in proportion to their weights.
+        requests: Requests of a step.
+        candidates: Candidates of a request, the target among them.
+        tokens: Soft tokens ``[t, k, d]`` of the trained items.
+        vectors: Their unit retrieval vectors ``[t, d]``.
+        places: ``[n]`` int64 place of each catalog row among the trained items.
+        levels: Values of the rating levels, ascending.
+        rating_scale: Mean and spread of the ratings, for the history's tokens.
+    """
+
+    tasks: Sequence[Task]
+    requests: int
+    candidates: int
+    tokens: Tensor
+    vectors: Tensor
+    places: Tensor
+    levels: Sequence[float] = ()
+    rating_scale: tuple[float, float] = (0.0, 1.0)
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls,
+        network: Network,
+        tasks: Sequence[Task],
+        requests: int,
+        candidates: int,
+        levels: Sequence[float] = (),
+        rating_scale: tuple[float, float] = (0.0, 1.0),
+    ) -> "TaskObjective":
+        """Make the tokens of the trained items once."""
+        network.eval()
+        rows = network.items.trained_rows
+        tokens = network.items(rows)
+        places = torch.zeros(len(network.items), dtype=torch.int64)
+        places[rows] = torch.arange(len(rows))
+        vectors = network.vectors(tokens)
+        return cls(tasks, requests, candidates, tokens, vectors, places, levels, rating_scale)
+
+    def __call__(self, network: Network, batch: Batch) -> Losses:
+        """The loss of one task, drawn anew each step."""
+        weights = torch.tensor([task.weight for task in self.tasks])
+        task = self.tasks[int(torch.multinomial(weights, 1))]
+        loss = self.loss(task, network, batch)
+        if loss is None:
+            return torch.zeros((), requires_grad=True), {}
+        return loss, {"loss": float(loss.detach()), task.family: float(loss.detach())}
+
+    @torch.no_grad()
+    def validate(self, network: Network, batches: Sequence[Batch]) -> dict[str, float]:
+        """Mean loss of each family, and ``score``: minus their weighted mean; the same draws."""
+        found: dict[str, list[float]] = {task.family: [] for task in self.tasks}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for batch in batches:
+                for task in self.tasks:
+                    loss = self.loss(task, network, batch, held_out=True)
+                    if loss is not None:
+                        found[task.family].append(float(loss))
+        means = {family: sum(v) / len(v) for family, v in found.items() if v}
+        weights = {task.family: task.weight for task in self.tasks if task.family in means}
+        total = sum(weights.values()) or 1.0
+        score = -sum(means[family] * weight for family, weight in weights.items()) / total
+        return {"score": score, **means}
+
+    def loss(
+        self, task: Task, network: Network, batch: Batch, held_out: bool = False
+    ) -> Tensor | None:
+        """The loss of one family with one of its prompts; None where the batch has no example.
+
+        Args:
+            task: The family.
+            network: Reads and answers.
+            batch: Histories in catalog rows.
+            held_out: The targets are not among the training ratings.
+        """
+        # A held-out target may be an item that no training history has: there is no token for it.
+        known = (batch.targets >= 0) & network.items.trained[batch.targets.clamp(min=0)]
+        if task.family == "rating":
+            known = known & ~batch.target_ratings.isnan()
+        chosen = torch.nonzero(known.any(1)).flatten()
+        if not len(chosen):
+            return None
+        chosen = chosen[torch.randperm(len(chosen))[: self.requests]]
+        batch, known = scaled(batch.take(chosen), self.rating_scale), known[chosen]
+        placed = replace(
+            batch,
+            rows=self.places[batch.rows],
+            targets=torch.where(batch.targets < 0, -1, self.places[batch.targets.clamp(min=0)]),
+        )
+        with torch.no_grad():
+            encoded = network.encode(self.tokens, placed)
+        positions, real = draw_positions(known, -(-self.requests // len(known)))
+        prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
+        targets = placed.targets.gather(1, positions).clamp(min=0)
+        if task.family == "rating":
+            seen = encoded.seen_until(positions)
+            logits = network.answer(encoded, seen, prompt, self.tokens[targets], task.answers)
+            logits = logits + self.prior(network, batch, positions, held_out)
+            labels = nearest_level(batch.target_ratings.gather(1, positions), self.levels)
+        else:
+            logits = self.choice(task, network, encoded, placed, positions, targets, prompt)
+            labels = torch.zeros_like(targets)
+        return F.cross_entropy(logits[real], labels[real])
+
+    def prior(
+        self, network: Network, batch: Batch, positions: Tensor, held_out: bool
+    ) -> Tensor | float:
+        """What biases alone say of the targets' ratings; 0 where the network has no prior."""
+        if network.rating_prior is None:
+            return 0.0
+        targets = batch.targets.gather(1, positions).clamp(min=0)
+        mean, spread = self.rating_scale
+        own = (batch.target_ratings.gather(1, positions) - mean) / spread
+        found: Tensor = network.rating_prior(batch, positions, targets, None if held_out else own)
+        return found
+
+    def choice(
+        self,
+        task: Task,
+        network: Network,
+        encoded: Encoded,
+        batch: Batch,
+        positions: Tensor,
+        targets: Tensor,
+        prompt: Sequence[int],
+    ) -> Tensor:
+        """Logits ``[b, m, candidates]`` of the target (first) among negatives.
+
+        The decoder learns what it adds to the retriever: the retrieval logit takes part, without
+        gradient, as it does when the two are combined for ranking.
+        """
+        rows = torch.arange(len(positions))[:, None]
+        queries = encoded.queries[rows, positions]
+        with torch.no_grad():
+            logits = queries @ self.vectors.T / network.temperature
+            hidden = logits.scatter(2, targets[..., None], -torch.inf)
+            read = torch.arange(batch.rows.shape[1]) < batch.lengths[:, None]
+            own = torch.where(read[:, None], batch.rows[:, None], targets[..., None])
+            hidden = hidden.scatter(2, own, -torch.inf)
+            width = min(self.candidates - 1, hidden.shape[-1] - 1)
+            if task.family == "sequential":
+                pool = hidden.topk(min(SPREAD * width, hidden.shape[-1])).indices
+                draw = torch.rand(pool.shape).topk(width).indices
+                negatives = pool.gather(2, draw)
+            else:
+                negatives = torch.randint(hidden.shape[-1], (*targets.shape, width))
+            candidates = torch.cat([targets[..., None], negatives], dim=-1)
+            prior = logits.gather(2, candidates)
+            blocked = hidden.gather(2, candidates).isinf()
+            blocked[..., 0] = False
+        tokens = F.embedding(candidates, self.tokens.mean(dim=1))
+        ranked = network.rank(encoded, encoded.seen_until(positions), prompt, tokens)
+        return (ranked + prior).masked_fill(blocked, -torch.inf)
+
+
+def draw_positions(known: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Up to ``count`` random places ``[b, m]`` where ``known`` is True, and which are real."""
+    scores = torch.rand(known.shape).masked_fill(~known, -1.0)
+    best = scores.topk(min(count, known.shape[1]))
+    return best.indices, best.values >= 0
+
+
+def nearest_level(ratings: Tensor, levels: Sequence[float]) -> Tensor:
+    """The level that each rating is nearest to; NaN gives 0."""
+    values = torch.tensor(list(levels))
+    return (ratings.nan_to_num(levels[0])[..., None] - values).abs().argmin(dim=-1)

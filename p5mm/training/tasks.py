@@ -1,0 +1,49 @@
+"""The decoder's tasks: families of the prompt file in tokens."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from p5mm.config import Config
+from p5mm.data.histories import Histories
+from p5mm.errors import unknown
+from p5mm.model.prompts import Prompt, choose
+from p5mm.model.tokenizer import LEVELS, level_tokens, prompt_tokens
+from p5mm.training.task_objective import Task
+
+TRAINED_FAMILIES = ("sequential", "direct", "rating")
+
+
+def make_tasks(
+    config: Config, prompts: Sequence[Prompt], tokenizer: Tokenizer, levels: Sequence[float]
+) -> list[Task]:
+    """The families that the config trains, in tokens; rating is left out where nobody rates.
+
+    Raises:
+        InputError: A family is unknown, or cannot be trained yet.
+    """
+    tasks = []
+    for family, weight in config.train.tasks.items():
+        if family not in TRAINED_FAMILIES:
+            raise unknown("task in train.tasks", family, TRAINED_FAMILIES)
+        if weight <= 0 or (family == "rating" and len(levels) < 2):
+            continue
+        asked = [
+            prompt_tokens(tokenizer, prompt, config.model.soft_tokens)
+            for prompt in choose(prompts, family)
+        ]
+        answers = level_tokens(tokenizer, len(levels)) if family == "rating" else ()
+        tasks.append(Task(family, weight, asked, answers))
+    return tasks
+
+
+def rating_scale(train: Histories) -> tuple[tuple[float, float], tuple[float, ...]]:
+    """Mean and spread of the training ratings, and the levels that the rating family answers."""
+    known = np.empty(0) if train.ratings is None else train.ratings[~np.isnan(train.ratings)]
+    if not len(known):
+        return (0.0, 1.0), ()
+    values = np.unique(known)
+    if len(values) > len(LEVELS):
+        values = np.linspace(values[0], values[-1], len(LEVELS))
+    return (float(known.mean()), float(known.std()) or 1.0), tuple(map(float, values))

@@ -1,0 +1,194 @@
+"""Two stages on the toy shop: what the reranker sees, and where the rest stands."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from p5mm.data.histories import Histories
+from p5mm.metrics.validation import validation_metrics
+from p5mm.ranking.cold_items import ColdItems
+from p5mm.ranking.scorer import Scorer
+from p5mm.retrieval.tuning import import_faiss
+from p5mm.training.calibration import ALLOWED_LOSS, HANDICAPS, Parts, fit_handicap, fit_weights
+
+ASKED = Histories.from_lists([[3, 4, 5], [], [21, 22]])
+
+
+def reranking(scorer, candidates):
+    return replace(scorer, asking=replace(scorer.asking, candidates=candidates))
+
+
+@pytest.fixture(scope="module")
+def scorer(toy):
+    return reranking(toy.scorer, 6)
+
+
+def test_scores_are_the_retriever_plus_the_weighed_reranker(scorer):
+    encoded = scorer.encode(ASKED)
+    candidates = torch.tensor([[1, 2, 9], [0, 7, 7], [40, 3, 5]])
+    with torch.inference_mode():
+        seen = encoded.seen_until(encoded.lengths[:, None])
+        tokens = scorer.tokens.mean(1)[candidates][:, None]
+        ranked = scorer.network.rank(encoded, seen, scorer.asking.prompt, tokens)[:, 0]
+        cosines = torch.einsum("bd,bnd->bn", encoded.last, scorer.vectors[candidates])
+    assert ranked.abs().max() > 0.1
+    retrieval = cosines / scorer.network.temperature + scorer.bias[candidates]
+    near = scorer.similarity("neighbours", ASKED, candidates)
+    expected = retrieval + 0.7 * ranked + 2.0 * near
+    torch.testing.assert_close(scorer.rerank(encoded, ASKED, candidates), expected)
+    torch.testing.assert_close(scorer.alone().rerank(encoded, ASKED, candidates), retrieval)
+
+
+def test_the_best_candidates_are_reranked_and_stand_above_the_rest(scorer):
+    final, plain = scorer.scores(ASKED), scorer.alone().scores(ASKED)
+    for row in range(3):
+        unseen = np.setdiff1d(np.arange(41), ASKED[row])
+        best = unseen[np.argsort(-plain[row, unseen])]
+        assert set(np.argsort(-final[row])[:6]) == set(best[:6])
+        rest = final[row, best[6:]]
+        assert (np.diff(rest) <= 0).all()
+        assert final[row, best[:6]].min() > rest.max()
+
+
+def test_only_some_items_compete(scorer):
+    rows = np.array([2, 7, 11, 30, 31, 32, 33, 34])
+    among = scorer.among(rows)
+    inside = Histories.from_lists([[1, 2], []])  # in the numbers of rows: 7 and 11
+    found = among.scores(inside)
+    assert found.shape == (2, 8)
+    whole = scorer.within(rows).scores(Histories.from_lists([[7, 11], []]))
+    np.testing.assert_allclose(found, whole[:, rows], atol=1e-5)
+    assert set(np.argsort(-whole[0])[:6]) == set(rows) - {7, 11}
+
+
+def test_fewer_items_than_candidates(scorer):
+    wide = reranking(scorer, 1000)
+    final = wide.scores(ASKED)
+    assert np.isfinite(final).all()
+    assert set(np.argsort(-final[0])[-3:]) == {3, 4, 5}
+
+
+def rebuilt(toy, forgotten=(), handicap=0.0):
+    """A scorer of the toy network in which nothing is known of some items."""
+    network = copy.deepcopy(toy.network)
+    for row in forgotten:
+        network.items.present[row], network.items.trained[row] = False, False
+    cold = ColdItems(torch.empty(0), torch.empty(0), torch.empty(0), torch.empty(0), None)
+    asking = replace(toy.scorer.asking, candidates=6)
+    made = Scorer.of(network, asking, cold, toy.catalog.item_ids).handicapped(handicap)
+    return made.weighing(toy.scorer.similarity, toy.scorer.weights)
+
+
+def test_an_item_of_which_nothing_is_known_is_last(toy):
+    forgetful = rebuilt(toy, forgotten=[9])
+    for one in (forgetful, forgetful.alone()):
+        assert (one.scores(ASKED).argmin(1)[:2] == 9).all()
+
+
+def test_a_handicap_lowers_what_was_never_taken_and_nothing_else(toy):
+    cold = toy.catalog.rows["cold"]
+    free, lowered = (rebuilt(toy, handicap=h).alone().scores(ASKED) for h in (0.0, 3.0))
+    expected = free.copy()
+    expected[:, cold] -= 3.0
+    np.testing.assert_allclose(lowered, expected, atol=1e-5)
+
+
+def test_the_index_orders_items_as_their_scores_do(toy):
+    scorer = rebuilt(toy, forgotten=[9], handicap=2.0).alone()
+    encoded = scorer.encode(ASKED)
+    rows = scorer.retrieve(encoded, ASKED, 41, seen=True)
+    assert (np.sort(rows[:, :40]) == np.delete(np.arange(41), 9)).all()  # of 9 nothing is known
+    logits = scorer.retrieval(encoded, torch.from_numpy(rows[:, :40]))
+    assert (logits.diff(dim=1) <= 1e-5).all()
+
+
+def test_few_may_be_candidates_and_what_was_taken_is_none(toy):
+    scorer = toy.scorer.within(np.array([2, 3, 30]))
+    rows = scorer.retrieve(scorer.encode(ASKED), ASKED, 5)
+    assert [set(row[row >= 0]) for row in rows] == [{2, 30}, {2, 3, 30}, {2, 3, 30}]
+
+
+def test_an_approximate_index_shows_in_the_scores(toy):
+    """The same candidates for recommendations and for an evaluation."""
+    asking = replace(toy.scorer.asking, candidates=6, index="IVF8,Flat")
+    blind = Scorer.of(toy.network, asking, ColdItems.of(toy.network.items, toy.config.cold),
+                      toy.catalog.item_ids)  # fmt: skip
+    import_faiss().downcast_index(blind.candidates.index._index).nprobe = 1
+    for scorer in (blind.weighing(toy.scorer.similarity, toy.scorer.weights), blind):
+        found = scorer.retrieve(scorer.encode(ASKED), ASKED)
+        assert (found < 0).any() or (
+            found != toy.scorer.retrieve(toy.scorer.encode(ASKED), ASKED, 6)
+        ).any()
+        ranked = np.argsort(-scorer.scores(ASKED), axis=1)
+        best, _ = scorer.rank(ASKED, 6)
+        for row in range(3):
+            real = found[row][found[row] >= 0]
+            assert set(ranked[row, : len(real)]) == set(real) == set(best[row][best[row] >= 0])
+
+
+def test_the_handicap_is_the_least_that_spares_the_others(toy):
+    cases = toy.split.cases("valid")
+    everything = np.append(toy.rows, toy.catalog.rows["cold"])
+
+    def ndcg(handicap, rows):
+        one = rebuilt(toy, handicap=handicap).alone()
+        return validation_metrics(one.among(rows), cases)["ndcg@10"]
+
+    found = fit_handicap(rebuilt(toy).alone(), toy.rows, cases)
+    goal = (1 - ALLOWED_LOSS) * ndcg(0.0, toy.rows)
+    assert ndcg(found, everything) >= goal
+    assert found > HANDICAPS[0]
+    assert all(ndcg(h, everything) < goal for h in HANDICAPS if h < found)
+    forgetful = rebuilt(toy, forgotten=[toy.catalog.rows["cold"]])
+    assert fit_handicap(forgetful.alone(), toy.rows, cases) == 0.0
+
+
+def test_weights_are_those_of_the_best_ndcg_tried_and_useless_parts_get_none(toy):
+    cases = toy.split.cases("valid").in_rows(toy.rows)
+    scorer = toy.scorer.alone().within(toy.rows)
+    names = ["decoder", *scorer.similarity.names]
+    weights, tried = fit_weights(scorer, names, cases)
+    assert set(weights) == set(names)
+    assert tried["all"] >= tried["retriever"]
+    assert weights["decoder"] == 0.0  # a decoder of random opinions is not believed
+    parts = Parts.of(scorer, names, cases)
+    assert parts.ndcg(weights).mean() == pytest.approx(tried["all"])
+
+
+@pytest.mark.parametrize("candidates", [12, 1000])
+def test_ndcg_of_the_parts_is_that_of_the_ranking(toy, candidates):
+    cases = toy.split.cases("valid")
+    weights = {"decoder": 0.7, "neighbours": 2.0}
+    scorer = reranking(replace(toy.scorer, weights=weights), candidates)
+    among = scorer.within(toy.rows)
+    found = Parts.of(among, list(weights), cases.in_rows(toy.rows)).ndcg(weights).mean()
+    ranked = validation_metrics(scorer.among(toy.rows), cases)["ndcg@10"]
+    assert found == pytest.approx(ranked, abs=1e-6)
+
+
+@pytest.mark.parametrize(("better", "weighed"), [(51, False), (70, True)])
+def test_a_gain_that_may_be_chance_is_not_weighed(toy, monkeypatch, better, weighed):
+    """100 cases move up or down by as much; more than one standard error must go up."""
+    moved = np.where(np.arange(100) < better, 0.6, 0.4)
+
+    def ndcg(self, weights):
+        return moved if weights.get("neighbours") else np.full(100, 0.5)
+
+    monkeypatch.setattr(Parts, "ndcg", ndcg)
+    cases = toy.split.cases("valid").in_rows(toy.rows)
+    weights, _ = fit_weights(toy.scorer.alone().within(toy.rows), ["neighbours"], cases)
+    assert bool(weights["neighbours"]) == weighed
+
+
+def test_where_nothing_is_found_nothing_is_weighed_or_lifted(toy, monkeypatch):
+    monkeypatch.setattr(Parts, "ndcg", lambda self, weights: np.zeros(9))
+    cases = toy.split.cases("valid").in_rows(toy.rows)
+    scorer = toy.scorer.alone().within(toy.rows)
+    weights, _ = fit_weights(scorer, scorer.similarity.names, cases)
+    assert not any(weights.values())
+    monkeypatch.setattr("p5mm.training.calibration.validation_metrics", lambda *_: {"ndcg@10": 0.0})
+    found = fit_handicap(toy.scorer, toy.rows, toy.split.cases("valid"))
+    assert found == 0.0
