@@ -1,5 +1,6 @@
 """The configuration: frozen dataclasses that a YAML mirrors one to one."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -140,13 +141,20 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.task_epochs, self.patience, self.positions) < 1:
-            raise InputError(
-                "train.epochs, train.task_epochs, train.patience and train.positions must be at "
-                "least 1"
-            )
-        if self.rank_candidates < 2 or self.rank_requests < 1:
-            raise InputError("train.rank_candidates must be at least 2, rank_requests at least 1")
+        least = {
+            "epochs": 1, "task_epochs": 1, "patience": 1, "positions": 1, "warmup": 1,
+            "rank_requests": 1, "rank_candidates": 2, "negatives": 0, "seed": 0, "weight_decay": 0,
+        }  # fmt: skip
+        for key, lowest in least.items():
+            if not getattr(self, key) >= lowest:
+                raise InputError(
+                    f"train.{key} is {getattr(self, key)}; it must be at least {lowest}"
+                )
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"train.learning_rate is {self.learning_rate}; give a number above 0")
+        for family, weight in self.tasks.items():
+            if not 0 <= weight < math.inf:
+                raise InputError(f"train.tasks.{family} is {weight}; give a weight of 0 or more")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ UNKNOWN_KEY = (  # how jsonargparse says it
 
 
 def presets() -> dict[str, str]:
-    """Each preset that comes with p5mm, and the first sentence of its YAML's comment."""
+    """Each preset that comes with p5mm, and what the first line of its YAML says of it."""
     found = [path for path in files("p5mm.configs").iterdir() if path.name.endswith(".yaml")]
     return {
         path.name.removesuffix(".yaml"): _about(path.read_text(encoding="utf-8"))
@@ -68,8 +68,8 @@ def _text(name: str | Path) -> str:
 
 
 def _about(text: str) -> str:
-    lines = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
-    return " ".join(lines).partition(":")[0]
+    first = text.split("\n", 1)[0]
+    return first.removeprefix("#").strip().rstrip(":")
 
 
 def _keys() -> Iterator[str]:

@@ -4,11 +4,12 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from p5mm.commands.terminal import say
 
 if TYPE_CHECKING:
-    from p5mm.data.catalog import Catalog
-    from p5mm.indexing.catalog_index import Hit
+    from p5mm.indexing.catalog_index import CatalogIndex, Hit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,15 +35,21 @@ def run(options: argparse.Namespace) -> None:
     else:
         hits = index.search_item(options.item, options.k)
     if options.json:
-        print(json.dumps([asdict(hit) for hit in hits]))
-    else:
-        print(_table(hits, index.catalog))
+        print(json.dumps([_described(hit, index) for hit in hits]))
+        return
+    if options.text is not None and index.catalog.text:
+        say(f"texts are made of: {', '.join(index.catalog.text)}")
+    print(_table(hits, index))
 
 
-def _table(hits: "Sequence[Hit]", catalog: "Catalog") -> str:
+def _described(hit: "Hit", index: "CatalogIndex") -> dict[str, Any]:
+    name = {"title": index.title(hit.item_id), "image": index.picture_name(hit.item_id)}
+    return asdict(hit) | name
+
+
+def _table(hits: "Sequence[Hit]", index: "CatalogIndex") -> str:
     width = max((len(hit.item_id) for hit in hits), default=0)
     return "\n".join(
-        f"{hit.rank:>3}  {hit.score:6.3f}  {hit.item_id:<{width}}  "
-        f"{catalog.titles[catalog.rows[hit.item_id]]}"
+        f"{hit.rank:>3}  {hit.score:6.3f}  {hit.item_id:<{width}}  {index.title(hit.item_id)}"
         for hit in hits
     )

@@ -6,10 +6,14 @@ from pathlib import Path
 
 from p5mm.config import EncoderConfig
 from p5mm.data.catalog import Catalog
+from p5mm.encoders.alignment import MIN_PAIRS, SIDES
 from p5mm.encoders.store import FeatureStore
+from p5mm.errors import InputError
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.encode import encode_catalog
-from p5mm.indexing.folder import check_target
+from p5mm.indexing.folder import check_target, is_index
+
+WORTH_ALIGNING = 0.1  # share of new or lost pairs from which a new alignment is advised
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +34,68 @@ def build_index(
     """
     start = time.perf_counter()
     check_target(out)
-    features = encode_catalog(catalog, encoders, FeatureStore())
-    index = CatalogIndex.build(catalog, features)
     if align:
-        index = aligned(index)
+        check_pairs(catalog)
+    before = CatalogIndex.load(out) if is_index(out) else None
+    features = encode_catalog(catalog, encoders, FeatureStore())
+    index = _kept_alignment(CatalogIndex.build(catalog, features), before)
     index.save(out)
     log.info("%s", _summary(index))
+    if align:
+        index = _aligned_too(index, out)
     log.info("%s: done in %.1f s", out, time.perf_counter() - start)
     return index
+
+
+def check_pairs(catalog: Catalog) -> None:
+    """See before any work whether there is enough to align pictures and texts by.
+
+    Raises:
+        InputError: Too few items have both.
+    """
+    sides = [catalog.raw(side) if side in catalog.fields else [] for side in SIDES]
+    pairs = sum(None not in both for both in zip(*sides, strict=False))
+    if pairs < MIN_PAIRS:
+        raise InputError(
+            f"--align needs {MIN_PAIRS} items with both a picture and a text; {pairs} of the "
+            f"catalog's {len(catalog)} have both. Leave --align out, or give texts or pictures"
+        )
+
+
+def _aligned_too(index: CatalogIndex, out: str | Path) -> CatalogIndex:
+    try:
+        made = aligned(index)
+    except InputError as error:
+        raise InputError(f"{out} is made, but not aligned: {error}") from error
+    made.save(out)
+    return made
+
+
+def _kept_alignment(index: CatalogIndex, before: CatalogIndex | None) -> CatalogIndex:
+    """The index with the alignment that the folder had before, where it still fits."""
+    if before is None or before.alignment is None:
+        return index
+    marks = [
+        [made.features[side].fingerprint if side in made.features else "" for side in SIDES]
+        for made in (before, index)
+    ]
+    if marks[0] != marks[1]:
+        log.warning(
+            "the alignment of this index was of other encoders and is left out; "
+            "p5mm align INDEX trains it anew"
+        )
+        return index
+    trained_on = before.alignment.report.pairs
+    pairs = int((index.features["image"].present & index.features["text"].present).sum())
+    log.info("the alignment is kept (trained on %d pairs)", trained_on)
+    if abs(pairs - trained_on) > WORTH_ALIGNING * trained_on:
+        log.warning(
+            "the catalog has %d pairs now, and %d when it was aligned; "
+            "p5mm align INDEX trains the alignment anew",
+            pairs,
+            trained_on,
+        )
+    return index.with_alignment(before.alignment)
 
 
 def aligned(index: CatalogIndex, seed: int = 0) -> CatalogIndex:
@@ -55,9 +113,11 @@ def aligned(index: CatalogIndex, seed: int = 0) -> CatalogIndex:
 
 def _summary(index: CatalogIndex) -> str:
     counts = ", ".join(
-        f"{int(one.present.sum()):,} {one.modality} vectors" for one in index.features.values()
+        f"{int(made.present.sum()):,} {made.modality} vectors" for made in index.features.values()
     )
     lines = [f"{len(index.catalog):,} items: {counts}; searched by {', '.join(index.views)}"]
+    if index.catalog.text and "text" in index.features:
+        lines.append(f"text is made of: {', '.join(index.catalog.text)}")
     empty = len(index.catalog) - int(index.present.sum())
     if empty:
         lines.append(f"{empty:,} items without any vector are found by no search")

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from p5mm.data.catalog import Catalog
-from p5mm.encoders.alignment import train_alignment
+from p5mm.encoders.alignment import Alignment, train_alignment
 from p5mm.encoders.base import Encoder, Features, encoders
 from p5mm.encoders.build import make_encoder
 from p5mm.errors import InputError
@@ -67,6 +67,17 @@ class CatalogIndex(IndexContents):
             present |= one.present
         return present
 
+    def picture_name(self, item_id: str) -> str | None:
+        """The file of an item's picture, below the folder of the pictures, where it was a file."""
+        if "image" not in self.catalog.table.column_names:
+            return None
+        name: str | None = self.catalog.table["image"][self._row(item_id)].as_py()
+        return name
+
+    def title(self, item_id: str) -> str:
+        """A short name of an item."""
+        return self.catalog.titles[self._row(item_id)]
+
     def align(self, seed: int = 0) -> "CatalogIndex":
         """The same index with a joint view, its heads trained on the catalog's own pairs.
 
@@ -80,6 +91,10 @@ class CatalogIndex(IndexContents):
                 "vectors. Give the catalog a text column, or pictures (--images DIR)"
             )
         alignment = train_alignment(self.features["image"], self.features["text"], seed=seed)
+        return self.with_alignment(alignment)
+
+    def with_alignment(self, alignment: Alignment) -> "CatalogIndex":
+        """The same index with a joint view of given heads."""
         return replace(self, alignment=alignment)._with_views()
 
     def search_text(self, text: str, k: int = 10) -> list[Hit]:
@@ -211,12 +226,19 @@ def _encoder(spec: str, modality: str) -> Encoder:
 
 
 def _slim(catalog: Catalog) -> Catalog:
-    """The catalog without what the features hold already: vectors, and pictures in bytes."""
+    """The catalog without what the features hold already: vectors, and pictures in bytes.
+
+    Where pictures are files, the column ``image`` says which, below their folder.
+    """
     kinds = {field.name: field.type for field in catalog.table.schema}
     heavy = {*catalog.vectors, *(name for name, kind in kinds.items() if pa.types.is_binary(kind))}
-    return Catalog(
-        catalog.table.select([name for name in kinds if name not in heavy]), catalog.text
-    )
+    table = catalog.table.select([name for name in kinds if name not in heavy])
+    if "image" not in kinds and catalog.pictures is not None:
+        # A picture that was found by its name: the item's id and a suffix.
+        pairs = zip(catalog.item_ids, catalog.pictures, strict=True)
+        names = [i + p.suffix if isinstance(p, Path) else None for i, p in pairs]
+        table = table.append_column("image", pa.array(names, pa.string()))
+    return Catalog(table, catalog.text)
 
 
 def _one_space(image: Features, text: Features) -> bool:

@@ -4,7 +4,7 @@ import logging
 
 from p5mm.config import EncoderConfig
 from p5mm.data.catalog import Catalog
-from p5mm.encoders.base import Features
+from p5mm.encoders.base import Encoder, Features
 from p5mm.encoders.build import make_encoder
 from p5mm.encoders.encode import encode_items
 from p5mm.encoders.store import FeatureStore
@@ -27,17 +27,14 @@ def encode_catalog(
         (spec, name) for name, spec in towers.items() if spec != NONE and name in catalog.fields
     ]
     wanted += [(spec, None) for spec in config.others]
-    return [_encode(catalog, spec, name, config.workers, store) for spec, name in wanted]
+    # All of them first: a name that is misspelt is told before hours of work, not after.
+    made = [(make_encoder(spec, name), spec) for spec, name in wanted]
+    return [_encode(catalog, encoder, spec, config.workers, store) for encoder, spec in made]
 
 
 def _encode(
-    catalog: Catalog,
-    spec: str,
-    modality: str | None,
-    workers: int,
-    store: FeatureStore | None,
+    catalog: Catalog, encoder: Encoder, spec: str, workers: int, store: FeatureStore | None
 ) -> Features:
-    encoder = make_encoder(spec, modality)
     raws = catalog.raw(getattr(encoder, "source", encoder.modality))
     given = sum(raw is not None for raw in raws)
     log.info("%s: %s of %s items by %s", encoder.modality, f"{given:,}", f"{len(raws):,}", spec)

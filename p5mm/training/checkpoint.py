@@ -24,6 +24,7 @@ class Progress:
         best_epoch: The epoch of the best.
         mark: The last best that was a gain that matters: what patience waits from.
         mark_epoch: Its epoch.
+        precision: Number format of the steps, chosen at the first: fp32 or bf16.
         log: One entry an epoch: epoch, loss, score and other metrics, seconds.
     """
 
@@ -33,6 +34,7 @@ class Progress:
     best_epoch: int = 0
     mark: float = 0.0
     mark_epoch: int = 0
+    precision: str = "fp32"
     log: list[dict[str, float]] = field(default_factory=list)
 
 

@@ -9,6 +9,7 @@ from p5mm.model.build import build_network, make_t5
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.training.fit import Fitting, rating_prior
 from p5mm.training.tasks import make_tasks
+from p5mm.training.training_data import TrainingData
 
 
 def with_tasks(base: TrainedModel, tasks: Mapping[str, float]) -> TrainedModel:
@@ -27,22 +28,19 @@ def with_tasks(base: TrainedModel, tasks: Mapping[str, float]) -> TrainedModel:
     """
     config = replace(base.config, train=replace(base.config.train, tasks=dict(tasks)))
     torch.manual_seed(config.train.seed)
+    data = TrainingData(
+        base.split_users, base.fitted.items, base.rows, base.catalog.item_ids, base.split
+    )
     t5, tokenizer = make_t5(config.model, base.prompts)
     t5.encoder.load_state_dict(base.network.t5.encoder.state_dict())
-    split, fitted = base.split, base.fitted
-    train = replace(split.train, items=base.rows[split.train.items])
+    fitted = base.fitted
     made = make_tasks(config, base.prompts, tokenizer, fitted.levels)
-    scale, levels = fitted.rating_scale, fitted.levels
-    prior = rating_prior(config, made, train, len(base.catalog), scale, levels)
-    trained = base.network.items.trained.clone()
-    network = build_network(config.model, base.content, trained, t5, prior)
+    prior = rating_prior(config, made, data.train, fitted.levels, fitted.rating_scale, base.content)
+    network = build_network(config.model, base.content, data.trained, t5, prior)
     network.items.load_state_dict(base.network.items.state_dict())
     network.history.load_state_dict(base.network.history.state_dict())
-    ids = base.catalog.item_ids
-    fitting = Fitting(config, network, train, split, base.rows, ids, scale, None, "")
-    log = fitting.tasks(made, levels) if made else []
-    similarity = fitting.similarity(base.neighbours, base.content)
-    reranks = any(task.family == "sequential" for task in made)
-    weights, tried, handicap = fitting.calibrate(fitted.prompt, similarity, reranks)
+    fitting = Fitting(config, network, data)
+    log = fitting.tasks(made) if made else []
+    weights, tried, handicap = fitting.calibrate(fitted.prompt, base.neighbours, base.content, made)
     refitted = replace(fitted, weights=weights, tried=tried, handicap=handicap, task_log=log)
     return replace(base, config=config, network=network, tokenizer=tokenizer, fitted=refitted)

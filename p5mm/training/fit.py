@@ -1,25 +1,23 @@
 """From a data set to a trained model."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import nn
 
 from p5mm.config import Config
 from p5mm.data.dataset import Dataset
 from p5mm.data.histories import Histories
-from p5mm.data.split import Cases, LeaveOneOut
 from p5mm.encoders.store import FeatureStore
-from p5mm.errors import InputError
 from p5mm.indexing.encode import encode_catalog
 from p5mm.metrics.validation import validation_metrics
-from p5mm.model.batches import last_batches
+from p5mm.model.batches import Batch, last_batches
 from p5mm.model.build import build_network, make_t5
 from p5mm.model.content import Content
 from p5mm.model.network import Network
@@ -33,10 +31,11 @@ from p5mm.ranking.similarity import ItemSimilarity, cooccurrence, cosine_neighbo
 from p5mm.ranking.trained_model import TrainedModel, asking
 from p5mm.training.calibration import fit_handicap, fit_weights
 from p5mm.training.checkpoint import Checkpoint
-from p5mm.training.loop import Training, training_key
+from p5mm.training.loop import Objective, Training, Validate, training_key
 from p5mm.training.retrieval_objective import RetrievalObjective
 from p5mm.training.task_objective import Task, TaskObjective
-from p5mm.training.tasks import make_tasks, rating_scale
+from p5mm.training.tasks import make_tasks
+from p5mm.training.training_data import TrainingData
 
 TASK_CASES = 2_000  # validation cases that decide when the decoder is trained
 
@@ -60,56 +59,38 @@ def fit(
     Raises:
         InputError: Too few interactions, or settings that do not fit the data.
     """
-    items = sorted(set(dataset.interactions.item_ids))
-    rows = np.array([dataset.catalog.rows[item] for item in items], dtype=np.int64)
-    users, histories = dataset.interactions.histories(items)
-    split = LeaveOneOut(histories)
-    _check(split.cases("valid"), config)
+    data = TrainingData.of(dataset)
     features = encode_catalog(dataset.catalog, config.encoders, store)
     content = Content.of(features, len(dataset.catalog), config.model.whiten)
     content = content.ablated(config.encoders.ablate, config.train.seed)
-    torch.manual_seed(config.train.seed)
     prompts = read_prompts(Path(config.train.prompts) if config.train.prompts else None)
-    t5, tokenizer = make_t5(config.model, prompts)
-    train = replace(split.train, items=rows[split.train.items])
-    trained = torch.zeros(len(dataset.catalog), dtype=torch.bool)
-    trained[torch.from_numpy(train.items)] = True
-    scale, levels = rating_scale(train)
-    tasks = make_tasks(config, prompts, tokenizer, levels)
-    prior = rating_prior(config, tasks, train, len(dataset.catalog), scale, levels)
-    network = build_network(config.model, content, trained, t5, prior)
-    key = training_key(config, train, split.cases("valid"), content.fingerprints, prompts)
-    kept = None if checkpoint is None else Path(checkpoint)
-    fitting = Fitting(
-        config, network, train, split, rows, dataset.catalog.item_ids, scale, kept, key
+    with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
+        torch.manual_seed(config.train.seed)
+        t5, tokenizer = make_t5(config.model, prompts)
+        tasks = make_tasks(config, prompts, tokenizer, data.levels)
+        prior = rating_prior(config, tasks, data.train, data.levels, data.rating_scale, content)
+        network = build_network(config.model, content, data.trained, t5, prior)
+        key = training_key(
+            config, data.train, data.split.cases("valid"), content.fingerprints, prompts
+        )
+        kept = None if checkpoint is None else Path(checkpoint)
+        fitting = Fitting(config, network, data, kept, key)
+        log.info("%s", fitting.announced(content))
+        epochs = fitting.retriever()
+        task_epochs = fitting.tasks(tasks) if tasks else []
+    asked = prompt_tokens(tokenizer, choose(prompts, "sequential")[0], config.model.soft_tokens)
+    neighbours = cosine_neighbours(
+        cooccurrence(data.train, len(dataset.catalog)), config.similarity.neighbours
     )
-    log.info("%s", _announced(train, split.cases("valid"), content, network, config))
-    epochs = fitting.retriever()
-    task_epochs = fitting.tasks(tasks, levels) if tasks else []
-    asked = tuple(
-        prompt_tokens(tokenizer, choose(prompts, "sequential")[0], config.model.soft_tokens)
-    )
-    counts = cooccurrence(train, len(dataset.catalog))
-    neighbours = cosine_neighbours(counts, config.similarity.neighbours)
-    reranks = any(task.family == "sequential" for task in tasks)
-    weights, tried, handicap = fitting.calibrate(
-        asked, fitting.similarity(neighbours, content), reranks
-    )
-    digest = training_digest(users, items, split.train)
+    weights, tried, handicap = fitting.calibrate(asked, neighbours, content, tasks)
     fitted = Fitted(
-        weights, tried, handicap, scale, levels, asked, digest, tuple(items), epochs, task_epochs
+        weights, tried, handicap, data.rating_scale, data.levels, tuple(asked), data.digest,
+        data.items, epochs, task_epochs,
     )  # fmt: skip
     return TrainedModel(
-        config,
-        dataset.catalog,
-        dataset.log,
-        content,
-        network,
-        tokenizer,
-        prompts,
-        neighbours,
-        fitted,
-    )
+        config, dataset.catalog, dataset.log, content, network.eval(), tokenizer, prompts,
+        neighbours, fitted,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,65 +100,60 @@ class Fitting:
     Attributes:
         config: Settings.
         network: Trained in place.
-        train: Training histories in catalog rows.
-        split: The log's split, in numbers of ``rows``.
-        rows: Catalog rows of the items that are learned from.
-        item_ids: Of the whole catalog.
-        scale: Mean and spread of ratings in training.
+        data: What is learned from.
         checkpoint: Folder in which an interrupted training goes on; None keeps nothing.
         key: What the training depends on.
     """
 
     config: Config
     network: Network
-    train: Histories
-    split: LeaveOneOut
-    rows: NDArray[np.int64]
-    item_ids: Sequence[str]
-    scale: tuple[float, float]
-    checkpoint: Path | None
-    key: str
+    data: TrainingData
+    checkpoint: Path | None = None
+    key: str = ""
 
     @cached_property
     def cold_items(self) -> ColdItems:
         """What stands in for items that were never taken; depends on their content alone."""
         return ColdItems.of(self.network.items, self.config.cold)
 
+    def announced(self, content: Content) -> str:
+        """What will be trained on what, and what it will cost."""
+        train, settings = self.data.train, self.config.train
+        weights = sum(parameter.numel() for parameter in self.network.parameters())
+        known = ", ".join(f"{name} of {int(p.sum())}" for name, p in content.present.items())
+        return (
+            f"train: {len(train)} histories, {len(train.items)} targets; "
+            f"{int(self.network.items.trained.sum())} of {content.items} items seen "
+            f"(content: {known or 'none'}); {weights / 1e6:.2f} M weights; about "
+            f"{len(train.items) // settings.positions + 1} steps an epoch, at most "
+            f"{settings.epochs} epochs, {len(self.data.split.cases('valid'))} users validate each"
+        )
+
     def retriever(self) -> list[dict[str, float]]:
         """Train items and encoder by validation NDCG@10; returns the log of the epochs."""
-        cases = self.split.cases("valid")
+        cases = self.data.split.cases("valid")
 
         def validate(network: Network) -> dict[str, float]:
-            metrics = validation_metrics(self.scorer(()).among(self.rows), cases)
+            metrics = validation_metrics(self.scorer(()).among(self.data.rows), cases)
             return {"score": metrics["ndcg@10"], **metrics}
 
-        parts = [self.network.items, self.network.history, self.network.t5.encoder]
-        objective = RetrievalObjective(self.config.train.negatives, self.scale)
-        kept = self._checkpoint("retriever")
-        return Training(
-            "retriever", self.network, parts, objective, self.config, self.train, validate, kept
-        ).run()
+        network = self.network
+        parts = [network.items, network.history, network.t5.encoder]
+        objective = RetrievalObjective(self.config.train.negatives, self.data.rating_scale)
+        return self._training("retriever", parts, objective, self.config, validate).run()
 
-    def tasks(self, tasks: Sequence[Task], levels: Sequence[float]) -> list[dict[str, float]]:
+    def tasks(self, tasks: Sequence[Task]) -> list[dict[str, float]]:
         """Train the decoder on the retriever's states by validation loss; returns the log."""
-        settings = self.config.train
+        settings, network = self.config.train, self.network
         objective = TaskObjective.of(
-            self.network,
+            network,
             tasks,
             settings.rank_requests,
             settings.rank_candidates,
-            levels,
-            self.scale,
+            self.data.levels,
+            self.data.rating_scale,
         )
-        until_valid = self.split.log.without_last(1)
-        users = self.split.cases("valid").users
-        users = users[np.unique(np.linspace(0, len(users) - 1, TASK_CASES).astype(np.int64))]
-        held_out = until_valid.select(users)
-        held_out = replace(held_out, items=self.rows[held_out.items])
-        batches = list(
-            last_batches(held_out, self.config.model.max_history, settings.rank_requests)
-        )
-        network = self.network
+        batches = self._held_out()
         parts = [network.t5.shared, network.t5.decoder, network.rank_head]
         if not network.t5.config.tie_word_embeddings:
             parts.append(network.t5.lm_head)
@@ -185,87 +161,74 @@ class Fitting:
             parts.append(network.rating_prior)
         epochs = min(settings.epochs, settings.task_epochs)
         config = replace(self.config, train=replace(settings, epochs=epochs))
-        return Training(
-            "decoder", network, parts, objective, config, self.train,
-            lambda network: objective.validate(network, batches), self._checkpoint("tasks"),
-        ).run()  # fmt: skip
+
+        def validate(network: Network) -> dict[str, float]:
+            return objective.validate(network, batches)
+
+        return self._training("tasks", parts, objective, config, validate).run()
 
     def scorer(self, asked: Sequence[int]) -> Scorer:
         """The network as it is now, as a retriever."""
-        how = asking(self.config, asked, self.scale)
-        return Scorer.of(self.network, how, self.cold_items, self.item_ids)
-
-    def similarity(self, neighbours: object, content: Content) -> ItemSimilarity:
-        """What the reranker may weigh beside the decoder."""
-        kept = self.config.similarity
-        whole = self.cold_items.introduce(neighbours, kept.neighbours)
-        return ItemSimilarity.of(whole, content.tensors()[0], kept.decay)
+        how = asking(self.config, asked, self.data.rating_scale)
+        return Scorer.of(self.network, how, self.cold_items, self.data.item_ids)
 
     def calibrate(
-        self, asked: Sequence[int], similarity: ItemSimilarity, reranks: bool
+        self, asked: Sequence[int], neighbours: Any, content: Content, tasks: Sequence[Task]
     ) -> tuple[dict[str, float], dict[str, float], float]:
-        """What the parts of the reranker weigh, what was tried, and the handicap of new items."""
-        scorer = self.scorer(asked)
-        cases = self.split.cases("valid")
+        """What the parts of the reranker weigh, what was tried, and the handicap of new items.
+
+        Args:
+            asked: Token ids of the prompt that the decoder reads.
+            neighbours: ``[n, n]`` CSR, counted in training.
+            content: Vectors of the catalog's items.
+            tasks: That the decoder was trained on.
+        """
+        settings = self.config.similarity
+        similarity = ItemSimilarity.of(
+            self.cold_items.introduce(neighbours, settings.neighbours),
+            content.tensors()[0],
+            settings.decay,
+        )
+        scorer, cases, rows = self.scorer(asked), self.data.split.cases("valid"), self.data.rows
+        reranks = any(task.family == "sequential" for task in tasks)
         names = [*([DECODER] if reranks else []), *similarity.names]
-        among = replace(scorer.within(self.rows), similarity=similarity)
-        weights, tried = fit_weights(among, names, cases.in_rows(self.rows))
-        handicap = fit_handicap(scorer.weighing(similarity, weights), self.rows, cases)
+        among = replace(scorer.within(rows), similarity=similarity)
+        weights, tried = fit_weights(among, names, cases.in_rows(rows))
+        handicap = fit_handicap(scorer.weighing(similarity, weights), rows, cases)
         return weights, tried, handicap
 
-    def _checkpoint(self, name: str) -> Checkpoint | None:
-        return None if self.checkpoint is None else Checkpoint(self.checkpoint / name, self.key)
+    def _held_out(self) -> list[Batch]:
+        """Validation targets of some users, for the loss that decides when the decoder is done."""
+        users = self.data.split.cases("valid").users
+        users = users[np.unique(np.linspace(0, len(users) - 1, TASK_CASES).astype(np.int64))]
+        held_out = self.data.split.log.without_last(1).select(users)
+        held_out = replace(held_out, items=self.data.rows[held_out.items])
+        size = self.config.train.rank_requests
+        return list(last_batches(held_out, self.config.model.max_history, size))
+
+    def _training(
+        self,
+        name: str,
+        parts: Sequence[nn.Module],
+        objective: Objective,
+        config: Config,
+        validate: Validate,
+    ) -> Training:
+        kept = None if self.checkpoint is None else Checkpoint(self.checkpoint / name, self.key)
+        return Training(
+            name, self.network, parts, objective, config, self.data.train, validate, kept
+        )
 
 
 def rating_prior(
     config: Config,
     tasks: Sequence[Task],
     train: Histories,
-    n_items: int,
-    scale: tuple[float, float],
     levels: Sequence[float],
+    scale: tuple[float, float],
+    content: Content,
 ) -> RatingPrior | None:
     """The prior of the rating family; None where it is not trained."""
     if not any(task.family == "rating" for task in tasks):
         return None
-    return RatingPrior.of(train, n_items, scale, levels, config.rating)
-
-
-def training_digest(users: Sequence[str], items: Sequence[str], train: Histories) -> str:
-    """A digest of who took what in training, in which order and with which ratings.
-
-    Args:
-        users: Ids of the users, a history each.
-        items: Ids of the items that the histories count in.
-        train: Training histories.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    for ids in (users, items):
-        for one_id in ids:
-            digest.update(one_id.encode() + b"\0")
-        digest.update(b"\1")
-    digest.update(train.items.tobytes() + train.offsets.tobytes())
-    digest.update(b"" if train.ratings is None else train.ratings.tobytes())
-    return digest.hexdigest()
-
-
-def _check(cases: Cases, config: Config) -> None:
-    if not len(cases):
-        raise InputError(
-            "no user has three interactions or more, so nothing can be held out to decide when "
-            f"training is done (after k_core {config.data.k_core}); give a longer log"
-        )
-
-
-def _announced(
-    train: Histories, cases: Cases, content: Content, network: Network, config: Config
-) -> str:
-    weights = sum(p.numel() for p in network.parameters())
-    known = ", ".join(f"{name} of {int(p.sum())}" for name, p in content.present.items())
-    return (
-        f"train: {len(train)} histories, {len(train.items)} targets; "
-        f"{int(network.items.trained.sum())} of {content.items} items seen "
-        f"(content: {known or 'none'}); {weights / 1e6:.2f} M weights; about "
-        f"{len(train.items) // config.train.positions + 1} steps an epoch, at most "
-        f"{config.train.epochs} epochs, {len(cases)} users validate each"
-    )
+    return RatingPrior.of(train, content.items, scale, levels, config.rating)

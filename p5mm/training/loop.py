@@ -21,7 +21,7 @@ from p5mm.model.prompts import Prompt
 from p5mm.progress import Progress as Shown
 from p5mm.progress import progress
 from p5mm.training.checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
-from p5mm.training.precision import autocast
+from p5mm.training.precision import autocast, chosen
 
 AVERAGED_EPOCHS, AVERAGED_STEPS = 3, 500  # how far back the running average of weights reaches
 CLIP = 5.0
@@ -38,7 +38,8 @@ Validate = Callable[[Network], dict[str, float]]
 class Training:
     """Trains a network; the running average of its weights is what ranks.
 
-    Each step's randomness is a function of the seed and the step.
+    Each step's randomness is a function of the seed and the step. A training that goes on keeps
+    the number format that it began with, whatever this machine would choose today.
 
     Args:
         name: Of what is trained, for the progress.
@@ -75,7 +76,7 @@ class Training:
         self.optimizer = make_optimizer(network, self.parameters, config.train)
         self.average = [p.detach().clone() for p in self.parameters]
         self.best = [p.clone() for p in self.average]
-        self.progress = Progress()
+        self.progress = Progress(precision=chosen(config.train.precision))
         steps = len(train.items) / config.train.positions
         self.reach = max(1.0, min(AVERAGED_EPOCHS * steps, AVERAGED_STEPS))
 
@@ -109,7 +110,7 @@ class Training:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["share"]
             self.optimizer.zero_grad()
-            with autocast(self.settings.precision):
+            with autocast(p.precision):
                 loss, parts = self.objective(self.network, batch)
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(self.parameters, CLIP)

@@ -10,9 +10,16 @@ import torch
 WORTH = 0.4  # share of the time of fp32 below which bf16 is taken
 
 
+def chosen(precision: str) -> str:
+    """``fp32`` or ``bf16``; ``auto`` is what is faster on this machine."""
+    if precision == "auto":
+        return "bf16" if bf16_is_faster() else "fp32"
+    return precision
+
+
 def autocast(precision: str) -> AbstractContextManager[object]:
     """The context in which the network runs: bf16 autocast, or nothing for fp32."""
-    if precision == "bf16" or (precision == "auto" and bf16_is_faster()):
+    if precision == "bf16":
         return torch.autocast("cpu", dtype=torch.bfloat16)
     return nullcontext()
 

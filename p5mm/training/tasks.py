@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from tokenizers import Tokenizer
 
 from p5mm.config import Config
-from p5mm.data.histories import Histories
 from p5mm.errors import unknown
 from p5mm.model.prompts import Prompt, choose
-from p5mm.model.tokenizer import LEVELS, level_tokens, prompt_tokens
+from p5mm.model.tokenizer import level_tokens, prompt_tokens
 from p5mm.training.task_objective import Task
 
 TRAINED_FAMILIES = ("sequential", "direct", "rating")
@@ -36,14 +34,3 @@ def make_tasks(
         answers = level_tokens(tokenizer, len(levels)) if family == "rating" else ()
         tasks.append(Task(family, weight, asked, answers))
     return tasks
-
-
-def rating_scale(train: Histories) -> tuple[tuple[float, float], tuple[float, ...]]:
-    """Mean and spread of the training ratings, and the levels that the rating family answers."""
-    known = np.empty(0) if train.ratings is None else train.ratings[~np.isnan(train.ratings)]
-    if not len(known):
-        return (0.0, 1.0), ()
-    values = np.unique(known)
-    if len(values) > len(LEVELS):
-        values = np.linspace(values[0], values[-1], len(LEVELS))
-    return (float(known.mean()), float(known.std()) or 1.0), tuple(map(float, values))

@@ -89,9 +89,9 @@ def test_a_folder_of_pictures_is_searched_by_picture_and_item(pictures, tmp_path
     assert "1 values in quarantine" in capsys.readouterr().err
     assert main(["search", out, "--image", str(pictures / "p7.png"), "--k", "5", "--json"]) == 0
     hits = json.loads(capsys.readouterr().out)
-    assert hits == [
-        vars(hit) for hit in CatalogIndex.load(out).search_picture(pictures / "p7.png", 5)
-    ]
+    found = CatalogIndex.load(out).search_picture(pictures / "p7.png", 5)
+    names = [{"title": hit.item_id, "image": f"{hit.item_id}.png"} for hit in found]
+    assert hits == [vars(hit) | name for hit, name in zip(found, names, strict=True)]
     assert hits[0]["item_id"] == "p7"
     assert hits[0]["score"] == pytest.approx(1)
     assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
