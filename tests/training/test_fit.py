@@ -1,0 +1,59 @@
+"""What a training owes to its caller."""
+
+import numpy as np
+import pytest
+import torch
+
+from p5mm.config import TrainConfig
+from p5mm.errors import InputError
+from p5mm.training.fit import fit
+from p5mm.training.training_data import TrainingData, training_digest
+
+
+def test_the_callers_random_numbers_are_left_alone(toys):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fit(toys.toy_dataset(), toys.toy_config(epochs=1))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_digest_knows_users_items_order_and_ratings(toys):
+    data = TrainingData.of(toys.toy_dataset())
+    users, items, train = list(data.users), list(data.items), data.split.train
+    digest = training_digest(users, items, train)
+    assert digest == data.digest
+    turned = type(train)(train.items[::-1].copy(), train.offsets, train.ratings)
+    unrated = type(train)(train.items, train.offsets, None)
+    rated = type(train)(train.items, train.offsets, train.ratings + np.float32(1))
+    others = {
+        training_digest(users[::-1], items, train),
+        training_digest(users, [*items[:-1], "x"], train),
+        training_digest([users[0] + users[1], *users[2:]], items, train),
+        training_digest(users, items, turned),
+        training_digest(users, items, unrated),
+        training_digest(users, items, rated),
+    }
+    assert len(others) == 6
+    assert digest not in others
+
+
+def test_a_trained_model_keeps_the_digest_of_what_it_was_trained_on(fitted):
+    split = fitted.split
+    assert fitted.fitted.trained_on == training_digest(
+        fitted.split_users, fitted.fitted.items, split.train
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("warmup", 0), ("seed", -1), ("negatives", -1), ("epochs", 0), ("rank_candidates", 1),
+        ("learning_rate", 0.0), ("learning_rate", float("nan")), ("weight_decay", -0.1),
+        ("weight_decay", float("nan")), ("tasks", {"rating": -1.0}),
+        ("tasks", {"rating": float("nan")}),
+    ],
+)  # fmt: skip
+def test_settings_without_sense_are_named(key, value):
+    with pytest.raises(InputError, match=f"train.{key}"):
+        TrainConfig(**{key: value})
