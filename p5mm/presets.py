@@ -18,10 +18,10 @@ UNKNOWN_KEY = (  # how jsonargparse says it
 
 def presets() -> dict[str, str]:
     """Each preset that comes with p5mm, and what the first line of its YAML says of it."""
-    found = [path for path in files("p5mm.configs").iterdir() if path.name.endswith(".yaml")]
+    yamls = [path for path in files("p5mm.configs").iterdir() if path.name.endswith(".yaml")]
     return {
         path.name.removesuffix(".yaml"): _about(path.read_text(encoding="utf-8"))
-        for path in sorted(found, key=lambda path: path.name)
+        for path in sorted(yamls, key=lambda path: path.name)
     }
 
 

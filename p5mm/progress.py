@@ -67,13 +67,10 @@ class Progress:
         """One line: done, total, rate, what remains."""
         fresh = self.done - self._first
         rate = fresh / seconds if seconds > 0 else 0.0
-        left = (self.total - self.done) / rate if rate > 0 else 0.0
-        speed = (
-            f"{rate:,.1f} {self.unit}s a second"
-            if rate >= 1
-            else f"{_span(1 / rate) if rate else '?'} a {self.unit}"
-        )
-        told = f"{self.title}: {self.done:,} of {self.total:,}, {speed}, {_span(left)} left"
+        told = f"{self.title}: {self.done:,} of {self.total:,} {self.unit}s"
+        if rate:
+            speed = f"{rate:,.1f} a second" if rate >= 1 else f"{_span(1 / rate)} each"
+            told += f", {speed}, {_span((self.total - self.done) / rate)} left"
         return f"{told}; {note}" if note else told
 
     def close(self) -> None:

@@ -76,7 +76,7 @@ class Registry(Generic[T]):
             InputError: The name is a path to code that nobody here asked for.
         """
         module = name.partition(":")[0]
-        ours = {one.partition(".")[0] for one in self.names()}
+        ours = {known.partition(".")[0] for known in self.names()}
         if ":" in name and module not in ours and module not in sys.modules:
             raise InputError(
                 f"{origin} wants the {self.kind} '{name}', which is not p5mm's own code; if you "

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from p5mm.commands.terminal import STDOUT, put, writable
+from p5mm.commands.output import STDOUT, add_force, put, target
 from p5mm.errors import InputError
+
+PAGE = b"p5mm"  # the generator that every page names in its head
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ablate", action="store_true", help="also rank with each modality absent, and shuffled"
-    )  # fmt: skip
+    )
+    add_force(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -34,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     from p5mm.evaluation.model_report import evaluate_model
     from p5mm.serving.folder import read_model
 
-    _check_outputs(options.json, options.html)
+    _check_outputs(options.json, options.html, options.force)
     if options.data is not None and options.html is None:
         raise InputError("--data gives the pictures of a page; name the page with --html FILE")
     page = None if options.html is None else _page_module()
@@ -49,13 +52,27 @@ def run(options: argparse.Namespace) -> None:
     print(report.table(), file=sys.stderr if options.json or options.html else sys.stdout)
 
 
-def _check_outputs(*files: str | None) -> None:
-    given = [file for file in files if file is not None]
+def _check_outputs(report: str | None, page: str | None, force: bool) -> None:
+    kinds = {report: _is_report, page: _is_page}
+    given = [file for file in (report, page) if file is not None]
     for file in given:
         if file != STDOUT:
-            writable(file)
+            target(file, kinds[file], "earlier report", force)
     if len({file if file == STDOUT else str(Path(file).resolve()) for file in given}) < len(given):
         raise InputError(f"--json and --html are both {given[0]}; give each a file of its own")
+
+
+def _is_report(file: Path) -> bool:
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(report, dict) and {"protocol", "models"} <= set(report)
+
+
+def _is_page(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return PAGE in opened.read(4096)
 
 
 def _page_module() -> ModuleType:

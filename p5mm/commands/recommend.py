@@ -1,14 +1,16 @@
-"""Recommend items to users, as Parquet."""
+"""Recommend items to users: a table of user, item, score and rank."""
 
 import argparse
 from typing import TYPE_CHECKING
 
-from p5mm.commands.terminal import say, writable
+from p5mm.commands.output import add_force, table_target, write_table
+from p5mm.commands.terminal import say
 
 if TYPE_CHECKING:
     pass
 
 ALL = "all"
+COLUMNS = ("user_id", "item_id", "score", "rank")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,25 +21,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="table with user_id, and history (lists of item ids) for new users",
     )  # fmt: skip
     parser.add_argument("-k", "--k", type=int, default=10, help="items a user (default: 10)")
-    parser.add_argument("--out", required=True, metavar="FILE", help="Parquet to write")
+    parser.add_argument(
+        "--out", required=True, metavar="FILE", help="table to write: .parquet, .csv or .jsonl"
+    )
     parser.add_argument("--keep-seen", action="store_true", help="also what a user has taken")
+    parser.add_argument(
+        "--strict", action="store_true", help="fail where a user or an item is unknown"
+    )
+    add_force(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Recommend to all users of the log, or to those of a file."""
-    import pyarrow.parquet as pq
-
-    from p5mm.files import whole_file
     from p5mm.serving.recommender import Recommender
 
-    target = writable(options.out)
+    target = table_target(options.out, COLUMNS, options.force)
     recommender = Recommender.load(options.model)
     names, histories = (None, None) if options.users == ALL else _users(options.users)
     table = recommender.recommend(
         names, histories=histories, k=options.k, filter_seen=not options.keep_seen
     )
-    with whole_file(target) as draft:
-        pq.write_table(table, draft)
+    write_table(table, target)
     say(f"{target}: {table.num_rows} rows")
 
 

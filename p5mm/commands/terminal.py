@@ -1,14 +1,8 @@
-"""What the commands say, and where they may write."""
+"""What the commands say on a terminal."""
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-from p5mm.errors import InputError
-
-STDOUT = "-"
 
 
 class _Lines(logging.Handler):
@@ -34,32 +28,6 @@ def show_log() -> None:
 def say(*lines: str) -> None:
     """Print lines to standard error."""
     print(*lines, sep="\n", file=sys.stderr)
-
-
-def writable(path: str | Path) -> Path:
-    """A file that can be written.
-
-    Raises:
-        InputError: It is a folder, or its folder does not exist or may only be read.
-    """
-    path = Path(path)
-    parent = path.absolute().parent
-    if path.is_dir() or not parent.is_dir():
-        raise InputError(f"{path} cannot be written: give a file in a folder that exists")
-    if not os.access(parent, os.W_OK):
-        raise InputError(f"{path} cannot be written: its folder may only be read; give another")
-    return path
-
-
-def put(text: str, path: str | Path) -> None:
-    """Write a whole file or nothing, or print to standard output."""
-    from p5mm.files import whole_file
-
-    if str(path) == STDOUT:
-        print(text, end="")
-        return
-    with whole_file(path) as draft:
-        draft.write_text(text, encoding="utf-8")
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

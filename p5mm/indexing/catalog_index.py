@@ -43,14 +43,14 @@ class CatalogIndex(IndexContents):
         Raises:
             InputError: No item has any vector, or features do not fit the catalog.
         """
-        by_modality = {one.modality: one for one in features}
+        by_modality = {encoded.modality: encoded for encoded in features}
         _check_features(by_modality, len(catalog))
         item_ids = catalog.item_ids
         refused = [Refused(item_id, "image", reason) for item_id, reason in catalog.quarantine]
         refused += [
-            Refused(item_ids[bad.row], one.modality, bad.reason)
-            for one in by_modality.values()
-            for bad in one.quarantine
+            Refused(item_ids[bad.row], encoded.modality, bad.reason)
+            for encoded in by_modality.values()
+            for bad in encoded.quarantine
         ]
         return cls(_slim(catalog), by_modality, {}, tuple(refused))._with_views()
 
@@ -63,8 +63,8 @@ class CatalogIndex(IndexContents):
     def present(self) -> NDArray[np.bool_]:
         """``[n]`` True where an item has any vector."""
         present = np.zeros(len(self.catalog), dtype=np.bool_)
-        for one in self.features.values():
-            present |= one.present
+        for encoded in self.features.values():
+            present |= encoded.present
         return present
 
     def picture_name(self, item_id: str) -> str | None:
@@ -98,7 +98,7 @@ class CatalogIndex(IndexContents):
         return replace(self, alignment=alignment)._with_views()
 
     def search_text(self, text: str, k: int = 10) -> list[Hit]:
-        """The items that a text describes best: in the joint view if there is one.
+        """The items that a text describes best: in the joint view if there is encoded.
 
         Raises:
             InputError: The index has no view that text can search, or was made by other encoders.
@@ -136,10 +136,12 @@ class CatalogIndex(IndexContents):
         row = self._row(item_id)
         total = np.zeros(len(self.item_ids), dtype=np.float32)
         shared = np.zeros(len(self.item_ids), dtype=np.int64)
-        for one in self.features.values():
-            if one.present[row]:
-                total += np.where(one.present, _unit(one.vectors) @ _unit(one.vectors[[row]])[0], 0)
-                shared += one.present
+        for encoded in self.features.values():
+            if encoded.present[row]:
+                total += np.where(
+                    encoded.present, _unit(encoded.vectors) @ _unit(encoded.vectors[[row]])[0], 0
+                )
+                shared += encoded.present
         if not shared.any():
             raise InputError(f"item '{item_id}' has neither picture nor text that could be used")
         shared[row] = 0
@@ -169,8 +171,8 @@ class CatalogIndex(IndexContents):
         views = {}
         for name in TOWERS:
             if name in self.features and self.features[name].present.any():
-                one = self.features[name]
-                views[name] = self._view(_unit(one.vectors), one.present)
+                encoded = self.features[name]
+                views[name] = self._view(_unit(encoded.vectors), encoded.present)
         joint = self._joint_vectors()
         if joint is not None:
             views["joint"] = self._view(joint, np.any(joint != 0, axis=1))
@@ -188,20 +190,22 @@ class CatalogIndex(IndexContents):
         if self.alignment is None and not _one_space(*pair):
             return None
         vectors = [
-            _unit(one.vectors) if self.alignment is None
-            else self.alignment.project(one.modality, one.vectors)
-            for one in pair
+            _unit(encoded.vectors) if self.alignment is None
+            else self.alignment.project(encoded.modality, encoded.vectors)
+            for encoded in pair
         ]  # fmt: skip
-        return _unit(sum(v * one.present[:, None] for v, one in zip(vectors, pair, strict=True)))
+        return _unit(
+            sum(v * encoded.present[:, None] for v, encoded in zip(vectors, pair, strict=True))
+        )
 
     def _encode(self, modality: str, raw: Any) -> NDArray[np.float32]:
-        one = self.features[modality]
-        encoders.refuse_strange_path(one.spec, "the index")
-        encoder = _encoder(one.spec, modality)
-        if encoder.fingerprint != one.fingerprint:
+        encoded = self.features[modality]
+        encoders.refuse_strange_path(encoded.spec, "the index")
+        encoder = _encoder(encoded.spec, modality)
+        if encoder.fingerprint != encoded.fingerprint:
             raise InputError(
-                f"the index was made by {one.spec} with fingerprint {one.fingerprint}; the "
-                f"{one.spec} of this installation has {encoder.fingerprint}. Their vectors cannot "
+                f"the index was made by {encoded.spec} with fingerprint {encoded.fingerprint}; the "
+                f"{encoded.spec} of this installation has {encoder.fingerprint}. Their vectors cannot "
                 "be compared: build the index again, or install the weights it was made with"
             )
         try:
@@ -213,7 +217,7 @@ class CatalogIndex(IndexContents):
     def _row(self, item_id: str) -> int:
         if item_id not in self.catalog.rows:
             near = difflib.get_close_matches(item_id, self.item_ids, n=3, cutoff=0.5)
-            hint = f" did you mean {' or '.join(repr(one) for one in near)}?" if near else ""
+            hint = f" did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
             raise InputError(
                 f"unknown item '{item_id}';{hint} The index holds {len(self.item_ids)} items"
             )
@@ -243,7 +247,7 @@ def _slim(catalog: Catalog) -> Catalog:
 
 def _one_space(image: Features, text: Features) -> bool:
     """Whether both come from the towers of one CLIP: "open_clip:A/B" and "open_clip.text:A/B"."""
-    specs = [one.spec.replace(f".{one.modality}:", ":") for one in (image, text)]
+    specs = [encoded.spec.replace(f".{encoded.modality}:", ":") for encoded in (image, text)]
     return specs[0] == specs[1] and specs[0].startswith("open_clip:") and image.dim == text.dim
 
 
@@ -269,13 +273,13 @@ def _checked_k(k: int) -> int:
 
 
 def _check_features(features: dict[str, Features], n: int) -> None:
-    for one in features.values():
-        if len(one.vectors) != n:
+    for encoded in features.values():
+        if len(encoded.vectors) != n:
             raise InputError(
-                f"{len(one.vectors)} {one.modality} vectors for a catalog of {n} items; "
+                f"{len(encoded.vectors)} {encoded.modality} vectors for a catalog of {n} items; "
                 "encode this catalog again"
             )
-    if not any(one.present.any() for one in features.values()):
+    if not any(encoded.present.any() for encoded in features.values()):
         raise InputError(
             "no item of the catalog has a picture or text that could be used: nothing to index. "
             "Give it an image or text column, or the pictures' folder with --images DIR"

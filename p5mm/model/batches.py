@@ -100,9 +100,11 @@ def last_batches(histories: Histories, max_history: int, batch: int) -> Iterator
         rows = order[start : start + batch]
         stops = histories.offsets[rows + 1]
         starts = np.maximum(histories.offsets[rows], stops - max_history - 1)
-        one = _training_batch(histories, Windows(starts, stops, starts == histories.offsets[rows]))
-        last = torch.arange(one.targets.shape[1]) == one.lengths[:, None]
-        yield replace(one, targets=one.targets.masked_fill(~last, -1))
+        whole = _training_batch(
+            histories, Windows(starts, stops, starts == histories.offsets[rows])
+        )
+        last = torch.arange(whole.targets.shape[1]) == whole.lengths[:, None]
+        yield replace(whole, targets=whole.targets.masked_fill(~last, -1))
 
 
 def _training_batch(train: Histories, windows: Windows) -> Batch:

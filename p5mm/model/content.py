@@ -1,6 +1,6 @@
 """What is known of items besides who took them: standardised vectors of each modality."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -8,17 +8,19 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
+from p5mm.arrays import Expected, check_shape, read_arrays, write_arrays
 from p5mm.config import Ablation
 from p5mm.encoders.base import Features
 from p5mm.errors import InputError, unknown
 from p5mm.fusion.standardise import Standardiser
+from p5mm.plain import reading
 
 REAL: Final = "real"
 ZERO: Final = "zero"
 SHUFFLED: Final = "shuffled"
+REMEDY: Final = "train again"
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,16 @@ class Content:
     def of(cls, features: Sequence[Features], items: int, whiten: bool) -> "Content":
         """Standardise features; a modality that no item has is left out."""
         made = cls(items)
-        for one in features:
-            if one.modality in made.vectors:
-                raise InputError(f"two encoders give the modality '{one.modality}'; keep one")
-            if not one.present.any():
+        for encoded in features:
+            if encoded.modality in made.vectors:
+                raise InputError(f"two encoders give the modality '{encoded.modality}'; keep one")
+            if not encoded.present.any():
                 continue
-            standardise = Standardiser.fit(one.vectors, one.present, whiten)
-            made.maps[one.modality] = standardise
-            made.vectors[one.modality] = standardise(one.vectors, one.present)
-            made.present[one.modality] = one.present
-            made.fingerprints[one.modality] = one.fingerprint
+            standardise = Standardiser.fit(encoded.vectors, encoded.present, whiten)
+            made.maps[encoded.modality] = standardise
+            made.vectors[encoded.modality] = standardise(encoded.vectors, encoded.present)
+            made.present[encoded.modality] = encoded.present
+            made.fingerprints[encoded.modality] = encoded.fingerprint
         return made
 
     @property
@@ -98,20 +100,20 @@ class Content:
         Raises:
             InputError: The features come from other encoders than the model's.
         """
-        by_name = {one.modality: one for one in features}
+        by_name = {encoded.modality: encoded for encoded in features}
         vectors, present = {}, {}
         for name, known in self.vectors.items():
             new, there = np.zeros((items, known.shape[1]), np.float32), np.zeros(items, np.bool_)
             if name in by_name:
-                one = by_name[name]
+                encoded = by_name[name]
                 encoder, how = _parsed(self.fingerprints[name])
-                if one.fingerprint != encoder:
+                if encoded.fingerprint != encoder:
                     raise InputError(
-                        f"the {name} vectors were made by another encoder ({one.spec}) than the "
+                        f"the {name} vectors were made by another encoder ({encoded.spec}) than the "
                         "model's; encode the new items with the model's own encoders"
                     )
                 if how != ZERO:
-                    new, there = self.maps[name](one.vectors, one.present), one.present
+                    new, there = self.maps[name](encoded.vectors, encoded.present), encoded.present
                 if how == SHUFFLED:
                     new = self._strange(name, there)
             vectors[name] = np.concatenate([known, new])
@@ -125,19 +127,37 @@ class Content:
         return np.where(present[:, None], known[drawn], np.float32(0))
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file."""
+        """Write a safetensors file.
+
+        Raises:
+            OSError: It cannot be written.
+        """
         arrays: dict[str, NDArray[np.generic]] = {}
         for name in self.vectors:
             arrays[f"vectors.{name}"] = self.vectors[name]
             arrays[f"present.{name}"] = self.present[name]
             arrays[f"mean.{name}"] = self.maps[name].mean
-            arrays[f"axes.{name}"] = np.ascontiguousarray(self.maps[name].axes)
-        save_file(arrays, path)
+            arrays[f"axes.{name}"] = self.maps[name].axes
+        write_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: Path, items: int, fingerprints: dict[str, str]) -> "Content":
-        """Read what ``save`` wrote."""
-        arrays = load_file(path)
+        """Read what ``save`` wrote.
+
+        Args:
+            path: The file.
+            items: Number of items.
+            fingerprints: Modality to the fingerprint of the encoder that made it.
+
+        Raises:
+            InputError: The file is damaged, or holds the content of other items or modalities.
+        """
+        arrays = read_arrays(path, _expected(items, fingerprints), REMEDY)
+        with reading(path, REMEDY):
+            for name in fingerprints:
+                dim, out = arrays[f"axes.{name}"].shape
+                check_shape(arrays[f"mean.{name}"].shape, (dim,), f"mean.{name}")
+                check_shape(arrays[f"vectors.{name}"].shape, (items, out), f"vectors.{name}")
         return cls(
             items,
             {name: arrays[f"vectors.{name}"] for name in fingerprints},
@@ -148,6 +168,17 @@ class Content:
                 for name in fingerprints
             },
         )
+
+
+def _expected(items: int, names: Iterable[str]) -> dict[str, Expected]:
+    """The arrays of a file of content."""
+    kinds = {
+        "vectors": Expected((items, None)),
+        "present": Expected((items,), ("bool",)),
+        "mean": Expected((None,)),
+        "axes": Expected((None, None)),
+    }
+    return {f"{kind}.{name}": expected for name in names for kind, expected in kinds.items()}
 
 
 def _without(content: Content, name: str, _: np.random.Generator) -> Content:

@@ -2,17 +2,20 @@
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from p5mm.errors import InputError, unknown
 from p5mm.model.dropout import Dropout
+from p5mm.plain import check_type
 
 # Share of T5's initial scale that a sub-layer's output starts with. A model from scratch begins
 # as "what comes next is near what came last", which is learned from several times faster.
 QUIET = 0.1
+SIZES = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,21 @@ class T5Config:
     tie_word_embeddings: bool = True
     scale_decoder_outputs: bool = True
 
+    def __post_init__(self) -> None:
+        for name in SIZES:
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.feed_forward_proj not in ("relu", "gated-gelu"):
+            raise unknown("feed_forward_proj", self.feed_forward_proj, ("relu", "gated-gelu"))
+        buckets, reach = self.relative_attention_num_buckets, self.relative_attention_max_distance
+        if buckets < 4 or reach <= buckets // 2:  # half of them are for one distance each
+            raise InputError(
+                f"relative_attention_num_buckets is {buckets} and max_distance {reach}; there "
+                "must be at least 4, and a distance beyond half of them"
+            )
+        if not 0 <= self.dropout_rate < 1 or not 0 < self.layer_norm_epsilon < 1:
+            raise InputError("dropout_rate must be below 1 and layer_norm_epsilon above 0")
+
     @classmethod
     def nano(cls, d_model: int, layers: int, dropout: float, vocab_size: int) -> "T5Config":
         """The dependent sizes of a small model trained from scratch, by one dial."""
@@ -51,8 +69,15 @@ class T5Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "T5Config":
-        """The sizes in a Hugging Face config; keys that T5 does not compute with are left out."""
+        """The sizes in a Hugging Face config; keys that T5 does not compute with are left out.
+
+        Raises:
+            InputError: A value is of another type, or out of its range.
+        """
         known = {f.name: values[f.name] for f in fields(cls) if values.get(f.name) is not None}
+        hints = get_type_hints(cls)
+        for name, value in known.items():
+            check_type(value, hints[name], name)
         known.setdefault("num_decoder_layers", known.get("num_layers", cls.num_layers))
         # Before transformers 5 one key said both that the head is its own and that nothing scales.
         known.setdefault("scale_decoder_outputs", known.get("tie_word_embeddings", True))

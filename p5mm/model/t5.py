@@ -6,18 +6,23 @@ many requests for one history, each a prompt followed by candidates that see the
 history but not one another.
 """
 
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from p5mm.arrays import check_range, check_shape, read_shapes
 from p5mm.errors import InputError
 from p5mm.model.dropout import Dropout
 from p5mm.model.layers import QUIET, Attention, FeedForward, Layer, PositionBias, RMSNorm, T5Config
+from p5mm.plain import read_json, reading
+
+REMEDY = "save the model again"
+T = TypeVar("T")
 
 
 class Block(nn.Module):
@@ -168,16 +173,56 @@ def load_t5(folder: Path, dropout: float | None = None) -> T5:
             "(pickled weights such as pytorch_model.bin are never opened; save the model again "
             "with safe_serialization=True)"
         )
-    values = json.loads(config_file.read_text())
+    values = read_json(config_file, REMEDY)
     if values.get("model_type", "t5") not in ("t5", "mt5"):
         raise InputError(f"{folder} holds a {values['model_type']} model; a T5 is needed")
-    config = T5Config.from_dict(values | ({} if dropout is None else {"dropout_rate": dropout}))
-    state = load_file(weights_file)
-    state = {k: v.float() for k, v in state.items() if not k.endswith("embed_tokens.weight")}
+    shapes = _own(read_shapes(weights_file, REMEDY))
+    with reading(config_file, REMEDY):
+        config = T5Config.from_dict(values | ({} if dropout is None else {"dropout_rate": dropout}))
+        _check_sizes(config, shapes)
     # The weights say whether the head is its own; transformers 5 always writes that it is tied.
-    t5 = T5(replace(config, tie_word_embeddings="lm_head.weight" not in state))
-    try:
-        t5.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"the weights in {folder} do not fit its config.json: {error}") from error
+    t5 = T5(replace(config, tie_word_embeddings="lm_head.weight" not in shapes))
+    with reading(weights_file, REMEDY):
+        weights = {name: tensor.float() for name, tensor in _own(load_file(weights_file)).items()}
+        for name, tensor in weights.items():
+            check_range(tensor.numpy(), name)
+        try:
+            t5.load_state_dict(weights)
+        except RuntimeError as error:
+            raise InputError(
+                f"the weights in {folder} do not fit its config.json: {error}"
+            ) from error
     return t5
+
+
+def _own(values: Mapping[str, T]) -> dict[str, T]:
+    """Without the copies of the token embeddings that some checkpoints have."""
+    return {k: v for k, v in values.items() if not k.endswith("embed_tokens.weight")}
+
+
+def _check_sizes(config: T5Config, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Check that a config says the sizes that the weights have, before anything is built by it.
+
+    Raises:
+        InputError: They differ.
+    """
+    for stack, count in (("encoder", config.num_layers), ("decoder", config.num_decoder_layers)):
+        blocks = {name.split(".")[2] for name in shapes if name.startswith(f"{stack}.block.")}
+        if blocks != {str(number) for number in range(len(blocks))} or len(blocks) != count:
+            raise InputError(
+                f"the weights do not fit its config.json: {count} {stack} layers are said, "
+                f"{len(blocks)} are there"
+            )
+    inner, gated = config.num_heads * config.d_kv, config.feed_forward_proj != "relu"
+    first = "encoder.block.0.layer"
+    for name, wanted in {
+        "shared.weight": (config.vocab_size, config.d_model),
+        f"{first}.0.SelfAttention.q.weight": (inner, config.d_model),
+        f"{first}.0.SelfAttention.relative_attention_bias.weight": (
+            config.relative_attention_num_buckets, config.num_heads
+        ),
+        f"{first}.1.DenseReluDense.wi{'_0' * gated}.weight": (config.d_ff, config.d_model),
+    }.items():  # fmt: skip
+        if name not in shapes:
+            raise InputError(f"the weights do not fit its config.json: they have no '{name}'")
+        check_shape(shapes[name], wanted, f"the weights do not fit its config.json: '{name}'")

@@ -6,6 +6,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from p5mm.errors import InputError
+from p5mm.files import writing
 from p5mm.model.prompts import SLOT, Prompt
 
 PAD, EOS, UNKNOWN = 0, 1, 2
@@ -42,9 +43,25 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             "(AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER))"
         )
     try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library has no class of its own for them
-        raise InputError(f"{path} is no tokenizer: {error}") from error
+        tokenizer = Tokenizer.from_file(str(path))
+        # Prompts are read as they are: a file may ask for padding to any length.
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return tokenizer
+    except BaseException as error:  # the library has no class of its own, and panics of Rust
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+        raise InputError(f"{path} is no tokenizer: {str(error)[:300]}") from error
+
+
+def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
+    """Write a tokenizer.json.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with writing(path, Exception):  # the library has no class of its own
+        tokenizer.save(str(path))
 
 
 def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt, soft_tokens: int) -> list[int]:
@@ -64,10 +81,10 @@ def level_tokens(tokenizer: Tokenizer, levels: int) -> Sequence[int]:
     Raises:
         InputError: The tokenizer has no single token for a level.
     """
-    found = []
+    tokens = []
     for level in LEVELS[:levels]:
         ids = tokenizer.encode(level, add_special_tokens=False).ids
         if not ids or tokenizer.decode([ids[-1]]).strip() != level:
             raise InputError(f"the tokenizer has no single token for the rating level '{level}'")
-        found.append(ids[-1])
-    return found
+        tokens.append(ids[-1])
+    return tokens

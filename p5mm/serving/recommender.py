@@ -21,6 +21,7 @@ from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.add_items import add_items
 from p5mm.serving.folder import read_model, write_model
 from p5mm.serving.pairs import Pairs
+from p5mm.serving.requests import Requests
 from p5mm.training.fit import fit
 
 BATCH = 256
@@ -78,34 +79,37 @@ class Recommender:
         self,
         users: Sequence[str] | None = None,
         *,
-        histories: Sequence[Sequence[str]] | None = None,
+        histories: Sequence[Sequence[str] | None] | None = None,
         k: int = 10,
         filter_seen: bool = True,
+        strict: bool = True,
     ) -> pa.Table:
         """The best ``k`` items for each user.
 
         Args:
             users: Ids of the log's users; all of them where both arguments are None. With
                 histories, any names for them.
-            histories: Item ids in order of time, for users who need not be in the log.
+            histories: Item ids in order of time, for users who need not be in the log; a None
+                among them means the log's.
             k: Items a user; fewer only where the catalog has no more.
             filter_seen: Leave out what the history holds.
+            strict: Whether an unknown user or item is an error; else it is left out, counted and
+                logged, and all others are served.
 
         Returns:
             ``user_id``, ``item_id`` (strings), ``score`` (float32), ``rank`` (int32, from 1).
 
         Raises:
-            InputError: A user or an item is unknown, or k is not positive.
+            InputError: A user or an item is unknown and ``strict``, or k is not positive.
         """
         _check_k(k)
-        names, asked = self._asked(users, histories)
+        asked = Requests.of(self.model, users, histories, strict)
         parts = [recommendation_table([], [], [], [])]
-        with progress("recommend", len(names), "user") as shown:
-            for start in range(0, len(names), BATCH):
-                rows = np.arange(start, min(start + BATCH, len(names)), dtype=np.int64)
-                part = names[start : start + BATCH]
-                parts.append(self._recommend(part, asked.select(rows), k, filter_seen))
-                shown.update(len(rows))
+        with progress("recommend", len(asked), "user") as shown:
+            for start in range(0, len(asked), BATCH):
+                part = asked.part(start, start + BATCH)
+                parts.append(self._recommend(part, k, filter_seen))
+                shown.update(len(part))
         return pa.concat_tables(parts)
 
     def score(self, pairs: pa.Table) -> pa.Table:
@@ -188,26 +192,7 @@ class Recommender:
         Raises:
             InputError: A user is not in the log.
         """
-        rows = self.model.user_rows
-        strangers = [user for user in users if user not in rows]
-        if strangers:
-            raise InputError(
-                f"{len(strangers)} users are not in the log, such as '{strangers[0]}'; for new "
-                "users give their histories (a column 'history' with lists of item ids)"
-            )
-        return self.model.histories.select(np.array([rows[user] for user in users], dtype=np.int64))
-
-    def _asked(
-        self, users: Sequence[str] | None, histories: Sequence[Sequence[str]] | None
-    ) -> tuple[list[str], Histories]:
-        if histories is None:
-            names = self.model.user_ids if users is None else list(users)
-            return names, self.histories_of(names)
-        names = [str(i) for i in range(len(histories))] if users is None else list(users)
-        if len(names) != len(histories):
-            raise InputError(f"{len(names)} users for {len(histories)} histories; give one each")
-        lists = [self._item_rows(history).tolist() for history in histories]
-        return names, Histories.from_lists(lists)
+        return Requests.of(self.model, users, None, strict=True).histories
 
     def _item_rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
         rows = self.model.catalog.rows
@@ -216,14 +201,14 @@ class Recommender:
                 raise unknown("item", item, rows)
         return np.array([rows[item] for item in item_ids], dtype=np.int64)
 
-    def _recommend(
-        self, names: Sequence[str], asked: Histories, k: int, filter_seen: bool
-    ) -> pa.Table:
-        rows, scores = self.model.scorer.rank(asked, k, filter_seen)
+    def _recommend(self, asked: Requests, k: int, filter_seen: bool) -> pa.Table:
+        rows, scores = self.model.scorer.rank(asked.histories, k, filter_seen)
         real = rows >= 0
         ranks = np.broadcast_to(np.arange(1, rows.shape[1] + 1), rows.shape)
         ids = self._ids[rows[real]]
-        return recommendation_table(np.repeat(names, real.sum(1)), ids, scores[real], ranks[real])
+        return recommendation_table(
+            np.repeat(asked.names, real.sum(1)), ids, scores[real], ranks[real]
+        )
 
     @cached_property
     def _ids(self) -> NDArray[np.object_]:

@@ -43,10 +43,10 @@ class Parts:
     @classmethod
     def of(cls, scorer: Scorer, names: Sequence[str], cases: Cases) -> "Parts":
         """Retrieve candidates for cases in catalog rows and take their scores apart."""
-        found = [_parts(scorer, names, cases.take(rows)) for rows in spaced(cases, BATCH)]
-        retrieval = torch.cat([one[0] for one in found])
-        targets = torch.cat([one[1] for one in found])
-        parts = {name: torch.cat([one[2][name] for one in found]) for name in names}
+        batches = [_parts(scorer, names, cases.take(rows)) for rows in spaced(cases, BATCH)]
+        retrieval = torch.cat([batch[0] for batch in batches])
+        targets = torch.cat([batch[1] for batch in batches])
+        parts = {name: torch.cat([batch[2][name] for batch in batches]) for name in names}
         return cls(retrieval, parts, targets)
 
     def ndcg(self, weights: Mapping[str, float]) -> NDArray[np.float64]:
@@ -55,8 +55,8 @@ class Parts:
         own = scores.gather(1, self.targets.clamp(min=0)[:, None])
         ranks = 1.0 + (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2
         ranks = ranks.masked_fill(self.targets < 0, torch.inf)
-        found: NDArray[np.float64] = metrics_per_user(ranks.double().numpy(), (10,))["ndcg@10"]
-        return found
+        ndcg: NDArray[np.float64] = metrics_per_user(ranks.double().numpy(), (10,))["ndcg@10"]
+        return ndcg
 
 
 def fit_weights(
@@ -88,7 +88,7 @@ def fit_weights(
                 for name in names
                 for w in (0.0, *_grid(name))
             ),
-            key=lambda one: one[0].mean(),
+            key=lambda trial: trial[0].mean(),
         )
         if not _gains(value - best, float(alone.mean())):
             break

@@ -168,10 +168,10 @@ class Training:
         return weights | averages | best | optimizer_tensors(self.optimizer)
 
     def _resume(self) -> None:
-        found = self.checkpoint.load() if self.checkpoint is not None else None
-        if found is None:
+        kept = self.checkpoint.load() if self.checkpoint is not None else None
+        if kept is None:
             return
-        self.progress, tensors = found
+        self.progress, tensors = kept
         numbers = range(len(self.average))
         self._load([tensors[f"weight.{i}"] for i in numbers])
         self.average = [tensors[f"average.{i}"] for i in numbers]

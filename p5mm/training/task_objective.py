@@ -89,15 +89,15 @@ class TaskObjective:
     @torch.no_grad()
     def validate(self, network: Network, batches: Sequence[Batch]) -> dict[str, float]:
         """Mean loss of each family, and ``score``: minus their weighted mean; the same draws."""
-        found: dict[str, list[float]] = {task.family: [] for task in self.tasks}
+        losses: dict[str, list[float]] = {task.family: [] for task in self.tasks}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             for batch in batches:
                 for task in self.tasks:
                     loss = self.loss(task, network, batch, held_out=True)
                     if loss is not None:
-                        found[task.family].append(float(loss))
-        means = {family: sum(v) / len(v) for family, v in found.items() if v}
+                        losses[task.family].append(float(loss))
+        means = {family: sum(v) / len(v) for family, v in losses.items() if v}
         weights = {task.family: task.weight for task in self.tasks if task.family in means}
         total = sum(weights.values()) or 1.0
         score = -sum(means[family] * weight for family, weight in weights.items()) / total
@@ -152,8 +152,8 @@ class TaskObjective:
         targets = batch.targets.gather(1, positions).clamp(min=0)
         mean, spread = self.rating_scale
         own = (batch.target_ratings.gather(1, positions) - mean) / spread
-        found: Tensor = network.rating_prior(batch, positions, targets, None if held_out else own)
-        return found
+        logits: Tensor = network.rating_prior(batch, positions, targets, None if held_out else own)
+        return logits
 
     def choice(
         self,

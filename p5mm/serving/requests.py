@@ -1,0 +1,136 @@
+"""Who asks for recommendations: users of the log, or histories that are given."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p5mm.data.histories import Histories
+from p5mm.errors import InputError, unknown
+from p5mm.ranking.trained_model import TrainedModel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Names, and what each of them took.
+
+    Attributes:
+        names: Of the users, as they are given back.
+        histories: One each, in catalog rows.
+    """
+
+    names: list[str]
+    histories: Histories
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def of(
+        cls,
+        model: TrainedModel,
+        users: Sequence[str] | None,
+        histories: Sequence[Sequence[str] | None] | None,
+        strict: bool,
+    ) -> "Requests":
+        """Requests of users, of histories, or of both.
+
+        Args:
+            model: Knows the users of its log.
+            users: Ids; all users of the log where both are None; names for histories.
+            histories: Item ids in order of time; None, or a None among them, is the log's.
+            strict: Whether an unknown user or item is an error; else it is left out and told.
+
+        Raises:
+            InputError: A user or an item is unknown and ``strict``; or the numbers do not agree.
+        """
+        if histories is None:
+            names = model.user_ids if users is None else list(users)
+            return cls._of_log(model, names, strict)
+        names = [str(i) for i in range(len(histories))] if users is None else list(users)
+        if len(names) != len(histories):
+            raise InputError(f"{len(names)} users for {len(histories)} histories; give one each")
+        given = np.array([history is not None for history in histories], dtype=np.bool_)
+        lists = [history for history in histories if history is not None]
+        logged = cls._of_log(model, [n for n, g in zip(names, given, strict=True) if not g], strict)
+        taken = item_lists(model, lists, strict)
+        return cls._in_order(names, given, taken, logged)
+
+    def part(self, start: int, stop: int) -> "Requests":
+        """The requests from one place to another."""
+        rows = np.arange(start, min(stop, len(self)), dtype=np.int64)
+        return Requests(self.names[start:stop], self.histories.select(rows))
+
+    @classmethod
+    def _of_log(cls, model: TrainedModel, names: list[str], strict: bool) -> "Requests":
+        rows = model.user_rows
+        strangers = [name for name in names if name not in rows]
+        if strangers:
+            message = (
+                f"{len(strangers)} users are not in the log, such as '{strangers[0]}'; for new "
+                "users give their histories (a column 'history' with lists of item ids)"
+            )
+            if strict:
+                raise InputError(message)
+            log.warning("left out: %s", message)
+            names = [name for name in names if name in rows]
+        places = np.array([rows[name] for name in names], dtype=np.int64)
+        return cls(names, model.histories.select(places))
+
+    @classmethod
+    def _in_order(
+        cls, names: list[str], given: NDArray[np.bool_], taken: Histories, logged: "Requests"
+    ) -> "Requests":
+        """Both kinds in the order of the names; users that the log does not know are gone."""
+        known = set(logged.names)
+        kept = [name for name, g in zip(names, given, strict=True) if g or name in known]
+        of_list = np.array([g for n, g in zip(names, given, strict=True) if g or n in known], bool)
+        order = np.empty(len(kept), dtype=np.int64)
+        order[of_list] = np.arange(len(taken))
+        order[~of_list] = len(taken) + np.arange(len(logged))
+        return cls(kept, joined(taken, logged.histories).select(order))
+
+
+def item_lists(model: TrainedModel, lists: Sequence[Sequence[str]], strict: bool) -> Histories:
+    """Histories of lists of item ids.
+
+    Args:
+        model: Knows the items of its catalog.
+        lists: Item ids in order of time.
+        strict: Whether an unknown item is an error; else it is left out, counted and told.
+
+    Raises:
+        InputError: An item is unknown and ``strict``.
+    """
+    rows = model.catalog.rows
+    strange = [item for history in lists for item in history if item not in rows]
+    if strange and strict:
+        raise unknown("item", strange[0], rows)
+    if strange:
+        touched = sum(any(item not in rows for item in history) for history in lists)
+        log.warning(
+            "left out of %d histories: %d items that are not in the catalog, such as '%s'",
+            touched,
+            len(strange),
+            strange[0],
+        )
+    return Histories.from_lists([[rows[i] for i in history if i in rows] for history in lists])
+
+
+def joined(first: Histories, second: Histories) -> Histories:
+    """The histories of both, one after the other; ratings are unknown where there are none."""
+    offsets = np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]])
+    ratings = None
+    if first.ratings is not None or second.ratings is not None:
+        ratings = np.concatenate([_ratings(first), _ratings(second)])
+    return Histories(np.concatenate([first.items, second.items]), offsets, ratings)
+
+
+def _ratings(histories: Histories) -> NDArray[np.float32]:
+    if histories.ratings is None:
+        return np.full(len(histories.items), np.nan, dtype=np.float32)
+    return histories.ratings
