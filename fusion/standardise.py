@@ -5,7 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from p5mm.errors import InputError
+
 NEGLIGIBLE = 1e-3  # axes whose spread is below this share of the widest are left out
+LARGEST, SMALLEST = 1e15, 1e-15  # squares of values outside lose their meaning in float32
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,30 @@ class Standardiser:
             vectors: ``[n, dim]``.
             present: ``[n]`` bool, True where the vector means something.
             whiten: Whether to whiten; left out where there are fewer vectors than dimensions.
+
+        Raises:
+            InputError: A value is beyond what can be squared.
         """
         known = vectors[present]
         dim = vectors.shape[1]
         if not len(known):
             return cls(np.zeros(dim, np.float32), np.eye(dim, dtype=np.float32))
+        if np.abs(known).max() > LARGEST:
+            raise InputError(
+                f"a vector holds the value {np.abs(known).max():.1e}; give vectors with values of "
+                f"at most {LARGEST:g}"
+            )
         mean = known.mean(axis=0)
         centred = known - mean
         axes = np.eye(dim, dtype=np.float32)
         if whiten and len(known) > dim:
             _, sizes, rotated = np.linalg.svd(centred, full_matrices=False)
-            keep = sizes > NEGLIGIBLE * sizes[0]
-            axes = rotated[keep].T / sizes[keep]
-        scale = float(np.sqrt(np.mean(np.square(centred @ axes)))) or 1.0
+            keep = sizes > max(NEGLIGIBLE * sizes[0], SMALLEST)
+            if keep.any():  # otherwise all vectors are alike, and say nothing
+                axes = rotated[keep].T / sizes[keep]
+        scale = float(np.sqrt(np.mean(np.square(centred @ axes))))
+        if scale < SMALLEST:
+            scale = 1.0
         return cls(mean.astype(np.float32), (axes / scale).astype(np.float32))
 
     def __call__(

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from p5mm.indexing.folder import read_index, write_index
 from p5mm.retrieval.index import VectorIndex
 
 TOWERS = ("image", "text")
+TINY = 1e-15  # length below which squares in float32 lose their meaning
 
 
 @dataclass(frozen=True)
@@ -136,11 +137,10 @@ class CatalogIndex(IndexContents):
         row = self._row(item_id)
         total = np.zeros(len(self.item_ids), dtype=np.float32)
         shared = np.zeros(len(self.item_ids), dtype=np.int64)
-        for encoded in self.features.values():
+        for name, encoded in self.features.items():
             if encoded.present[row]:
-                total += np.where(
-                    encoded.present, _unit(encoded.vectors) @ _unit(encoded.vectors[[row]])[0], 0
-                )
+                unit = self._units[name]
+                total += np.where(encoded.present, unit @ unit[row], 0)
                 shared += encoded.present
         if not shared.any():
             raise InputError(f"item '{item_id}' has neither picture nor text that could be used")
@@ -166,6 +166,11 @@ class CatalogIndex(IndexContents):
             InputError: The folder is no index, or a file in it is missing or broken.
         """
         return cls(**vars(read_index(folder)))
+
+    @cached_property
+    def _units(self) -> dict[str, NDArray[np.float32]]:
+        """The vectors of each modality at unit length, made once."""
+        return {name: _unit(encoded.vectors) for name, encoded in self.features.items()}
 
     def _with_views(self) -> "CatalogIndex":
         views = {}
@@ -211,7 +216,10 @@ class CatalogIndex(IndexContents):
         try:
             loaded = encoder.load(raw)
         except (ValueError, OSError) as error:
-            raise InputError(f"the {modality} to search by cannot be used: {error}") from error
+            name = f" {raw}" if isinstance(raw, Path) else ""
+            raise InputError(
+                f"the {modality} to search by{name} cannot be used: {error}"
+            ) from error
         return _unit(np.asarray(encoder.encode([loaded]), dtype=np.float32))
 
     def _row(self, item_id: str) -> int:
@@ -252,7 +260,16 @@ def _one_space(image: Features, text: Features) -> bool:
 
 
 def _unit(vectors: Any) -> NDArray[np.float32]:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    odd = np.flatnonzero(~np.isfinite(norms[:, 0]) | (norms[:, 0] < TINY))
+    if len(odd):  # squares that float32 cannot hold: scaled before they are squared
+        peaks = np.abs(vectors[odd]).max(axis=1, keepdims=True)
+        vectors = np.array(vectors)
+        vectors[odd] = np.divide(
+            vectors[odd], peaks, out=np.zeros_like(vectors[odd]), where=peaks > 0
+        )
+        norms[odd] = np.linalg.norm(vectors[odd], axis=1, keepdims=True)
     unit: NDArray[np.float32] = np.divide(
         vectors, norms, out=np.zeros_like(vectors), where=norms > 0
     )

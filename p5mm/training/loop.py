@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from p5mm.config import Config, TrainConfig
 from p5mm.data.histories import Histories
+from p5mm.errors import InputError
 from p5mm.data.split import Cases
 from p5mm.model.batches import Batch, training_batches
 from p5mm.model.network import Network
@@ -112,6 +113,12 @@ class Training:
             self.optimizer.zero_grad()
             with autocast(p.precision):
                 loss, parts = self.objective(self.network, batch)
+            if not torch.isfinite(loss):
+                raise InputError(
+                    f"the training has diverged: the loss is {float(loss.detach())} in step "
+                    f"{p.step + 1}; give a smaller train.learning_rate (now "
+                    f"{self.settings.learning_rate:g}), or ratings of an ordinary size"
+                )
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(self.parameters, CLIP)
             self.optimizer.step()

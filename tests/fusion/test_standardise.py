@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from p5mm.errors import InputError
 from p5mm.fusion.standardise import Standardiser
 
 
@@ -59,3 +60,20 @@ def test_few_vectors(vectors, count):
     out = Standardiser.fit(vectors, present, True)(vectors, present)
     assert np.isfinite(out).all()
     assert out.shape == (200, 6)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, 1e-40])
+@pytest.mark.parametrize("rows", [3, 30])
+def test_vectors_that_are_all_alike_say_nothing(value, rows):
+    vectors, present = np.full((rows, 4), value, np.float32), np.ones(rows, bool)
+    for whiten in (True, False):
+        standardise = Standardiser.fit(vectors, present, whiten)
+        mapped = standardise(vectors, present)
+        assert mapped.shape == (rows, 4)
+        np.testing.assert_allclose(mapped, 0, atol=1e-6)
+
+
+def test_values_beyond_what_can_be_squared_are_named():
+    vectors = np.full((30, 4), 1e20, np.float32)
+    with pytest.raises(InputError, match=r"the value 1.0e\+20"):
+        Standardiser.fit(vectors, np.ones(30, bool), True)

@@ -179,8 +179,10 @@ def test_other_encoders_are_refused_by_name():
 
 def test_a_broken_picture_to_search_by(tmp_path):
     (tmp_path / "x.png").write_text("no picture")
-    with pytest.raises(InputError, match="cannot be used"):
+    with pytest.raises(InputError, match=r"search by .*/x\.png cannot be used"):
         made().search_picture(tmp_path / "x.png")
+    with pytest.raises(InputError, match=r"search by .*/nothere\.png cannot be used"):
+        made().search_picture(tmp_path / "nothere.png")
 
 
 def test_a_failing_write_leaves_the_old_index_whole(tmp_path, monkeypatch):
@@ -225,3 +227,15 @@ def test_items_without_any_vector_are_counted_but_not_found():
     assert "red 0" not in ids(index.search_item("red 3", 10))
     with pytest.raises(InputError, match="neither picture nor text"):
         index.search_item("red 0")
+
+
+@pytest.mark.parametrize("size", [1e-40, 1e-20, 1.0, 1e20, 1e38])
+def test_vectors_of_any_size_are_compared_by_angle(size):
+    random = np.random.default_rng(0).normal(size=(5, 3))
+    table = pa.table({"item_id": list("abcde")})
+    vectors = (random * size).astype(np.float32)
+    features = Features("vec", "vector:vec", "v", vectors, np.ones(5, bool))
+    hits = CatalogIndex.build(Catalog(table), [features]).search_item("a", 4)
+    unit = random / np.linalg.norm(random, axis=1, keepdims=True)
+    expected = sorted((unit[1:] @ unit[0]).tolist(), reverse=True)
+    assert [hit.score for hit in hits] == pytest.approx(expected, abs=1e-3)

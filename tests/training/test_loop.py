@@ -229,3 +229,8 @@ def test_an_unfinished_write_leaves_the_state_before(split, tmp_path, monkeypatc
     again, kept = checkpoint.load()
     assert again.epoch == 1
     assert all(torch.equal(kept[name], tensors[name]) for name in tensors)
+
+
+def test_a_training_that_diverges_says_so(split):
+    with pytest.raises(InputError, match=r"diverged: .* smaller train.learning_rate \(now 1e\+30"):
+        make_training(split, learning_rate=1e30).run()
