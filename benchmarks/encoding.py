@@ -12,15 +12,17 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
+from p5mm.encoders.base import Encoder
 from p5mm.encoders.build import make_encoder
-from p5mm.encoders.encode import BATCH, encode_items
-from p5mm.encoders.load import default_workers
+from p5mm.encoders.encode import BATCH, default_workers, encode_items
 from p5mm.encoders.store import FeatureStore
 
 SEED = 0
@@ -38,7 +40,7 @@ def write_pictures(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def encoder_of(spec: str):
+def encoder_of(spec: str) -> Encoder:
     if spec != "open_clip":
         return make_encoder(spec, "image")
     import open_clip
@@ -49,7 +51,7 @@ def encoder_of(spec: str):
     return CLIPImage(open_clip.create_model("ViT-B-32"))
 
 
-def cost(call) -> np.ndarray:
+def cost(call: Callable[[], object]) -> NDArray[np.float64]:
     """Wall seconds, and CPU seconds of this process and its workers."""
     start, before = time.perf_counter(), sum(os.times()[:4])
     call()
@@ -57,7 +59,7 @@ def cost(call) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--spec", nargs="+", default=["embedded", "open_clip"])
     parser.add_argument("--repeats", type=int, default=2)

@@ -13,13 +13,32 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 BATCH = 512
+Vectors = NDArray[np.float32]
+Result = TypeVar("Result")
+
+
+class Store(Protocol):
+    """What is compared."""
+
+    name: str
+    module: str
+
+    def __init__(self, folder: Path, dim: int) -> None: ...
+
+    def put(self, keys: Sequence[bytes], vectors: Vectors) -> None:
+        """Commits vectors ``[n, dim]``."""
+
+    def get(self, keys: Sequence[bytes]) -> Vectors:
+        """Vectors ``[n, dim]`` of known keys, in order."""
 
 
 class Mapped:
@@ -32,11 +51,11 @@ class Mapped:
 
         self.table = FeatureStore(folder).table("benchmark", dim)
 
-    def put(self, keys, vectors):
+    def put(self, keys: Sequence[bytes], vectors: Vectors) -> None:
         """Commits vectors ``[n, dim]``."""
         self.table.put(keys, vectors)
 
-    def get(self, keys):
+    def get(self, keys: Sequence[bytes]) -> Vectors:
         """Vectors ``[n, dim]`` of known keys, in order."""
         return self.table.get(keys)[1]
 
@@ -52,13 +71,13 @@ class Blobs:
         self.db.execute("PRAGMA mmap_size=1099511627776")
         self.db.execute("CREATE TABLE v (key BLOB PRIMARY KEY, vector BLOB)")
 
-    def put(self, keys, vectors):
+    def put(self, keys: Sequence[bytes], vectors: Vectors) -> None:
         """Commits vectors ``[n, dim]``."""
         rows = ((key, vector.tobytes()) for key, vector in zip(keys, vectors, strict=True))
         with self.db:
             self.db.executemany("INSERT OR IGNORE INTO v VALUES (?, ?)", rows)
 
-    def get(self, keys):
+    def get(self, keys: Sequence[bytes]) -> Vectors:
         """Vectors ``[n, dim]`` of known keys, in order."""
         place = {key: i for i, key in enumerate(keys)}
         out = np.empty((len(keys), self.dim), dtype=np.float32)
@@ -79,16 +98,16 @@ class Lance:
     def __init__(self, folder: Path, dim: int) -> None:
         self.uri, self.dim = str(folder / "vectors.lance"), dim
 
-    def put(self, keys, vectors):
+    def put(self, keys: Sequence[bytes], vectors: Vectors) -> None:
         """Commits vectors ``[n, dim]``."""
-        import lance
+        import lance  # type: ignore[import-not-found]
         import pyarrow as pa
 
         values = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), self.dim)
         table = pa.table({"key": pa.array(keys, pa.binary(16)), "vector": values})
         lance.write_dataset(table, self.uri, mode="append")
 
-    def get(self, keys):
+    def get(self, keys: Sequence[bytes]) -> Vectors:
         """Vectors ``[n, dim]`` of known keys, in order."""
         import lance
 
@@ -97,10 +116,11 @@ class Lance:
         rows = {key: row for row, key in enumerate(stored)}
         taken = data.take([rows[key] for key in keys], columns=["vector"])
         column = taken["vector"].combine_chunks()
-        return column.flatten().to_numpy().reshape(-1, self.dim)
+        vectors: Vectors = column.flatten().to_numpy().reshape(-1, self.dim)
+        return vectors
 
 
-def timed(call: Callable[[], object]) -> tuple[float, object]:
+def timed(call: Callable[[], Result]) -> tuple[float, Result]:
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result
@@ -112,13 +132,15 @@ def import_seconds(module: str) -> float:
         "import time, numpy; t = time.perf_counter()\n"
         f"import {module}; print(time.perf_counter() - t)"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-            for _ in range(3)]  # fmt: skip
+    command = [sys.executable, "-c", code]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(3)]
     return sorted(float(run.stdout) for run in runs)[1]
 
 
-def measure(kind, folder: Path, keys: list[bytes], vectors, some) -> list[str]:
-    def write():
+def measure(
+    kind: type[Store], folder: Path, keys: list[bytes], vectors: Vectors, some: NDArray[np.int64]
+) -> list[str]:
+    def write() -> Store:
         store = kind(folder, vectors.shape[1])
         for start in range(0, len(keys), BATCH):
             store.put(keys[start : start + BATCH], vectors[start : start + BATCH])
@@ -141,7 +163,7 @@ def measure(kind, folder: Path, keys: list[bytes], vectors, some) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--dim", type=int, default=384)
     args = parser.parse_args()
@@ -155,7 +177,8 @@ def main() -> None:
         "| store | write | first read of all | 5 % at random | read of all again | size | import |"
     )
     print("|---|---|---|---|---|---|---|")
-    for kind in (Mapped, Blobs, Lance):
+    stores: tuple[type[Store], ...] = (Mapped, Blobs, Lance)
+    for kind in stores:
         if find_spec(kind.module.partition(".")[0]) is None:
             print(f"| {kind.name} | not installed | | | | | |")
             continue

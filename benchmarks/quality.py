@@ -1,7 +1,7 @@
 """Quality beside the baselines: python benchmarks/quality.py --data FOLDER [--seeds ...].
 
-Trains each preset with each seed, evaluates on test once, prints the table, and appends a block to
-benchmarks/RESULTS.md; for all sets, on test, without overrides, it rewrites README's table too.
+Trains each preset with each seed, evaluates on test once, prints the table, and adds a block to
+results.md below --runs; for all sets, on test, without overrides, it rewrites README's table too.
 Models are kept below --runs; a finished one is not trained again. FOLDER has the folders
 amazon-beauty/ and ml-100k/.
 """
@@ -9,11 +9,20 @@ amazon-beauty/ and ml-100k/.
 import argparse
 import sys
 import time
-from datetime import date
 
 import numpy as np
 from readme import difference, rewrite
-from setting import ROOT, append, commit, data_folder, kept, machine, parsed, parser, preset
+from setting import (
+    ROOT,
+    append,
+    commit,
+    data_folder,
+    finished,
+    machine,
+    options_parser,
+    parsed,
+    preset,
+)
 
 from p5mm.commands.train import train
 from p5mm.evaluation.evaluate import BASELINES
@@ -27,8 +36,8 @@ PAIRED = ("p5mm - sasrec", "p5mm - retriever")
 
 
 def main() -> None:
-    options = parsed(parser(__doc__, seeds=(0, 1, 2), split="test", sets=SETS))
-    found = {}
+    options = parsed(options_parser(__doc__, seeds=(0, 1, 2), split="test", sets=SETS))
+    reports_of = {}
     for name in options.sets:
         reports, minutes = [], []
         for seed in options.seeds:
@@ -37,17 +46,17 @@ def main() -> None:
             reports.append(report)
             minutes.append(spent)
         block = _block(options, name, reports, minutes)
-        append(block)
-        found[name] = reports
-    if options.split == "test" and not options.overrides and set(found) == set(SETS):
-        rewrite(ROOT / "README.md", found, commit())
+        append(block, options.runs)
+        reports_of[name] = reports
+    if options.split == "test" and not options.overrides and set(reports_of) == set(SETS):
+        rewrite(ROOT / "README.md", reports_of, commit())
 
 
 def _run(options: argparse.Namespace, name: str, seed: int) -> tuple[Report, tuple[float, float]]:
     """The report of a seed, and the minutes of its training: to the best point, in all."""
     folder = options.runs / f"{name}-{seed}"
     overrides = ["--train.seed", str(seed), *options.overrides]
-    model = kept(folder, read_config(preset(name), overrides))
+    model = finished(folder, read_config(preset(name), overrides))
     if model is None:
         model = train(preset(name), folder, str(data_folder(options.data, name)), overrides)
     # The baselines are fitted with the model's seed too, and kept beside its runs.
@@ -68,11 +77,11 @@ def _block(
     seeds = " ".join(map(str, options.seeds))
     lines = [
         f"\n### {name}: {about['users']:,} users, {about['items']:,} items, {options.split}\n",
-        f"    python benchmarks/quality.py --sets {name} --seeds {seeds} "
+        f"    python benchmarks/quality.py --sets {name} --seeds {seeds} --split {options.split} "
         f"{' '.join(options.overrides)}".rstrip(),
-        f"    {date.today()}, {commit()}; {machine()}\n",
-        f"Trained in {', '.join(f'{all_:.0f}' for _, all_ in minutes)} min, the best point of the "
-        f"retriever after {', '.join(f'{best:.1f}' for best, _ in minutes)}.",
+        f"    {commit()}; {machine()}\n",
+        f"Trained in {', '.join(f'{whole:.0f}' for _, whole in minutes)} min, the best point of "
+        f"the retriever after {', '.join(f'{best:.1f}' for best, _ in minutes)}.",
         "Mean of the seeds; in brackets the spread of the seeds (lowest to highest).\n",
         "| model | " + " | ".join(METRICS) + " |",
         "|---" * (len(METRICS) + 1) + "|",
@@ -81,11 +90,11 @@ def _block(
         cells = [_cell([r.models[model][m].value for r in reports]) for m in METRICS]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
     for pair in PAIRED:
-        found = [difference(reports, pair, m) for m in METRICS]
-        cells = [f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}]" for one in found]
+        gains = [difference(reports, pair, metric) for metric in METRICS]
+        cells = [f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]" for gain in gains]
         lines.append(f"| {pair} | " + " | ".join(cells) + " |")
     recalls = {key: np.mean([r.retrieval[key] for r in reports]) for key in reports[0].retrieval}
-    lines.append("\nRetriever " + ", ".join(f"{k} {v:.4f}" for k, v in recalls.items()) + ". ")
+    lines.append("\nRetriever " + ", ".join(f"{k} {v:.4f}" for k, v in recalls.items()) + ".")
     lines.append("Differences: paired bootstrap over users of the mean over seeds, 95 %.\n")
     return "\n".join([*lines, *_slices(reports), ""])
 

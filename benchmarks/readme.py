@@ -39,12 +39,12 @@ def table(reports: Mapping[str, Sequence[Report]], commit: str) -> str:
     ]
     for model in next(iter(reports.values()))[0].models:
         cells = [
-            f"{np.mean([one.per_user[model][metric].mean() for one in reports[name]]):.4f}"
+            f"{np.mean([report.per_user[model][metric].mean() for report in reports[name]]):.4f}"
             for name, metric in columns
         ]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    found = [difference(reports[name], VERSUS, metric) for name, metric in columns]
-    cells = [f"{one.low:+.4f} to {one.high:+.4f}" for one in found]
+    gains = [difference(reports[name], VERSUS, metric) for name, metric in columns]
+    cells = [f"{gain.low:+.4f} to {gain.high:+.4f}" for gain in gains]
     lines.append(f"| {VERSUS}, 95 % interval | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

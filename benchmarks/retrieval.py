@@ -1,10 +1,13 @@
-"""Time of VectorIndex beside raw faiss and a matrix product: python benchmarks/retrieval.py.
+"""Time of VectorIndex beside raw faiss and a matrix product.
+
+    python benchmarks/retrieval.py [--quick]
 
 The product (numpy) is ahead of exact faiss for batches at many dimensions, 2 to 4 times at 512 on
 two cores; faiss stays, because one index then serves all sizes. Needs an idle machine: faiss and
 numpy wait in spin loops, so the rows of batch 1 mean nothing beside other work.
 """
 
+import argparse
 import time
 from collections.abc import Callable
 
@@ -28,25 +31,28 @@ def interleaved(
     works: list[Callable[[], object]], rounds: int = 5, least: float = 0.05
 ) -> list[float]:
     """The best time of each, rounds taken in turn so that a busy machine hits all alike."""
-    repeats = [max(1, int(0.05 / seconds(work, 2))) for work in works]
+    repeats = [max(1, int(least / seconds(work, 2))) for work in works]
     times = [
         [seconds(work, n) for work, n in zip(works, repeats, strict=True)] for _ in range(rounds)
     ]
-    return np.min(times, axis=0).tolist()
+    return [min(of) for of in zip(*times, strict=True)]
 
 
 def clustered(n: int, dim: int) -> NDArray[np.float32]:
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(1000, dim)).astype(np.float32)
-    vectors = centres[rng.integers(1000, size=n)] + 0.5 * rng.normal(size=(n, dim)).astype("f")
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    noise = rng.normal(size=(n, dim)).astype(np.float32)
+    vectors: NDArray[np.float32] = noise * np.float32(0.5) + centres[rng.integers(1000, size=n)]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
 
 
 def by_matmul(items: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.int64]:
     scores = queries @ items.T
     best = np.argpartition(-scores, K, axis=1)[:, :K]
     order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
-    return np.take_along_axis(best, order, axis=1)
+    ranked: NDArray[np.int64] = np.take_along_axis(best, order, axis=1)
+    return ranked
 
 
 def row(kind: str, n: int, dim: int, batch: int) -> str:
@@ -68,10 +74,17 @@ def row(kind: str, n: int, dim: int, batch: int) -> str:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="10,000 items only")
+    quick = parser.parse_args().quick
     print(f"faiss {faiss.__version__}, {faiss.omp_get_max_threads()} threads, top {K}; times in ms")
     print("         index       n  dim batch     faiss  with ids  ratio    matmul  recall")
     shapes = [("exact", n, d, b) for n in (10_000, 100_000) for d in (64, 512) for b in (1, 64)]
     shapes += [("exact", 200_000, 128, 64), ("ivf", 200_000, 128, 64), ("ivf-pq", 200_000, 128, 64)]
-    for shape in shapes:
+    for shape in [shape for shape in shapes if not quick or shape[1] == 10_000]:
         print(row(*shape), flush=True)
+
+
+if __name__ == "__main__":
+    main()

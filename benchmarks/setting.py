@@ -11,35 +11,34 @@ from pathlib import Path
 import torch
 
 from p5mm.config import Config, DataConfig
+from p5mm.evaluation.linter.model import model_findings
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.folder import read_model
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-
-
 SETS = ("ml-100k", "amazon-beauty")
 
 
-def parser(
+def options_parser(
     about: str | None,
     seeds: Sequence[int] = (0,),
     split: str = "valid",
     sets: Sequence[str] = SETS,
 ) -> argparse.ArgumentParser:
     """The options of a benchmark that trains presets; ``parsed`` reads them."""
-    made = argparse.ArgumentParser(description=about)
-    made.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    made.add_argument("--sets", nargs="+", default=list(sets))
-    made.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
-    made.add_argument("--runs", type=Path, default=ROOT / "runs")
-    made.add_argument("--split", choices=["valid", "test"], default=split)
-    return made
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--sets", nargs="+", default=list(sets))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--split", choices=["valid", "test"], default=split)
+    return parser
 
 
-def parsed(asked: argparse.ArgumentParser) -> argparse.Namespace:
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The options given; dotted overrides of a preset are kept in ``overrides``."""
-    given, overrides = asked.parse_known_args()
+    given, overrides = parser.parse_known_args()
     given.overrides = overrides
     return given
 
@@ -55,7 +54,7 @@ def data_folder(data: Path, name: str) -> Path:
     return max(there, key=lambda path: len(path.name), default=data / name)
 
 
-def kept(path: Path, config: Config) -> TrainedModel | None:
+def finished(path: Path, config: Config) -> TrainedModel | None:
     """The finished model of an earlier call; None where there is none.
 
     Raises:
@@ -77,10 +76,23 @@ def _told(config: Config) -> Config:
     return replace(config, data=data, train=replace(config.train, prompts=None))
 
 
-def append(block: str) -> None:
-    """Print a block of results, and add it to RESULTS.md."""
+def leakage(model: TrainedModel) -> str:
+    """What the leakage linter says of a model, for a block of results.
+
+    Raises:
+        LeakageError: The model could see what it is asked for.
+    """
+    findings = [str(finding) for finding in model_findings(model)]
+    for finding in findings:
+        print(finding, flush=True)
+    return "; ".join(findings) or "none found"
+
+
+def append(block: str, runs: Path) -> None:
+    """Print a block of results, and add it to results.md among the runs."""
     print(block, flush=True)
-    with (HERE / "RESULTS.md").open("a", encoding="utf-8") as results:
+    runs.mkdir(parents=True, exist_ok=True)
+    with (runs / "results.md").open("a", encoding="utf-8") as results:
         results.write(block)
 
 

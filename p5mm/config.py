@@ -118,7 +118,8 @@ class TrainConfig:
         tasks: Families of prompts that the decoder learns, after the retriever, and how often each
             is drawn beside the others; empty leaves the decoder untrained.
         task_epochs: At most so many passes of the decoder's training on the tasks.
-        prompts: File of prompts; p5mm's own (p5mm/prompts.txt) where not given.
+        prompts: File of prompts; p5mm's own (p5mm/model/prompts.txt) where not
+            given.
         rank_requests: Requests of a task in a step, spread over the histories of the batch.
         rank_candidates: Candidates of a training request, the target among them.
         precision: auto measures on this machine whether bf16 is faster than fp32.

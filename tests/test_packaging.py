@@ -1,9 +1,11 @@
 """What pyproject says is what the tree holds."""
 
+import ast
 import importlib.metadata
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -60,6 +62,33 @@ def test_every_data_file_of_the_package_is_shipped(project):
         for path in folder.iterdir():
             if path.is_file() and path.suffix != ".py":
                 assert any(path.match(pattern) for pattern in shipped[package]), path
+
+
+def imported(path):
+    """Top modules that a file imports, those that a test would skip without included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
+            yield ast.literal_eval(node.args[0]).partition(".")[0]
+
+
+def test_what_tests_import_is_named(project):
+    extras = project["project"]["optional-dependencies"]
+    named = [*project["project"]["dependencies"], *(r for of in extras.values() for r in of)]
+    known = {canonical(requirement) for requirement in named} | {"p5mm"}
+    homes = importlib.metadata.packages_distributions()
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for module in set(imported(path)) - sys.stdlib_module_names:
+            names = {canonical(name) for name in homes.get(module, [module])}
+            assert names & known, f"{path} imports {module}: name {names} in pyproject's dev"
+
+
+def canonical(requirement):
+    """The name of a distribution as PyPI compares it."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
 
 
 def test_versions_agree(project):

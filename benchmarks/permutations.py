@@ -1,19 +1,18 @@
-"""What numbers of items and order of ties move: python benchmarks/honesty.py --data FOLDER.
+"""What numbers of items and order of ties move: python benchmarks/permutations.py --data FOLDER.
 
 Trains the preset of ML-100K three times with one seed: as the data is, with every item under
 another id, number and row, and with each user's ratings of one second in random order. Prints how
-far the metrics move beside the interval of the plain model, and appends a block to RESULTS.md.
-Models are kept below --runs; a finished one is not trained again (the plain one is that of
+far the metrics move beside the interval of the plain model, and adds a block to results.md below
+--runs. Models are kept there too; a finished one is not trained again (the plain one is that of
 benchmarks/quality.py). FOLDER has a folder ml-100k/. Dotted overrides of the preset follow the
 options.
 """
 
 import argparse
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
-from setting import ROOT, append, commit, kept, machine, parsed, preset
+from setting import ROOT, append, commit, finished, machine, parsed, preset
 
 from p5mm.config import Config
 from p5mm.data.dataset import open_dataset
@@ -48,24 +47,23 @@ def main() -> None:
         model = _model(folder, config, variant, options.shuffle)
         reports[variant] = evaluate_model(model, options.split, folder / "baselines", BASELINES)
         print(f"\n{variant}\n{reports[variant].table()}", flush=True)
-    block = _block(options, reports)
-    append(block)
+    append(_block(options, reports), options.runs)
 
 
 def _options() -> argparse.Namespace:
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    made.add_argument("--seed", type=int, default=0, help="of the trainings")
-    made.add_argument("--runs", type=Path, default=ROOT / "runs")
-    made.add_argument("--split", choices=["valid", "test"], default="valid")
-    made.add_argument("--shuffle", type=int, default=1, help="seed of numbers and of ties")
-    return parsed(made)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--seed", type=int, default=0, help="of the trainings")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--split", choices=["valid", "test"], default="valid")
+    parser.add_argument("--shuffle", type=int, default=1, help="seed of numbers and of ties")
+    return parsed(parser)
 
 
 def _model(folder: Path, config: Config, variant: str, shuffle: int) -> TrainedModel:
     if variant == TIES:
         config = replace(config, data=replace(config.data, shuffle_ties=shuffle))
-    model = kept(folder, config)
+    model = finished(folder, config)
     if model is None:
         dataset = open_dataset(config.data)
         if variant == NUMBERS:
@@ -77,13 +75,13 @@ def _model(folder: Path, config: Config, variant: str, shuffle: int) -> TrainedM
 
 def _block(options: argparse.Namespace, reports: dict[str, Report]) -> str:
     about = reports[TIES].protocol
-    overrides = "".join(f" {one}" for one in options.overrides)
+    overrides = "".join(f" {word}" for word in options.overrides)
     tied = about["last two at one time"]
     lines = [
-        f"\n### Honesty: {NAME}, {about['users']:,} users, {options.split}\n",
-        f"    python benchmarks/honesty.py --seed {options.seed} --shuffle {options.shuffle} "
+        f"\n### {NAME}, other numbers and other ties: {about['users']:,} users, {options.split}\n",
+        f"    python benchmarks/permutations.py --seed {options.seed} --shuffle {options.shuffle} "
         f"--split {options.split}{overrides}",
-        f"    {date.today()}, {commit()}; {machine()}\n",
+        f"    {commit()}; {machine()}\n",
         f"The last two items of {tied:.1%} of the users came in one second. Leakage: "
         f"{_leakage(reports)}.",
         "In brackets 95 % bootstrap intervals over users; of a difference, paired. `outside`: the "
@@ -114,7 +112,7 @@ def _row(reports: dict[str, Report], model: str, metric: str) -> str:
 
 def _leakage(reports: dict[str, Report]) -> str:
     told = [report.protocol["leakage"] for report in reports.values()]
-    warnings = {warning for one in told if one != "none found" for warning in one}
+    warnings = {warning for found in told if found != "none found" for warning in found}
     return "; ".join(sorted(warnings)) or "none found"
 
 
