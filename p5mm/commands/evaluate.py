@@ -9,7 +9,7 @@ from types import ModuleType
 from p5mm.commands.output import STDOUT, add_force, put, target
 from p5mm.errors import InputError
 
-PAGE = b"p5mm"  # the generator that every page names in its head
+PAGE = b'<meta name="generator" content="p5mm">'  # in the head of every page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

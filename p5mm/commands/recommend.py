@@ -39,19 +39,23 @@ def run(options: argparse.Namespace) -> None:
     recommender = Recommender.load(options.model)
     names, histories = (None, None) if options.users == ALL else _users(options.users)
     table = recommender.recommend(
-        names, histories=histories, k=options.k, filter_seen=not options.keep_seen
+        names,
+        histories=histories,
+        k=options.k,
+        filter_seen=not options.keep_seen,
+        strict=options.strict,
     )
     write_table(table, target)
     say(f"{target}: {table.num_rows} rows")
 
 
-def _users(file: str) -> tuple[list[str], list[list[str]] | None]:
-    """Users of a table, and their histories where it has them."""
-    from p5mm.data.tables import read_table, require_columns
+def _users(file: str) -> tuple[list[str], list[list[str] | None] | None]:
+    """Users of a table, and their histories where it has them; None means the log's."""
+    from p5mm.data.history_column import read_histories
+    from p5mm.data.tables import id_column, read_table, with_known_names
 
-    table = read_table(file)
-    require_columns(table, file, ["user_id"])
-    names = [str(user) for user in table["user_id"].to_pylist()]
+    table = with_known_names(read_table(file), file, ["user_id", "history"])
+    names: list[str] = id_column(table, file, "user_id").to_pylist()
     if "history" not in table.column_names:
         return names, None
-    return names, [[str(item) for item in one or ()] for one in table["history"].to_pylist()]
+    return names, read_histories(table["history"], file)

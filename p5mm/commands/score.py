@@ -26,6 +26,6 @@ def run(options: argparse.Namespace) -> None:
 
     target = table_target(options.out, ("item_id", "score"), options.force)
     recommender = Recommender.load(options.model)
-    table = recommender.score(read_table(options.pairs))
+    table = recommender.score(read_table(options.pairs), options.strict)
     write_table(table, target)
     say(f"{target}: {table.num_rows} rows")

@@ -48,8 +48,11 @@ def _described(hit: "Hit", index: "CatalogIndex") -> dict[str, Any]:
 
 
 def _table(hits: "Sequence[Hit]", index: "CatalogIndex") -> str:
-    width = max((len(hit.item_id) for hit in hits), default=0)
+    from p5mm.data.columns import shown
+
+    ids = [shown(hit.item_id) for hit in hits]
+    width = max(map(len, ids), default=0)
     return "\n".join(
-        f"{hit.rank:>3}  {hit.score:6.3f}  {hit.item_id:<{width}}  {index.title(hit.item_id)}"
-        for hit in hits
+        f"{hit.rank:>3}  {hit.score:6.3f}  {item:<{width}}  {shown(index.title(hit.item_id))}"
+        for hit, item in zip(hits, ids, strict=True)
     )

@@ -1,6 +1,7 @@
 """Pairs of a user and an item to be scored, grouped so that each history is read once."""
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +9,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from p5mm.data.histories import Histories
-from p5mm.data.tables import require_columns
-from p5mm.errors import InputError
+from p5mm.data.history_column import FORMS, read_histories
+from p5mm.data.tables import id_column, rows
+from p5mm.errors import InputError, unknown
+from p5mm.ranking.trained_model import TrainedModel
+from p5mm.serving.requests import Requests, item_lists
 
+COLUMNS = ("item_id", "user_id", "history")
 TOKENS = 65_536  # candidates of a batch, padding included
 PIECE = 4_096  # candidates of one history in a batch
 USERS = 256
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,8 @@ class Pairs:
 
     Attributes:
         histories: Each distinct history once.
-        asker: ``[p]`` int64, which history each pair belongs to.
-        items: ``[p]`` int64 item rows.
+        asker: ``[p]`` int64, which history each pair belongs to; -1 where its user is unknown.
+        items: ``[p]`` int64 item rows; -1 where the item is unknown.
     """
 
     histories: Histories
@@ -46,33 +53,38 @@ class Pairs:
     items: NDArray[np.int64]
 
     @classmethod
-    def of(
-        cls,
-        table: pa.Table,
-        item_rows: Callable[[Sequence[str]], NDArray[np.int64]],
-        histories_of: Callable[[Sequence[str]], Histories],
-    ) -> "Pairs":
-        """Read a table with ``item_id`` and either ``history`` or ``user_id``.
+    def of(cls, table: pa.Table, model: TrainedModel, strict: bool) -> "Pairs":
+        """Read a table with ``item_id``, and ``history`` or ``user_id`` in each row.
+
+        A row's history counts, an empty one too; a row without one (null) has that of its user in
+        the log.
+
+        Args:
+            table: Plain columns.
+            model: Knows the items and the users.
+            strict: Whether an unknown user or item is an error; else it is counted and logged.
 
         Raises:
-            InputError: A column is missing or empty, or a user or item is unknown.
+            InputError: A column is missing or empty; or a user or item is unknown and ``strict``.
         """
-        require_columns(table, "pairs", ["item_id"])
-        if "history" not in table.column_names:
-            require_columns(table, "pairs", ["user_id", "item_id"])
-        items = item_rows(_strings(table, "item_id"))
-        if "history" in table.column_names:
-            lists = [tuple(map(str, one or ())) for one in table["history"].to_pylist()]
-            distinct = {one: row for row, one in enumerate(dict.fromkeys(lists))}
-            known = Histories.from_lists([item_rows(one).tolist() for one in distinct])
-            return cls(known, np.array([distinct[one] for one in lists], dtype=np.int64), items)
-        users = _strings(table, "user_id")
-        names, asker = np.unique(np.array(users, dtype=object), return_inverse=True)
-        return cls(histories_of(names.tolist()), asker.astype(np.int64), items)
+        items = _item_rows(id_column(table, "pairs", "item_id").to_pylist(), model, strict)
+        askers = _askers(table)
+        users = list(dict.fromkeys(asker for asker in askers if isinstance(asker, str)))
+        lists = list(dict.fromkeys(asker for asker in askers if isinstance(asker, tuple)))
+        taken = item_lists(model, lists, strict)
+        logged = Requests.of(model, users, None, strict) if users else None
+        parts = [taken] if logged is None else [taken, logged.histories]
+        names = [*lists, *([] if logged is None else logged.names)]
+        row_of = {asker: row for row, asker in enumerate(names)}
+        asker = np.array([row_of.get(asker, -1) for asker in askers], dtype=np.int64)
+        return cls(Histories.joined(parts), asker, items)
 
     def batches(self) -> Iterator[PairBatch]:
-        """Every pair once; batches hold histories with similar numbers of candidates."""
+        """Every pair that can be scored, once; batches hold histories with like many candidates."""
         order = np.argsort(self.asker, kind="stable")
+        order = order[(self.asker[order] >= 0) & (self.items[order] >= 0)]
+        if not len(order):
+            return
         starts = np.flatnonzero(np.diff(self.asker[order], prepend=-1))
         groups = np.split(order, starts[1:])
         pieces = [g[i : i + PIECE] for g in groups for i in range(0, len(g), PIECE)]
@@ -94,10 +106,46 @@ class Pairs:
         return PairBatch(self.histories.select(askers), candidates, places)
 
 
-def _strings(table: pa.Table, name: str) -> list[str]:
-    column = table[name].cast(pa.string())
-    if column.null_count:
-        row = column.is_null().index(True).as_py() + 1
-        raise InputError(f"pairs: row {row} has no {name}")
-    values: list[str] = column.to_pylist()
-    return values
+def _item_rows(items: Sequence[str], model: TrainedModel, strict: bool) -> NDArray[np.int64]:
+    """Catalog rows of items, -1 where one is unknown."""
+    rows = model.catalog.rows
+    strange = [item for item in items if item not in rows]
+    if strange and (strict or len(strange) == len(items)):
+        raise unknown("item", strange[0], rows)
+    if strange:
+        log.warning(
+            "not scored: %d pairs with items that are not in the catalog, such as '%s'",
+            len(strange),
+            strange[0],
+        )
+    return np.array([rows.get(item, -1) for item in items], dtype=np.int64)
+
+
+def _askers(table: pa.Table) -> list[str | tuple[str, ...]]:
+    """Of each row its history, or where it has none its user.
+
+    Raises:
+        InputError: A row has neither.
+    """
+    if "history" not in table.column_names:
+        users: list[str | tuple[str, ...]] = id_column(table, "pairs", "user_id").to_pylist()
+        return users
+    histories = read_histories(table["history"], "pairs")
+    without = np.array([row for row, ids in enumerate(histories) if ids is None], dtype=np.int64)
+    if len(without) and "user_id" not in table.column_names:
+        raise InputError(
+            f"pairs: there is no 'history' in {rows(without)}, and no column 'user_id'; give "
+            f"{FORMS} (an empty list where nothing is known), or a user of the log"
+        )
+    names = _names(table, without) if len(without) else {}
+    return [names[row] if ids is None else tuple(ids) for row, ids in enumerate(histories)]
+
+
+def _names(table: pa.Table, without: NDArray[np.int64]) -> dict[int, str]:
+    """The users of the rows without a history.
+
+    Raises:
+        InputError: One is missing.
+    """
+    users = id_column(table, "pairs", "user_id", without).to_pylist()
+    return dict(zip(without.tolist(), users, strict=True))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from p5mm.config import Config
 from p5mm.data.catalog import Catalog
 from p5mm.data.dataset import Dataset
 from p5mm.data.histories import Histories
+from p5mm.data.tables import arrow_table, with_known_names
 from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError, unknown
 from p5mm.indexing.catalog_index import CatalogIndex
@@ -20,7 +22,7 @@ from p5mm.progress import progress
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.add_items import add_items
 from p5mm.serving.folder import read_model, write_model
-from p5mm.serving.pairs import Pairs
+from p5mm.serving.pairs import COLUMNS, Pairs
 from p5mm.serving.requests import Requests
 from p5mm.training.fit import fit
 
@@ -112,19 +114,23 @@ class Recommender:
                 shown.update(len(part))
         return pa.concat_tables(parts)
 
-    def score(self, pairs: pa.Table) -> pa.Table:
+    def score(self, pairs: Any, strict: bool = True) -> pa.Table:
         """The pairs with a ``score`` column: how well each item fits its user now.
 
         Args:
-            pairs: ``item_id``, and ``user_id`` or ``history`` (a list of item ids) a row.
+            pairs: An Arrow table, or a pandas or polars frame: ``item_id``, and ``user_id`` or
+                ``history`` (a list of item ids) a row.
+            strict: Whether an unknown user or item is an error; else the pair gets no score
+                (null), is counted and logged.
 
         Raises:
-            InputError: A column is missing, or a user or an item is unknown.
+            InputError: A column is missing; or a user or an item is unknown and ``strict``.
         """
-        asked = Pairs.of(pairs, self._item_rows, self.histories_of)
-        scores = np.empty(pairs.num_rows, dtype=np.float32)
+        table = with_known_names(arrow_table(pairs, "pairs"), "pairs", COLUMNS)
+        asked = Pairs.of(table, self.model, strict)
+        scores = np.full(table.num_rows, np.nan, dtype=np.float32)
         scorer = self.model.scorer
-        with progress("score", pairs.num_rows, "pair") as shown:
+        with progress("score", table.num_rows, "pair") as shown:
             for batch in asked.batches():
                 encoded = scorer.encode(batch.histories)
                 candidates = torch.from_numpy(batch.candidates)
@@ -132,9 +138,9 @@ class Recommender:
                 real = batch.places >= 0
                 scores[batch.places[real]] = reranked[real]
                 shown.update(int(real.sum()))
-        if "score" in pairs.column_names:
-            pairs = pairs.drop_columns(["score"])
-        return pairs.append_column("score", pa.array(scores))
+        if "score" in table.column_names:
+            table = table.drop_columns(["score"])
+        return table.append_column("score", pa.array(scores, from_pandas=True))
 
     def similar_items(self, item_ids: Sequence[str], k: int = 10) -> pa.Table:
         """The items nearest to each of some items, by retrieval vectors.

@@ -56,7 +56,8 @@ class Requests:
             raise InputError(f"{len(names)} users for {len(histories)} histories; give one each")
         given = np.array([history is not None for history in histories], dtype=np.bool_)
         lists = [history for history in histories if history is not None]
-        logged = cls._of_log(model, [n for n, g in zip(names, given, strict=True) if not g], strict)
+        without = [name for name, g in zip(names, given, strict=True) if not g]
+        logged = cls._of_log(model, without, strict, others=len(lists))
         taken = item_lists(model, lists, strict)
         return cls._in_order(names, given, taken, logged)
 
@@ -66,7 +67,10 @@ class Requests:
         return Requests(self.names[start:stop], self.histories.select(rows))
 
     @classmethod
-    def _of_log(cls, model: TrainedModel, names: list[str], strict: bool) -> "Requests":
+    def _of_log(
+        cls, model: TrainedModel, names: list[str], strict: bool, others: int = 0
+    ) -> "Requests":
+        """Requests of users of the log; where all are unknown and no others ask, an error."""
         rows = model.user_rows
         strangers = [name for name in names if name not in rows]
         if strangers:
@@ -74,7 +78,7 @@ class Requests:
                 f"{len(strangers)} users are not in the log, such as '{strangers[0]}'; for new "
                 "users give their histories (a column 'history' with lists of item ids)"
             )
-            if strict:
+            if strict or (len(strangers) == len(names) and not others):
                 raise InputError(message)
             log.warning("left out: %s", message)
             names = [name for name in names if name in rows]
@@ -92,7 +96,7 @@ class Requests:
         order = np.empty(len(kept), dtype=np.int64)
         order[of_list] = np.arange(len(taken))
         order[~of_list] = len(taken) + np.arange(len(logged))
-        return cls(kept, joined(taken, logged.histories).select(order))
+        return cls(kept, Histories.joined([taken, logged.histories]).select(order))
 
 
 def item_lists(model: TrainedModel, lists: Sequence[Sequence[str]], strict: bool) -> Histories:
@@ -119,18 +123,3 @@ def item_lists(model: TrainedModel, lists: Sequence[Sequence[str]], strict: bool
             strange[0],
         )
     return Histories.from_lists([[rows[i] for i in history if i in rows] for history in lists])
-
-
-def joined(first: Histories, second: Histories) -> Histories:
-    """The histories of both, one after the other; ratings are unknown where there are none."""
-    offsets = np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]])
-    ratings = None
-    if first.ratings is not None or second.ratings is not None:
-        ratings = np.concatenate([_ratings(first), _ratings(second)])
-    return Histories(np.concatenate([first.items, second.items]), offsets, ratings)
-
-
-def _ratings(histories: Histories) -> NDArray[np.float32]:
-    if histories.ratings is None:
-        return np.full(len(histories.items), np.nan, dtype=np.float32)
-    return histories.ratings

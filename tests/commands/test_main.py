@@ -91,6 +91,46 @@ def test_recommend_for_a_file_of_strangers_and_of_known_users(model, folder):
     assert new < set(pq.read_table(out)["item_id"].to_pylist())
 
 
+def test_histories_as_lists_as_json_and_the_logs(model, folder):
+    """No history means the log's; "11" is no history of two items."""
+    out = folder / "mixed.parquet"
+    users = folder / "mixed.csv"
+    users.write_text('user_id,history\nu5,\nnew,"[""r0s1"", ""r0s2""]"\nbare,[]\n')
+    assert run("recommend", model, "--users", users, "-k", 3, "--out", out) == 0
+    mixed = pq.read_table(out)
+    assert mixed["user_id"].to_pylist() == ["u5"] * 3 + ["new"] * 3 + ["bare"] * 3
+    (folder / "u5.csv").write_text("user_id\nu5\n")
+    assert run("recommend", model, "--users", folder / "u5.csv", "-k", 3, "--out", out) == 0
+    alone = pq.read_table(out)
+    assert mixed.slice(0, 3)["item_id"].equals(alone["item_id"])
+    assert not {"r0s1", "r0s2"} & set(mixed["item_id"].to_pylist()[3:6])
+
+
+def test_a_history_that_is_a_text_is_an_error_that_shows_both_forms(model, folder, capsys):
+    users = folder / "text.jsonl"
+    users.write_text('{"user_id": "a", "history": "11"}\n')
+    err = wrong_use(capsys, "recommend", model, "--users", users, "--out", folder / "t.parquet")
+    assert "the history '11' in row 1 is no list of item ids" in err
+    assert '["1", "2"]' in err
+
+
+def test_unknown_ids_are_counted_and_strict_stops(model, folder, capsys):
+    users, out = folder / "odd.jsonl", folder / "odd.csv"
+    users.write_text(
+        '{"user_id": "a", "history": ["r0s1", "nothing"]}\n{"user_id": "nobody"}\n'
+        '{"user_id": "u1"}\n'
+    )
+    arguments = ["recommend", model, "--users", users, "-k", 2, "--out", out]
+    assert run(*arguments) == 0
+    assert [line.split(",")[0] for line in out.read_text().splitlines()[1:]] == (
+        ['"a"'] * 2 + ['"u1"'] * 2
+    )
+    err = capsys.readouterr().err
+    assert "1 items that are not in the catalog, such as 'nothing'" in err
+    assert "1 users are not in the log, such as 'nobody'" in err
+    assert "such as 'nobody'" in wrong_use(capsys, *arguments, "--strict")
+
+
 def test_score_keeps_the_pairs_in_order(model, folder):
     pairs = pa.table({"user_id": ["u3", "u1", "u3"], "item_id": ["r0s1", "cold", "r2s2"]})
     pq.write_table(pairs, folder / "pairs.parquet")
@@ -151,7 +191,7 @@ def test_files_that_evaluate_cannot_write_are_told_before_the_work(
     assert "each a file of its own" in message("--html", page, "--json", page)
     assert "name the page with --html FILE" in message("--data", folder / "shop")
     assert "does not exist" in message("--html", page, "--data", folder / "none")
-    monkeypatch.setattr("p5mm.commands.terminal.os.access", lambda *given: False)
+    monkeypatch.setattr("p5mm.commands.output.os.access", lambda *given: False)
     assert "may only be read" in message("--html", page)
     assert not page.exists()
 
@@ -169,14 +209,15 @@ def test_a_page_without_jinja2_is_told_before_the_work(model, folder, capsys, mo
 
 def test_a_failed_page_leaves_the_old_one(model, folder, monkeypatch):
     page = folder / "old.html"
-    page.write_text("old")
+    page.write_text('<!doctype html><meta name="generator" content="p5mm">old')
+    before = page.read_text()
 
     def full(self, *given, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("p5mm.commands.terminal.Path.write_text", full)
+    monkeypatch.setattr("p5mm.commands.output.Path.write_text", full)
     assert run("evaluate", model, "--html", page) == 1
-    assert page.read_text() == "old"
+    assert page.read_text() == before
     assert not list(folder.glob(".old.html.draft-*"))
 
 

@@ -1,11 +1,12 @@
 """Who asks: users of the log, histories, and both in one table."""
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
 import pytest
 
-from p5mm.data.histories import Histories
 from p5mm.errors import InputError
-from p5mm.serving.requests import Requests, joined
+from p5mm.serving.requests import Requests
 
 WALK = ["r2s3", "r2s4"]
 
@@ -51,14 +52,9 @@ def test_one_unknown_id_does_not_stop_all_others(shop, caplog):
         shop.recommend(["nobody", "b"], histories=[None, WALK])
 
 
-def test_histories_joined_are_those_of_both():
-    rated = Histories(np.array([3, 1]), np.array([0, 2]), np.array([5, 2], np.float32))
-    plain = Histories.from_lists([[4], [], [2, 2]])
-    whole = joined(rated, plain)
-    assert [whole[i].tolist() for i in range(4)] == [[3, 1], [4], [], [2, 2]]
-    np.testing.assert_array_equal(whole.ratings, [5, 2, np.nan, np.nan, np.nan])
-    assert joined(plain, plain).ratings is None
-    assert len(joined(Histories.from_lists([]), plain)) == 3
+def test_where_nobody_can_be_served_it_is_an_error(shop):
+    with pytest.raises(InputError, match="2 users are not in the log"):
+        shop.recommend(["nobody", "no one"], strict=False)
 
 
 def test_parts_are_the_whole(toy):
@@ -68,3 +64,33 @@ def test_parts_are_the_whole(toy):
     assert np.concatenate([part.histories.items for part in parts]).tolist() == (
         toy.histories.items.tolist()
     )
+
+
+def test_a_pair_of_an_unknown_id_has_no_score_and_stops_no_other(shop, caplog):
+    pairs = pa.table(
+        {
+            "user_id": ["u1", "nobody", "u1", "u2"],
+            "history": pa.array([None, None, None, ["r0s1", "nothing"]], pa.list_(pa.string())),
+            "item_id": ["r1s1", "r1s1", "nowhere", "r2s2"],
+        }
+    )
+    scores = shop.score(pairs, strict=False)["score"].to_pylist()
+    assert [score is None for score in scores] == [False, True, True, False]
+    expected = shop.score(pa.table({"user_id": ["u1"], "item_id": ["r1s1"]}))["score"][0].as_py()
+    assert scores[0] == pytest.approx(expected, abs=1e-4)
+    listed = pa.table({"history": [["r0s1"]], "item_id": ["r2s2"]})
+    assert scores[3] == pytest.approx(shop.score(listed)["score"][0].as_py(), abs=1e-4)
+    for words in ("'nobody'", "1 pairs with items that are not in the catalog", "'nothing'"):
+        assert words in caplog.text
+    for row in (1, 2, 3):
+        with pytest.raises(InputError):
+            shop.score(pairs.slice(row, 1))
+
+
+@pytest.mark.parametrize("frame", ["to_pandas", "polars"])
+def test_frames_are_scored_as_tables_are(shop, frame):
+    pairs = pa.table({"userId": ["u1", "u5"], "item_id": ["r1s1", "cold"]})
+    given = pl.from_arrow(pairs) if frame == "polars" else pairs.to_pandas()
+    scored = shop.score(given)
+    assert scored.column_names == ["user_id", "item_id", "score"]
+    assert scored.equals(shop.score(pairs))
