@@ -7,22 +7,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
-from numpy.typing import NDArray
 
+from p5mm.data.catalog_columns import (
+    is_binary,
+    is_list,
+    is_vector,
+    joined_texts,
+    matrix_of,
+    text_columns,
+)
+from p5mm.data.columns import id_column, shown, with_known_names
 from p5mm.data.pictures import Picture, column_pictures, scan, stem_pictures
-from p5mm.data.tables import id_column, read_table
+from p5mm.data.tables import arrow_table, read_table
 from p5mm.errors import InputError, unknown
 
 _TITLES = ("title", "name", "short_name", "product_title")
 _METADATA = b"p5mm.catalog"
-
-
-# Columns of these names are strings, but say nothing in words; they can still be asked for.
-CODES = {"asin", "sku", "upc", "ean", "gtin", "isbn", "url", "link"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Catalog:
             images: Folder of the pictures; by default paths in the column ``image`` are below
                 the table's own folder. Without such a column a picture's stem is the item's id
                 (in sub-folders: the relative path without suffix); of several the first suffix
-                in the order of `p5mm.data.pictures.SUFFIXES` is taken.
+                in the order of `p5mm.data.pictures.SUFFIXES` is taken, and a warning names the
+                others.
             text: Columns that make the text; where None, all string columns but those named like
                 codes (asin, sku, url, ...).
 
@@ -73,26 +77,35 @@ class Catalog:
     @classmethod
     def from_table(
         cls,
-        table: pa.Table,
+        table: Any,
         images: str | Path | None = None,
         text: Sequence[str] | None = None,
         what: str = "catalog",
     ) -> "Catalog":
         """A catalog of a table in memory; see `read`. Picture paths need ``images``.
 
+        Args:
+            table: An Arrow table or a data frame; see `p5mm.data.tables.arrow_table`. Where
+                ``item_id`` is missing, a known other name of it is taken
+                (`p5mm.data.columns.ALIASES`).
+            images: As `read`.
+            text: As `read`.
+            what: Name of the table in messages.
+
         Raises:
             InputError: As `read`.
         """
+        table = with_known_names(arrow_table(table, what), what, ["item_id"])
         ids = id_column(table, what, "item_id")
         _check_unique(ids, what)
         place = table.column_names.index("item_id")
         table = table.set_column(place, "item_id", ids).replace_schema_metadata()
         for name in ("image", "text"):
-            if name in table.column_names and _is_list(table.schema.field(name).type, floats=True):
+            if name in table.column_names and is_list(table.schema.field(name).type, floats=True):
                 raise InputError(f"{what}: vectors are in '{name}'; rename it to '{name}_vector'")
-        catalog = cls(table, _text_columns(table, text, what))
+        catalog = cls(table, text_columns(table, text, what))
         for name in catalog.vectors:
-            _matrix(table, name, what)
+            matrix_of(table, name, what)
         return catalog._find_pictures(images)
 
     @classmethod
@@ -134,7 +147,7 @@ class Catalog:
     def vectors(self) -> tuple[str, ...]:
         """Names of the vector columns: lists of floats, or of integers all of one length."""
         fields = [f for f in self.table.schema if f.name not in self.text]
-        return tuple(f.name for f in fields if _is_vector(self.table[f.name]))
+        return tuple(f.name for f in fields if is_vector(self.table[f.name]))
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -155,12 +168,12 @@ class Catalog:
         if source == "image" and self.pictures is not None:
             return list(self.pictures)
         if source == "text" and self.text:
-            return _joined([self.table[name] for name in self.text])
+            return joined_texts(self.table, self.text)
         if source in self.vectors:
-            matrix, present = _matrix(self.table, source, "catalog")
+            matrix, present = matrix_of(self.table, source, "catalog")
             return [row if there else None for row, there in zip(matrix, present, strict=True)]
         if source in self.text:
-            return _joined([self.table[source]])
+            return joined_texts(self.table, [source])
         raise unknown("catalog field", source, {*self.fields, *self.text})
 
     def picture(self, item_id: str) -> Picture | None:
@@ -175,12 +188,15 @@ class Catalog:
 
     @cached_property
     def titles(self) -> list[str]:
-        """A short name of each item: a title or name, else the first text, else the id."""
+        """A short name of each item: a title or name, else the first text, else the id.
+
+        Each is one line without control characters.
+        """
         names = [name for name in _TITLES if name in self.table.column_names] or self.text[:1]
         if not names:
-            return self.item_ids
-        found = _joined([self.table[names[0]]])
-        return [(t[:80] if t else i) for t, i in zip(found, self.item_ids, strict=True)]
+            return [shown(item) for item in self.item_ids]
+        texts = joined_texts(self.table, names[:1])
+        return [shown(t[:80] if t else i) for t, i in zip(texts, self.item_ids, strict=True)]
 
     def write(self, path: str | Path) -> None:
         """Save the columns as Parquet. Picture files stay where they are; see `load`."""
@@ -200,7 +216,7 @@ class Catalog:
         except (KeyError, ValueError) as error:
             raise InputError(f"{path} is no saved catalog; read it with Catalog.read") from error
         bare = images is None and "image" in table.column_names
-        if bare and not _is_binary(table.schema.field("image").type):
+        if bare and not is_binary(table.schema.field("image").type):
             return cls(table.replace_schema_metadata(), tuple(text))
         return cls.from_table(table, images, text, what=f"catalog {path}")
 
@@ -211,90 +227,7 @@ def _check_unique(ids: pa.ChunkedArray, what: str) -> None:
     counts = pc.value_counts(ids)
     twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
     if len(twice):
-        some = ", ".join(repr(item) for item in twice[:5].to_pylist())
+        some = ", ".join(repr(item[:80]) for item in twice[:5].to_pylist())
         raise InputError(
             f"{what} has {len(twice)} item ids more than once: {some}; give each item one row"
         )
-
-
-def _text_columns(table: pa.Table, given: Sequence[str] | None, what: str) -> tuple[str, ...]:
-    usable = [f.name for f in table.schema if f.name not in ("item_id", "image")]
-    if given is None:
-        words = [name for name in usable if _is_text(table.schema.field(name).type)]
-        return tuple(name for name in words if name.lower() not in CODES)
-    for name in given:
-        if name not in usable:
-            raise unknown(f"text column of {what}", name, usable)
-    return tuple(given)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(_element(kind)))
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_nested(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
-
-
-def _element(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if _is_nested(kind) else kind
-
-
-def _is_list(kind: pa.DataType, floats: bool) -> bool:
-    test = pa.types.is_floating if floats else pa.types.is_integer
-    return _is_nested(kind) and bool(test(_element(kind)))
-
-
-def _is_vector(column: pa.ChunkedArray) -> bool:
-    if _is_list(column.type, floats=False):
-        lengths = pc.unique(pc.list_value_length(column)).drop_null()
-        return len(lengths) == 1 and lengths[0].as_py() > 1
-    return _is_list(column.type, floats=True)
-
-
-def _matrix(table: pa.Table, name: str, what: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """A vector column as ``[n, d]`` float32 and ``[n]`` True where present."""
-    column = table[name]
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
-    present = lengths > 0
-    dim = int(lengths[present][0]) if present.any() else 0
-    odd = np.flatnonzero(present & (lengths != dim))
-    if len(odd):
-        raise InputError(
-            f"{what}: vectors in '{name}' must have one length; the first has {dim}, item "
-            f"'{table['item_id'][int(odd[0])]}' has {lengths[odd[0]]}"
-        )
-    flat = [pc.list_flatten(chunk).to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    matrix = np.zeros((len(column), dim), np.float32)
-    if dim:
-        matrix[present] = np.concatenate(flat).reshape(-1, dim)
-    bad = np.flatnonzero(~np.isfinite(matrix).all(1))
-    if len(bad):
-        raise InputError(
-            f"{what}: the vector '{name}' of item '{table['item_id'][int(bad[0])]}' has a value "
-            f"that is no finite number ({len(bad)} items in all); leave the vector empty"
-        )
-    return matrix, present
-
-
-def _joined(columns: Sequence[pa.ChunkedArray]) -> list[str | None]:
-    """The texts of some columns in one, None where all are empty."""
-    whole, *others = (_trimmed(column) for column in columns)
-    for part in others:
-        either = pc.or_(pc.equal(whole, ""), pc.equal(part, ""))
-        whole = pc.binary_join_element_wise(whole, part, pc.if_else(either, "", ". "))
-    return [text or None for text in whole.to_pylist()]
-
-
-def _trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of texts or lists of texts as texts, empty where null."""
-    if _is_nested(column.type):
-        cells = [[str(v) for v in cell or () if v is not None] for cell in column.to_pylist()]
-        column = pa.chunked_array([[", ".join(cell) for cell in cells]], pa.string())
-    return pc.utf8_trim_whitespace(pc.fill_null(column.cast(pa.string()), ""))

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from p5mm.config import DataConfig
 from p5mm.data.catalog import Catalog
+from p5mm.data.columns import shown
 from p5mm.data.interactions import Interactions
 from p5mm.data.readers import READERS, detect
 from p5mm.data.readers.source import Source
@@ -43,8 +44,8 @@ class Dataset:
         moved = None if pictures is None else [pictures[row] for row in order]
         table = _renamed(self.catalog.table.take(pa.array(order)), names)
         learned, log = (
-            Interactions(_renamed(one.known(ids).table, names))
-            for one in (self.interactions, self.log)
+            Interactions(_renamed(events.known(ids).table, names))
+            for events in (self.interactions, self.log)
         )
         return Dataset(Catalog(table, self.catalog.text, moved), learned, log)
 
@@ -74,8 +75,8 @@ def open_dataset(config: DataConfig) -> Dataset:
         _log.warning(
             "%d pictures are left out, the first of item %s: %s",
             len(catalog.quarantine),
-            item,
-            reason,
+            shown(item),
+            shown(reason),
         )
     return Dataset(catalog, interactions.core(config.k_core), log)
 

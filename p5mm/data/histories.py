@@ -29,10 +29,25 @@ class Histories:
             >>> Histories.from_lists([[3, 1], [2]])[0].tolist()
             [3, 1]
         """
-        lengths = np.array([len(one) for one in lists], dtype=np.int64)
-        flat = [np.asarray(one, dtype=np.int64) for one in lists if len(one)]
+        lengths = np.array([len(items) for items in lists], dtype=np.int64)
+        flat = [np.asarray(items, dtype=np.int64) for items in lists if len(items)]
         items = np.concatenate(flat) if flat else np.empty(0, dtype=np.int64)
         return cls(items, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Histories"]) -> "Histories":
+        """The histories of some parts after each other; ratings are NaN where a part has none."""
+        items = np.concatenate([part.items for part in parts])
+        lengths = np.concatenate([part.lengths for part in parts])
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        if all(part.ratings is None for part in parts):
+            return cls(items, offsets)
+        unrated = [np.full(len(part.items), np.nan, np.float32) for part in parts]
+        ratings = [
+            none if part.ratings is None else part.ratings
+            for part, none in zip(parts, unrated, strict=True)
+        ]
+        return cls(items, offsets, np.concatenate(ratings))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

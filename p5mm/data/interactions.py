@@ -5,18 +5,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from p5mm.data.columns import id_column, number_column, text_column, with_known_names
 from p5mm.data.histories import Histories
-from p5mm.data.tables import id_column, read_table, rows
-from p5mm.data.timestamps import is_number, read_times
+from p5mm.data.tables import arrow_table, read_table
+from p5mm.data.timestamps import read_times
 from p5mm.errors import InputError
 
 _TEXTS = ("review", "explanation", "feature")
+_NAMES = ("user_id", "item_id", "timestamp", "rating", *_TEXTS)
 _log = logging.getLogger(__name__)
 
 
@@ -83,19 +86,22 @@ class Interactions:
         return cls.from_table(pa.table([list(c) for c in columns], names=names[: len(columns)]))
 
     @classmethod
-    def from_table(cls, table: pa.Table, what: str = "interactions") -> "Interactions":
+    def from_table(cls, table: Any, what: str = "interactions") -> "Interactions":
         """The log of a table in memory.
 
         Args:
-            table: ``user_id``, ``item_id``, and any of ``timestamp`` (a number, an ISO date or
+            table: An Arrow table or a data frame (see `p5mm.data.tables.arrow_table`) with
+                ``user_id``, ``item_id``, and any of ``timestamp`` (a number, an ISO date or
                 time, UTC where it names no zone, or an Arrow timestamp; without the column the
                 order of the rows is the order in time), ``rating``, ``review``,
-                ``explanation``, ``feature``. Other columns are not kept.
+                ``explanation``, ``feature``; known other names of them are taken
+                (`p5mm.data.columns.ALIASES`). Other columns are not kept.
             what: Name of the table in messages.
 
         Raises:
             InputError: A column is missing, the log is empty, or a value cannot be used.
         """
+        table = with_known_names(arrow_table(table, what), what, _NAMES)
         users, items = (id_column(table, what, name) for name in ("user_id", "item_id"))
         if not len(users):
             raise InputError(f"{what} is empty; give at least one row")
@@ -105,10 +111,10 @@ class Interactions:
         else:
             columns["timestamp"] = pa.array(np.arange(len(users)))
         if "rating" in table.column_names:
-            columns["rating"] = _ratings(table["rating"], what)
+            columns["rating"] = number_column(table, what, "rating")
         for name in _TEXTS:
             if name in table.column_names:
-                columns[name] = table[name].cast(pa.string())
+                columns[name] = text_column(table, what, name)
         return cls(_sorted(pa.table(columns)))
 
     def __len__(self) -> int:
@@ -196,9 +202,10 @@ class Interactions:
         """
         keep = self._rows_of(item_ids) >= 0
         if not keep.any():
+            ours, theirs = ([i[:80] for i in ids[:3]] for ids in (self.item_ids, item_ids))
             raise InputError(
-                f"no item of the log is in the catalog: the log has {self.item_ids[:3]}, the "
-                f"catalog has {list(item_ids[:3])}; the ids of both must be written alike"
+                f"no item of the log is in the catalog: the log has {ours}, the "
+                f"catalog has {theirs}; the ids of both must be written alike"
             )
         return self._where(keep)
 
@@ -232,8 +239,8 @@ class Interactions:
 
     def _rows_of(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
         """The row of each interaction's item among some ids, -1 where it is not there."""
-        found = pc.index_in(self._items.dictionary, pa.array(item_ids, pa.string()))
-        by_code = pc.fill_null(found, -1).to_numpy().astype(np.int64)
+        places = pc.index_in(self._items.dictionary, pa.array(item_ids, pa.string()))
+        by_code = pc.fill_null(places, -1).to_numpy().astype(np.int64)
         rows_of: NDArray[np.int64] = by_code[_codes(self._items)]
         return rows_of
 
@@ -289,14 +296,3 @@ def _sorted(table: pa.Table) -> pa.Table:
     if np.array_equal(order, np.arange(len(order))):
         return table
     return table.take(pa.array(order))
-
-
-def _ratings(column: pa.ChunkedArray, what: str) -> pa.ChunkedArray:
-    if pa.types.is_string(column.type):
-        for row, value in enumerate(column.to_pylist()):
-            if value is not None and not is_number(value):
-                raise InputError(f"{what}: the rating {value!r} in {rows([row])} is no number")
-    try:
-        return column.cast(pa.float32(), safe=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise InputError(f"{what}: 'rating' is {column.type}; give numbers") from error

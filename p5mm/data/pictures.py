@@ -1,41 +1,43 @@
 """Where an item's picture is: below one folder, and never out of it."""
 
+import logging
 import os
 import stat
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
+from p5mm.data.columns import shown
 from p5mm.errors import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 Picture = Path | bytes
 Refused = list[tuple[int, str]]
+_log = logging.getLogger(__name__)
 
 
 def scan(folder: Path) -> dict[str, str]:
     """The pictures below a folder by id; hidden files and linked folders are passed over.
 
-    An id is the path below the folder without suffix; where several pictures would share one,
-    each keeps its suffix.
+    An id is the path below the folder without suffix, whatever else is there: ``1014.jpg`` and
+    ``1014.png`` are two pictures of the item ``1014``. The first in the order of `SUFFIXES` is
+    used; a warning names those that are not.
 
     Returns:
-        Id to path below the folder, in the order of the paths.
+        Id to path below the folder, in the order of the ids.
     """
-    files = _pictures(folder)
-    ids = [os.path.splitext(name)[0] for name in files]
-    while shared := {one for one, n in Counter(ids).items() if n > 1}:
-        ids = [name if one in shared else one for one, name in zip(ids, files, strict=True)]
-    return dict(zip(ids, files, strict=True))
+    best = _best(_pictures(folder))
+    return {item: best[item] for item in sorted(best)}
 
 
 def stem_pictures(item_ids: Sequence[str], folder: Path) -> tuple[list[Picture | None], Refused]:
-    """The picture of each item by its stem, and the rows that are refused with their reasons."""
-    best: dict[str, str] = {}
-    for name in sorted(_pictures(folder), key=_preference):
-        best.setdefault(os.path.splitext(name)[0], name)
+    """The picture of each item by its stem, and the rows that are refused with their reasons.
+
+    Of several pictures of an item that is used which `scan` uses.
+    """
+    items = set(item_ids)
+    best = _best([name for name in _pictures(folder) if os.path.splitext(name)[0] in items])
     return _inside([best.get(item) for item in item_ids], folder)
 
 
@@ -58,21 +60,55 @@ def column_pictures(
     return _inside(column.to_pylist(), folder)
 
 
+def _best(names: Sequence[str]) -> dict[str, str]:
+    """Of the pictures of each stem the first by suffix; a warning says which were passed over."""
+    best: dict[str, str] = {}
+    passed: list[tuple[str, str]] = []
+    for name in sorted(names, key=_preference):
+        used = best.setdefault(os.path.splitext(name)[0], name)
+        if used != name:
+            passed.append((name, used))
+    if passed:
+        some = ", ".join(f"{shown(name)} (used: {shown(used)})" for name, used in passed[:5])
+        more = ", ..." if len(passed) > 5 else ""
+        _log.warning(
+            "%d pictures are passed over, of items that have another with the same name: %s%s",
+            len(passed),
+            some,
+            more,
+        )
+    return best
+
+
 def _preference(name: str) -> tuple[int, str]:
     return SUFFIXES.index(os.path.splitext(name)[1].lower()), name
 
 
 def _pictures(folder: Path) -> list[str]:
     """Paths of the pictures below a folder, with "/", in order."""
-    found = []
+    pictures: list[str] = []
+    unreadable: list[str] = []
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         below = Path(where).relative_to(folder)
         for name in files:
-            is_picture = os.path.splitext(name)[1].lower() in SUFFIXES
-            if is_picture and not name.startswith(".") and _is_unicode(name):
-                found.append((below / name).as_posix())
-    return sorted(found)
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
+                path = (below / name).as_posix()
+                (pictures if _is_unicode(path) else unreadable).append(path)
+    if unreadable:
+        _log.warning(
+            "%d pictures below %s are left out, their names are not UTF-8: %s%s; rename them",
+            len(unreadable),
+            folder,
+            ", ".join(_escaped(path) for path in sorted(unreadable)[:5]),
+            ", ..." if len(unreadable) > 5 else "",
+        )
+    return sorted(pictures)
+
+
+def _escaped(path: str) -> str:
+    r"""A path with its odd bytes as ``\xe9``."""
+    return shown(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def _is_unicode(name: str) -> bool:
@@ -87,13 +123,13 @@ def _inside(names: Sequence[str | None], folder: Path) -> tuple[list[Picture | N
     pictures: list[Picture | None] = []
     refused: Refused = []
     for row, name in enumerate(names):
-        found = None
+        picture = None
         if name:
             try:
-                found = Path(_place(name, root, parents))
+                picture = Path(_place(name, root, parents))
             except (OSError, ValueError) as error:
-                refused.append((row, str(error)))
-        pictures.append(found)
+                refused.append((row, shown(str(error))))
+        pictures.append(picture)
     return pictures, refused
 
 

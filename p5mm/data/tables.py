@@ -1,35 +1,30 @@
-"""Tables from outside: Parquet, CSV, TSV and JSONL, checked at the edge."""
+"""Tables from outside: files and data frames as plain Arrow tables, checked at the edge."""
 
-import csv
-import difflib
-import gzip
-import json
-import zlib
+import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet
 
+from p5mm.data.columns import id_column, require_columns, rows, shown, with_known_names
+from p5mm.data.raw_file import ALLOWED, FORMS, check_text, read_bytes
+from p5mm.data.text_tables import check_width, read_delimited, read_jsonl
 from p5mm.errors import InputError
 
-FORMS = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-}
-_ALLOWED = "Parquet, CSV, TSV and JSONL are (text forms also as .gz)"
-_VERBATIM = ("item_id", "user_id", "image")  # never read as numbers: "007" stays "007"
-_BLOCK = 1 << 24
+__all__ = [
+    "arrow_table",
+    "id_column",
+    "read_table",
+    "require_columns",
+    "rows",
+    "shown",
+    "with_known_names",
+]
+
+_UNNAMED_INDEX = re.compile(r"__index_level_\d+__")  # how Arrow calls an index of pandas
 
 
 def read_table(path: str | Path) -> pa.Table:
@@ -49,220 +44,118 @@ def read_table(path: str | Path) -> pa.Table:
     if form == "parquet":
         table = _parquet(data, path)
     else:
+        data = bytes(data)
         check_text(data, path)
         if form == "jsonl":
-            table = _jsonl(data, path)
+            table = read_jsonl(data, path)
         else:
             table = read_delimited(data, path, "," if form == "csv" else "\t")
-    return _plain(table, path)
+    return arrow_table(table, str(path))
 
 
-def require_columns(table: pa.Table, what: str, needed: Sequence[str]) -> None:
-    """Check that a table has columns.
+def arrow_table(given: Any, what: str = "the table") -> pa.Table:
+    """A plain Arrow table of whatever holds columns.
 
-    Raises:
-        InputError: A column is missing; the message names the nearest of those there are.
-    """
-    for name in needed:
-        if name not in table.column_names:
-            near = difflib.get_close_matches(name, table.column_names, n=1, cutoff=0.4)
-            which = f"'{near[0]}'" if near else "the right one"
-            raise InputError(
-                f"{what} has no column '{name}'; it has {', '.join(table.column_names) or 'none'}. "
-                f"Rename {which} to '{name}'"
-            )
+    Column names are unique; dictionaries, large strings and string views are plain strings, in
+    lists too. What pandas calls missing is null; its index is a column where it has a name.
 
-
-def id_column(table: pa.Table, what: str, name: str) -> pa.ChunkedArray:
-    """A column of ids as strings.
+    Args:
+        given: An Arrow table or batch, a pandas or polars frame, a dictionary of columns, or
+            anything that has ``__arrow_c_stream__`` or ``to_arrow``.
+        what: Name of the table in messages.
 
     Raises:
-        InputError: Ids are missing, empty, or of a type that has no one way to be written.
+        InputError: It is no table, or a column is damaged or in a form that cannot be read.
+
+    Example:
+        >>> arrow_table({"item_id": ["tea", None]})["item_id"].to_pylist()
+        ['tea', None]
     """
-    require_columns(table, what, [name])
-    column = table[name]
-    usable = pa.types.is_string(column.type) or pa.types.is_integer(column.type)
-    if not usable and not _all_null(column):
+    table = given if isinstance(given, pa.Table) else _converted(given, what)
+    check_width(table.num_columns, what)
+    try:
+        names = table.column_names
+    except UnicodeDecodeError as error:
+        raise InputError(f"{what}: the name of a column is not UTF-8; rename it") from error
+    twice = {name for name, times in Counter(names).items() if times > 1}
+    if twice:
+        raise InputError(f"{what} has the column '{shown(min(twice))}' twice; rename one")
+    columns = [_plain(c, name, what) for c, name in zip(table.columns, names, strict=True)]
+    if [column.type for column in columns] == table.schema.types:
+        return table
+    return pa.table(columns, names=names, metadata=table.schema.metadata)
+
+
+def _converted(given: Any, what: str) -> pa.Table:
+    try:
+        if hasattr(given, "to_arrow") and not hasattr(given, "__arrow_c_stream__"):
+            given = given.to_arrow()
+        if isinstance(given, pa.RecordBatch):
+            given = pa.Table.from_batches([given])
+        table = pa.table(given)
+    except (pa.ArrowException, TypeError, ValueError) as error:
         raise InputError(
-            f"{what}: column '{name}' is of type {column.type}; ids are strings or integers. "
-            "Write it as a string column"
-        )
-    column = column.cast(pa.string())
-    bad = pc.fill_null(pc.equal(column, ""), True).to_numpy()
-    if bad.any():
-        raise InputError(f"{what}: '{name}' is empty in {rows(np.flatnonzero(bad))}; give an id")
-    return column
+            f"{what} cannot be read from {type(given).__name__} ({shown(str(error))[:200]}); give "
+            "an Arrow table or a pandas or polars frame, each column of one type; a file is read "
+            "by p5mm.data.tables.read_table(path)"
+        ) from error
+    unnamed = [name for name in table.column_names if _UNNAMED_INDEX.fullmatch(name)]
+    return table.drop_columns(unnamed).replace_schema_metadata()
 
 
-def rows(indices: Sequence[int] | np.ndarray) -> str:
-    """Row numbers for a message, counted from 1 without the header: "rows 3, 7"."""
-    shown = ", ".join(str(int(i) + 1) for i in indices[:5])
-    more = f", ... ({len(indices)} in all)" if len(indices) > 5 else ""
-    return f"row{'s' if len(indices) > 1 else ''} {shown}{more}"
-
-
-def read_bytes(path: Path) -> pa.Buffer | bytes:
-    """What is in a file or pipe, unzipped; a plain Parquet file is mapped, not read.
-
-    Raises:
-        InputError: It cannot be read, or is empty.
-    """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give a file: {_ALLOWED} allowed")
+def _plain(column: pa.ChunkedArray, name: str, what: str) -> pa.ChunkedArray:
+    """The column itself, or of a plain type, checked to be whole and UTF-8."""
     try:
-        if path.is_file() and FORMS.get(path.suffix.lower()) == "parquet" and path.stat().st_size:
-            return pa.memory_map(str(path)).read_buffer()
-        data = path.read_bytes()
-        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}; check the path") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    if not data[:64].strip() and not data.strip():
-        raise InputError(f"{path} is empty; give a table with a header and rows")
-    return data
+        column.validate(full=True)
+        kind = _plain_type(column.type)
+        return column if kind == column.type else _cast(column, kind)
+    except pa.ArrowException as error:
+        wrong = "holds bytes that are not UTF-8" if "UTF8" in str(error) else "cannot be read"
+        raise InputError(
+            f"{what}: the column '{shown(name)}' ({column.type}) {wrong}: "
+            f"{shown(str(error))[:200]}; write it again as plain values"
+        ) from error
 
 
-def check_text(data: bytes, path: Path) -> None:
-    """Check that bytes are UTF-8.
-
-    Raises:
-        InputError: They are not; the message names the line and how to convert.
-    """
-    if data[:2] in (BOM_UTF16_BE, BOM_UTF16_LE):
-        line, encoding = 1, "UTF-16"
-    else:
-        try:
-            data.decode()
-        except UnicodeDecodeError as error:
-            line, encoding = data[: error.start].count(b"\n") + 1, "LATIN1"
-        else:
-            return
-    raise InputError(
-        f"{path} is not UTF-8 (line {line}); convert it, for example: "
-        f"iconv -f {encoding} -t UTF-8 {path} > utf8{path.suffix}"
-    )
-
-
-def read_delimited(
-    data: bytes, path: Path, delimiter: str, names: Sequence[str] | None = None
-) -> pa.Table:
-    """Rows of delimited UTF-8 text; ``names`` where there is no header. Only "," has quoting.
-
-    Raises:
-        InputError: A row has more or fewer cells than the header.
-    """
-    data = data.removeprefix(BOM_UTF8)
-    quoted = delimiter == ","
-    head = data.split(b"\n", 1)[0].decode().rstrip("\r")
-    columns = names or next(csv.reader([head])) if quoted else names or head.split(delimiter)
-    wrong: list[pyarrow.csv.InvalidRow] = []
-
-    def keep(row: pyarrow.csv.InvalidRow) -> str:
-        wrong.append(row)
-        return "skip"
-
-    def read(threads: bool) -> pa.Table:
-        wrong.clear()
-        return pyarrow.csv.read_csv(
-            pa.BufferReader(data),
-            pyarrow.csv.ReadOptions(use_threads=threads, block_size=_BLOCK, column_names=names),
-            pyarrow.csv.ParseOptions(
-                delimiter=delimiter,
-                quote_char='"' if quoted else False,
-                newlines_in_values=quoted,
-                invalid_row_handler=keep,
-            ),
-            pyarrow.csv.ConvertOptions(
-                column_types={name: pa.string() for name in columns},
-                strings_can_be_null=True,
-                null_values=[""],
-            ),
-        )
-
-    try:
-        table = read(threads=True)
-        if wrong:
-            read(threads=False)  # only this way rows have numbers
-    except pa.ArrowInvalid as error:
-        raise InputError(f"cannot read {path} as {_name(delimiter)}: {error}") from error
-    if wrong:
-        raise _ragged(wrong[0], path, delimiter)
-    return pa.table(
-        [_number(c, name) for name, c in zip(table.column_names, table.columns, strict=True)],
-        names=table.column_names,
-    )
-
-
-def _name(delimiter: str) -> str:
-    return "CSV" if delimiter == "," else "TSV"
-
-
-def _ragged(row: "pyarrow.csv.InvalidRow", path: Path, delimiter: str) -> InputError:
-    remedy = (
-        'put values with commas in double quotes: "a, b"'
-        if delimiter == ","
-        else "take tabs and line ends out of the values"
-    )
-    return InputError(
-        f"{path}: row {row.number} (the header is row 1) has {row.actual_columns} cells, "
-        f"{row.expected_columns} are expected: {row.text[:60]!r}; {remedy}"
-    )
-
-
-def _number(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """The column as int64 or float64 where every value of it is a number."""
-    if name in _VERBATIM or column.null_count == len(column):
-        return column
-    for kind in (pa.int64(), pa.float64()):
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    # Arrow 26 casts views of lists to wrong lists, and not at all from dictionaries of views.
+    if not (pa.types.is_list_view(column.type) or pa.types.is_large_list_view(column.type)):
         try:
             return column.cast(kind)
-        except pa.ArrowInvalid:
-            continue
-    return column
+        except pa.ArrowNotImplementedError:
+            pass
+    return pa.chunked_array([pa.array(column.to_pylist(), kind)])
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type without dictionaries, extensions, runs, views and large strings."""
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return _plain_type(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain_type(kind.storage_type)
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return pa.binary()
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return pa.list_(_plain_type(kind.value_type))
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if lists and _plain_type(kind.value_type) != kind.value_type:
+        return pa.list_(_plain_type(kind.value_type))
+    return kind
 
 
 def _parquet(data: pa.Buffer | bytes, path: Path) -> pa.Table:
     try:
-        return pyarrow.parquet.read_table(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not a whole Parquet file: {error}; write it again") from error
-
-
-def _jsonl(data: bytes, path: Path) -> pa.Table:
-    data = data.removeprefix(BOM_UTF8)
-    if data.lstrip()[:1] == b"[":
-        raise InputError(f"{path} is one JSON array; write an object a line: jq -c '.[]' {path}")
-    options = pyarrow.json.ReadOptions(block_size=_BLOCK)
-    # Ids are named as strings first: otherwise "2024-01-01" is read as a time.
-    ids = pa.schema([(name, pa.string()) for name in _VERBATIM])
-    failure: Exception | None = None
-    for schema in (ids, None):
-        try:
-            table = pyarrow.json.read_json(
-                pa.BufferReader(data), options, pyarrow.json.ParseOptions(explicit_schema=schema)
-            )
-        except pa.ArrowInvalid as error:
-            failure = error
-        else:
-            absent = [n for n in _VERBATIM if n in table.column_names and _all_null(table[n])]
-            return table.drop_columns(absent)
-    raise _bad_line(data, path) or InputError(f"cannot read {path} as JSONL: {failure}")
-
-
-def _all_null(column: pa.ChunkedArray) -> bool:
-    return bool(column.null_count == len(column))
-
-
-def _bad_line(data: bytes, path: Path) -> InputError | None:
-    for number, line in enumerate(data.splitlines(), 1):
-        try:
-            value = json.loads(line or "{}")
-        except ValueError as error:
-            return InputError(f"{path}: line {number} is not JSON: {error}")
-        if not isinstance(value, dict):
-            return InputError(f'{path}: line {number} is no object; write {{"item_id": ...}}')
-    return None
+        file = pyarrow.parquet.ParquetFile(pa.BufferReader(data))
+        check_width(len(file.schema_arrow), path)
+        return file.read()
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is not a whole Parquet file: {shown(str(error))[:300]}; write it again"
+        ) from error
 
 
 def _sniff(data: pa.Buffer | bytes, path: Path) -> str:
@@ -270,21 +163,7 @@ def _sniff(data: pa.Buffer | bytes, path: Path) -> str:
     if head[:4] == b"PAR1":
         return "parquet"
     if b"\0" in head and head[:2] not in (BOM_UTF16_BE, BOM_UTF16_LE):
-        raise InputError(f"{path} is in no form that is read; {_ALLOWED}")
+        raise InputError(f"{path} is in no form that is read; {ALLOWED}")
     if head.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"["):
         return "jsonl"
     return "tsv" if b"\t" in head.split(b"\n", 1)[0] else "csv"
-
-
-def _plain(table: pa.Table, path: Path) -> pa.Table:
-    """The table with unique names, and plain strings in place of dictionaries and variants."""
-    twice = {name for name in table.column_names if table.column_names.count(name) > 1}
-    if twice:
-        raise InputError(f"{path} has the column '{min(twice)}' twice; rename one")
-    for place, field in enumerate(table.schema):
-        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-            kind = pa.string()
-        if kind != field.type:
-            table = table.set_column(place, field.name, table[field.name].cast(kind))
-    return table

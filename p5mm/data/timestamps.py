@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from p5mm.data.tables import rows
+from p5mm.data.columns import is_number, rows
 from p5mm.errors import InputError
 
 
@@ -28,7 +28,10 @@ def read_times(column: pa.ChunkedArray, what: str) -> pa.ChunkedArray:
     elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise InputError(f"{what}: 'timestamp' is {column.type}; give numbers or ISO dates")
     kind = pa.int64() if pa.types.is_integer(column.type) else pa.float64()
-    column = column.cast(kind)
+    try:
+        column = column.cast(kind)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{what}: a 'timestamp' is beyond 64 bits ({error})") from error
     bad = np.isnan(column.to_numpy().astype(np.float64))
     if bad.any():
         raise InputError(
@@ -63,16 +66,7 @@ def _time(value: str | None, row: int, what: str) -> float | None:
         time = datetime.fromisoformat(value)
     except ValueError:
         raise InputError(
-            f"{what}: the timestamp {value!r} in {rows([row])} is neither a number nor an ISO "
+            f"{what}: the timestamp {value[:80]!r} in {rows([row])} is neither a number nor an ISO "
             "date or time such as 2024-05-31T12:00:00"
         ) from None
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -28,8 +28,8 @@ def validation_metrics(ranker: Ranker, cases: Cases) -> dict[str, float]:
         part = cases.take(rows)
         scores = ranker.scores(part.histories)
         ranks.append(expected_ranks(scores, part.targets, part.histories))
-    found = metrics_per_user(np.concatenate(ranks), (10,))
-    return {name: float(found[name].mean()) for name in ("recall@10", "ndcg@10")}
+    metrics = metrics_per_user(np.concatenate(ranks), (10,))
+    return {name: float(metrics[name].mean()) for name in ("recall@10", "ndcg@10")}
 
 
 def validation_ndcg(ranker: Ranker, cases: Cases) -> float:

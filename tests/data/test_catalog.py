@@ -76,6 +76,26 @@ def test_titles_fall_back_to_the_first_text_and_the_id():
     assert catalog(item_id=["a"], about=["x"], name=["n"]).titles == ["n"]
 
 
+def test_titles_are_one_line_and_no_escape_sequence():
+    items = catalog(item_id=["a", "b\x1b[2J"], title=["tea\x1b[31m\nred\u202e", None])
+    assert items.titles == ["tea\ufffd[31m red\ufffd", "b\ufffd[2J"]
+    assert catalog(item_id=["b\x1b[2J"]).titles == ["b\ufffd[2J"]
+
+
+def test_objects_are_no_text():
+    items = catalog(item_id=["a"], about=[{"a": 1}], text=["about"])
+    with pytest.raises(InputError, match="'about' is of type struct"):
+        items.raw("text")
+
+
+def test_movie_ids_are_taken_as_item_ids_and_said(caplog):
+    caplog.set_level("INFO")
+    items = catalog(movieId=["7"], title=["Heat"], genres=["Crime"])
+    assert items.item_ids == ["7"]
+    assert items.text == ("title", "genres")
+    assert "the column 'movieId' is taken as 'item_id'" in caplog.text
+
+
 def test_stems_ignore_case_and_take_the_first_suffix(tmp_path):
     touch(tmp_path, "a.PNG", "b.png", "b.jpg", "c.txt", "sub/d.webp", ".e.jpg", "7.jpeg")
     items = catalog(tmp_path, item_id=["a", "b", "c", "sub/d", ".e", "7"])
@@ -126,9 +146,9 @@ def test_a_picture_never_leads_out_of_its_folder(tmp_path):
 
 
 def test_a_folder_of_pictures(tmp_path):
-    touch(tmp_path, "b.jpg", "a 1.png", "sub/a.gif", "twin.jpg", "twin.png", "note.txt", ".x/y.jpg")
+    touch(tmp_path, "b.jpg", "a 1.png", "sub/a.gif", "note.txt", ".x/y.jpg")
     items = Catalog.read(tmp_path)
-    assert items.item_ids == ["a 1", "b", "sub/a", "twin.jpg", "twin.png"]
+    assert items.item_ids == ["a 1", "b", "sub/a"]
     assert items.fields == ("image",)
     assert items.picture("sub/a") == tmp_path / "sub" / "a.gif"
     with pytest.raises(InputError, match="no pictures are in"):
@@ -150,10 +170,15 @@ def test_a_folder_of_pictures(tmp_path):
         max_size=8,
     )
 )
-def test_ids_of_a_folder_are_unique_and_cover_all_pictures(tmp_path_factory, names):
+def test_ids_of_a_folder_cover_all_pictures_and_no_neighbour_changes_them(tmp_path_factory, names):
     folder = touch(tmp_path_factory.mktemp("f"), *names)
-    found = scan(folder)
-    assert sorted(found.values()) == sorted(n for n in names if n.endswith((".jpg", ".png")))
+    pictures = [name for name in names if name.endswith((".jpg", ".png"))]
+    scanned = scan(folder)
+    assert list(scanned) == sorted({os.path.splitext(name)[0] for name in pictures})
+    assert all(os.path.splitext(picture)[0] == item for item, picture in scanned.items())
+    before = set(scanned)
+    touch(folder, *(f"{item}.png" for item in before))
+    assert set(scan(folder)) == before
 
 
 def test_pictures_in_bytes(tmp_path):
@@ -180,8 +205,8 @@ def test_saved_and_loaded_with_and_without_pictures(tmp_path):
 
 
 def test_integer_lists_of_one_length_are_vectors():
-    items = catalog(item_id=["a", "b"], one=[[1, 0], [0, 1]], tags=[[1], [2, 3]])
-    assert items.vectors == ("one",)
+    items = catalog(item_id=["a", "b"], colours=[[1, 0], [0, 1]], tags=[[1], [2, 3]])
+    assert items.vectors == ("colours",)
     fixed = pa.array([[1.0, 2.0], None], pa.list_(pa.float32(), 2))
     rows = catalog(item_id=["a", "b"], v=fixed).raw("v")
     assert rows[0].tolist() == [1, 2]
@@ -192,7 +217,7 @@ def test_integer_lists_of_one_length_are_vectors():
     ("columns", "message"),
     [
         ({"item_id": ["x", "y", "x"]}, "more than once: 'x'"),
-        ({"item_id": ["x", None, ""]}, "empty in rows 2, 3"),
+        ({"item_id": ["x", None, ""]}, "rows 2, 3 have no item_id"),
         ({"item_id": pa.array([], "string")}, "is empty"),
         ({"id": ["x"]}, "Rename 'id' to 'item_id'"),
         ({"item_id": ["x", "y"], "v": [[1.0], [1.0, 2.0]]}, "item 'y' has 2"),
@@ -201,6 +226,9 @@ def test_integer_lists_of_one_length_are_vectors():
         ({"item_id": ["x"], "image": [[1.0]]}, "rename it to 'image_vector'"),
         ({"item_id": ["x"], "image": ["a.jpg"]}, "--images DIR"),
         ({"item_id": ["x"], "image": [3]}, "paths or bytes"),
+        ({"item_id": [["x"]]}, "'item_id' is of type list<.*ids are strings or integers"),
+        ({"item_id": [{"a": 1}]}, "'item_id' is of type struct<.*ids are strings or integers"),
+        ({"item_id": [b"x"]}, "'item_id' is of type binary; ids are strings or integers"),
     ],
 )
 def test_what_is_refused(columns, message):

@@ -1,3 +1,4 @@
+import datetime as dt
 import os
 from collections import Counter, defaultdict
 from datetime import date, datetime
@@ -25,13 +26,13 @@ def naive_histories(events, item_ids):
     by_user = defaultdict(list)
     for user, item, time in events:
         by_user[user].append((time, item))
-    found = {}
+    histories = {}
     for user, taken in by_user.items():
         items = [item for _, item in sorted(taken, key=lambda pair: pair[0])]
         items = [item for item in dict.fromkeys(items) if item in item_ids]
         if items:
-            found[user] = items
-    return found
+            histories[user] = items
+    return histories
 
 
 @settings(deadline=None)
@@ -110,9 +111,17 @@ def test_times_in_every_form(times, wanted):
         ("timestamp", [None, 1], "not a number in row 1"),
         ("timestamp", [None, None], "give numbers or ISO dates"),
         ("timestamp", [True, False], "give numbers or ISO dates"),
+        ("timestamp", [dt.time(12), dt.time(13)], "is time64.*; give dates and times"),
+        ("timestamp", pa.array([2**64 - 1, 0], pa.uint64()), "beyond 64 bits"),
+        ("timestamp", [[1], [2]], "give numbers or ISO dates"),
+        ("rating", [[1], [2]], "'rating' is list<.*; give numbers"),
+        ("review", [[1], [2]], "'review' is of type list"),
+        ("review", [{"a": 1}, None], "'review' is of type struct"),
+        ("item_id", [date(2024, 1, 1), date(2024, 1, 2)], "ids are strings or integers"),
+        ("item_id", [b"a", b"b"], "ids are strings or integers"),
         ("rating", ["5", "good"], "'good' in row 2 is no number"),
-        ("user_id", ["u", None], "'user_id' is empty in row 2"),
-        ("item_id", ["", "i"], "'item_id' is empty in row 1"),
+        ("user_id", ["u", None], "row 2 has no user_id"),
+        ("item_id", ["", "i"], "row 1 has no item_id"),
     ],
 )
 def test_bad_values_are_named_with_their_row(column, values, message):
@@ -122,8 +131,8 @@ def test_bad_values_are_named_with_their_row(column, values, message):
 
 
 def test_missing_columns_and_empty_logs():
-    with pytest.raises(InputError, match=r"no column 'user_id'.*Rename 'user'"):
-        Interactions.from_table(pa.table({"user": ["u"], "item_id": ["i"]}))
+    with pytest.raises(InputError, match=r"no column 'user_id'.*Rename 'usr_id'"):
+        Interactions.from_table(pa.table({"usr_id": ["u"], "item_id": ["i"]}))
     with pytest.raises(InputError, match="is empty"):
         Interactions.from_table(pa.table({"user_id": pa.array([], "string"), "item_id": []}))
 
@@ -193,7 +202,7 @@ def test_shuffled_ties_move_nothing_but_ties(events, seed):
         return
     shuffled = log.shuffled_ties(seed)
     assert [(r["user_id"], r["timestamp"]) for r in shuffled.table.to_pylist()] == places
-    rows = [sorted(map(str, one.table.to_pylist())) for one in (log, shuffled)]
+    rows = [sorted(map(str, events.table.to_pylist())) for events in (log, shuffled)]
     assert rows[0] == rows[1]
     assert shuffled.user_ids == log.user_ids
     assert shuffled.table.equals(log.shuffled_ties(seed).table)

@@ -52,7 +52,7 @@ def test_movielens_takes_items_tsv_and_posters_where_they_are(tmp_path):
 
 
 def test_movielens_1m_and_latest(tmp_path):
-    one = write(
+    old = write(
         tmp_path / "1m",
         ratings__dat="1::7::3::20\n",
         movies__dat="7::Se7en: a :: film (1995)::Crime|Thriller\n".encode("latin-1"),
@@ -62,11 +62,23 @@ def test_movielens_1m_and_latest(tmp_path):
         ratings__csv="userId,movieId,rating,timestamp\n1,7,3.5,20\n",
         movies__csv='movieId,title,genres\n7,"Se7en: a :: film (1995)",Crime|Thriller\n',
     )
-    for source, rating in ((one, 3.0), (latest, 3.5)):
+    for source, rating in ((old, 3.0), (latest, 3.5)):
         catalog, log = read(source)
         assert detect(source) == "movielens"
         assert catalog.raw("text") == ["Se7en: a :: film (1995). Crime, Thriller"]
         assert rows(log) == [("1", "7", 20, rating)]
+
+
+def test_genres_in_another_encoding_are_read(tmp_path):
+    genres = b"unknown|0\nCrim\xe9|1\n"
+    source = write(tmp_path, u__data="1\t7\t3\t20\n", u__item="7|Heat||||0|1\n", u__genre=genres)
+    assert read(source)[0].raw("text") == ["Heat. Crim\ufffd"]
+
+
+def test_a_deep_id_map_is_named(tmp_path):
+    source = write(tmp_path, datamaps__json="[" * 100_000, sequential_data__txt="1 1 2\n")
+    with pytest.raises(InputError, match=r"datamaps\.json is not JSON"):
+        read(source)
 
 
 def test_broken_movielens_lines_are_named(tmp_path):

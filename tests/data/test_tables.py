@@ -9,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from p5mm.data.tables import id_column, read_table, require_columns
+from p5mm.data.catalog import Catalog
+from p5mm.data.interactions import Interactions
+from p5mm.data.tables import arrow_table, id_column, read_table, require_columns
 from p5mm.errors import InputError
 
 ROWS = [{"item_id": "007", "title": "tea", "price": 1.5}, {"item_id": "b", "title": "", "price": 2}]
@@ -110,9 +112,9 @@ def test_dictionary_columns_of_parquet_are_strings(tmp_path):
     [
         ("t.csv", b"", "is empty"),
         ("t.csv", b" \n\n", "is empty"),
-        ("t.csv", b"item_id,a\n1,2\n3,4,5\n", r"row 3 .* has 3 cells, 2 are expected: '3,4,5'"),
-        ("t.csv", b"item_id,a\n1,2\n3\n", "row 3 .* has 1 cells"),
-        ("t.tsv", b"item_id\ta\n1\t2\t3\n", "row 2 .* take tabs"),
+        ("t.csv", b"item_id,a\n1,2\n3,4,5\n", r"row 2 has 3 cells, 2 are expected: '3,4,5'"),
+        ("t.csv", b"item_id,a\n1,2\n3\n", "row 2 has 1 cells"),
+        ("t.tsv", b"item_id\ta\n1\t2\t3\n", "row 1 has 3 .* take tabs"),
         ("t.csv", b"item_id,a\n1,caf\xe9\n", r"not UTF-8 \(line 2\).*iconv"),
         ("t.csv", "item_id,a\n1,x\n".encode("utf-16"), "UTF-16"),
         ("t.csv", b"item_id,a,a\n1,2,3\n", "column 'a' twice"),
@@ -141,8 +143,89 @@ def test_missing_files_and_folders(tmp_path):
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [(["a", None, ""], "rows 2, 3"), ([1.5, 2.0], "type double"), ([None, None], "rows 1, 2")],
+    [
+        (["a", None, ""], "rows 2, 3 have no item_id"),
+        ([1.5, 2.0], "type double"),
+        ([None, None], "rows 1, 2"),
+    ],
 )
 def test_ids_that_cannot_be_used(values, message):
     with pytest.raises(InputError, match=message):
         id_column(pa.table({"item_id": values}), "catalog", "item_id")
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "dictionary", "batch", "to_arrow"])
+def test_frames_of_every_kind_are_tables(kind):
+    columns = {"item_id": ["a", "b", None], "history": [["x"], None, []], "price": [1.5, None, 2.0]}
+    if kind == "pandas":
+        frame = pytest.importorskip("pandas").DataFrame(columns, index=[5, 6, 7])
+        frame["colour"] = frame["item_id"].astype("category")
+    elif kind == "polars":
+        polars = pytest.importorskip("polars")
+        frame = polars.DataFrame(columns)
+        frame = frame.with_columns(colour=polars.col("item_id").cast(polars.Categorical))
+    elif kind == "batch":
+        frame = pa.RecordBatch.from_pydict(columns | {"colour": columns["item_id"]})
+    elif kind == "to_arrow":
+        table = pa.table(columns | {"colour": columns["item_id"]})
+        frame = type("Frame", (), {"to_arrow": lambda self: table})()
+    else:
+        frame = columns | {"colour": columns["item_id"]}
+    table = arrow_table(frame)
+    assert table.to_pydict() == columns | {"colour": columns["item_id"]}
+    assert table.schema.types[:3] == [pa.string(), pa.list_(pa.string()), pa.float64()]
+    assert table.schema.field("colour").type == pa.string()
+
+
+def test_catalogs_and_logs_of_frames():
+    polars = pytest.importorskip("polars")
+    pandas = pytest.importorskip("pandas")
+    items = {"item_id": ["a", "b"], "title": ["tea", None]}
+    events = {"user_id": ["u", "u"], "item_id": ["a", "b"], "timestamp": [2, 1]}
+    for frame in (polars.DataFrame, pandas.DataFrame):
+        assert Catalog.from_table(frame(items)).titles == ["tea", "b"]
+        assert Interactions.from_table(frame(events)).item_ids == ["b", "a"]
+    named = pandas.DataFrame(items).set_index("item_id")
+    assert Catalog.from_table(named).item_ids == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (pa.array([["a", None]], pa.large_list(pa.large_string())), pa.list_(pa.string())),
+        (pa.array([["a"]], pa.list_(pa.string_view())), pa.list_(pa.string())),
+        (pa.array([["a"], None, []], pa.list_view(pa.string())), pa.list_(pa.string())),
+        (pa.array([b"a"], pa.binary_view()), pa.binary()),
+        (pa.array([[1.0]], pa.list_(pa.float32())), pa.list_(pa.float32())),
+        (pa.array([1]).dictionary_encode(), pa.int64()),
+        (pa.RunEndEncodedArray.from_arrays([1], ["a"]), pa.string()),
+    ],
+)
+def test_variants_become_plain_types(value, plain):
+    table = arrow_table(pa.table({"x": value}))
+    assert table.schema.field("x").type == plain
+    assert table["x"].to_pylist() == value.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("catalog.csv", "cannot be read from str .*a file is read by"),
+        (None, "cannot be read from NoneType"),
+        ({"item_id": [1, "a"]}, "cannot be read from dict .*each column of one type"),
+        (pa.table([["a"], ["b"]], names=["x\x1b", "x\x1b"]), "column 'x\ufffd' twice"),
+    ],
+)
+def test_what_is_no_table(given, message):
+    with pytest.raises(InputError, match=message):
+        arrow_table(given)
+
+
+def test_bad_utf8_inside_parquet_is_named(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"item_id": ["a"], "name": ["thing i3"]}), path, compression="none")
+    path.write_bytes(path.read_bytes().replace(b"thing i3", b"thi\xff\xfe i3"))
+    with pytest.raises(InputError, match=r"'name' .* holds bytes that are not UTF-8"):
+        read_table(path)
+    with pytest.raises(InputError, match=r"'name' .* holds bytes that are not UTF-8"):
+        Catalog.from_table(pq.read_table(path))

@@ -13,9 +13,9 @@ from p5mm.metrics.intervals import interval, intervals, paired
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), seed=st.integers(0, 99))
 @settings(max_examples=50, deadline=None)
 def test_the_value_lies_within(values: list[float], seed: int) -> None:
-    found = interval(np.array(values), seed=seed, draws=20)
-    assert found.low <= found.value <= found.high
-    assert found.value == pytest.approx(np.mean(values), abs=1e-6)
+    estimate = interval(np.array(values), seed=seed, draws=20)
+    assert estimate.low <= estimate.value <= estimate.high
+    assert estimate.value == pytest.approx(np.mean(values), abs=1e-6)
 
 
 def test_covers_the_true_mean_about_as_often_as_it_says() -> None:
@@ -23,16 +23,16 @@ def test_covers_the_true_mean_about_as_often_as_it_says() -> None:
     samples = (rng.random((200, 300)) < 0.1).astype(float)
     covered = 0
     for column in range(300):
-        found = interval(samples[:, column], seed=column, draws=300)
-        covered += found.low <= 0.1 <= found.high
+        estimate = interval(samples[:, column], seed=column, draws=300)
+        covered += estimate.low <= 0.1 <= estimate.high
     assert 0.89 <= covered / 300 <= 0.98
 
 
 def test_agrees_with_the_normal_interval() -> None:
     values = np.random.default_rng(1).normal(size=4000)
-    found = interval(values)
+    estimate = interval(values)
     half = 1.96 * values.std() / np.sqrt(len(values))
-    assert found.high - found.low == pytest.approx(2 * half, rel=0.1)
+    assert estimate.high - estimate.low == pytest.approx(2 * half, rel=0.1)
 
 
 def test_pairing_narrows_the_interval() -> None:

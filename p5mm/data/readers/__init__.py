@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
+from p5mm.data.raw_file import FORMS
 from p5mm.data.readers.movielens import read_movielens
 from p5mm.data.readers.p5 import read_p5
 from p5mm.data.readers.sequences import is_sequences, read_sequences
 from p5mm.data.readers.source import Data, Source
 from p5mm.data.readers.tables import read_tables
-from p5mm.data.tables import FORMS
 
 READERS: dict[str, Callable[[Source], Data]] = {
     "movielens": read_movielens,

@@ -7,8 +7,10 @@ import pyarrow.compute as pc
 
 from p5mm.data.catalog import Catalog
 from p5mm.data.interactions import Interactions
+from p5mm.data.raw_file import FORMS, check_text, read_bytes
 from p5mm.data.readers.source import Data, Source
-from p5mm.data.tables import FORMS, check_text, read_bytes, read_delimited, read_table
+from p5mm.data.tables import read_table
+from p5mm.data.text_tables import read_delimited
 from p5mm.errors import InputError
 
 Movie = tuple[str, str, list[str]]  # id, title, genres
@@ -73,7 +75,8 @@ def _renamed(table: pa.Table) -> pa.Table:
 def _genre_names(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    return [line.split("|")[0] for line in path.read_text("utf-8").splitlines() if line.strip()]
+    lines = path.read_text("utf-8", "replace").splitlines()
+    return [line.split("|")[0] for line in lines if line.strip()]
 
 
 def _named(line: str, where: str) -> Movie:

@@ -13,15 +13,17 @@ from typing import Any
 import pyarrow as pa
 
 from p5mm.data.catalog import Catalog
+from p5mm.data.columns import shown
 from p5mm.data.interactions import Interactions
+from p5mm.data.raw_file import read_bytes
 from p5mm.data.readers.sequences import read_sequence_file, sequence_file
 from p5mm.data.readers.source import Data, Source
-from p5mm.data.tables import read_bytes
 from p5mm.errors import InputError
 
 _log = logging.getLogger(__name__)
 _ASIN = re.compile(r"""['"]asin['"]\s*:\s*['"]([^'"]+)['"]""")
 _TEXTS = ("title", "brand", "description")
+_LINE = 1 << 24  # letters of a product; the rest of a longer line is no product
 
 
 def read_p5(source: Source) -> Data:
@@ -52,7 +54,7 @@ def read_p5(source: Source) -> Data:
 def _json(path: Path) -> Mapping[str, Any]:
     try:
         value = json.loads(bytes(read_bytes(path)))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     return value if isinstance(value, dict) else {}
 
@@ -63,7 +65,8 @@ def _names(maps: Mapping[str, Any], kind: str, path: Path) -> dict[str, str]:
         return {str(number): str(name) for number, name in back.items()}
     if isinstance(forth := maps.get(f"{kind}2id"), dict):
         return {str(number): str(name) for name, number in forth.items()}
-    raise InputError(f"{path} has neither id2{kind} nor {kind}2id; it has {', '.join(maps)}")
+    names = ", ".join(name[:80] for name in list(maps)[:20])
+    raise InputError(f"{path} has neither id2{kind} nor {kind}2id; it has {shown(names)}")
 
 
 def _products(path: Path, asins: set[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -72,7 +75,7 @@ def _products(path: Path, asins: set[str]) -> Iterator[tuple[str, Mapping[str, A
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8", errors="replace") as lines:
-            for line in lines:
+            for line in iter(lambda: lines.readline(_LINE), ""):
                 match = _ASIN.search(line)
                 if not match or match[1] not in asins:
                     continue
@@ -102,5 +105,5 @@ def _string(value: object) -> str | None:
 def _flat(value: object) -> list[str]:
     """The strings of nested lists, each once."""
     if isinstance(value, list):
-        return list(dict.fromkeys(text for one in value for text in _flat(one)))
+        return list(dict.fromkeys(text for part in value for text in _flat(part)))
     return [value] if isinstance(value, str) else []

@@ -6,8 +6,8 @@ import pyarrow as pa
 
 from p5mm.data.catalog import Catalog
 from p5mm.data.interactions import Interactions
+from p5mm.data.raw_file import check_text, read_bytes
 from p5mm.data.readers.source import Data, Source
-from p5mm.data.tables import check_text, read_bytes
 from p5mm.errors import InputError
 
 _FILES = ("sequential_data.txt", "sequential.txt")
@@ -59,15 +59,15 @@ def sequence_file(source: Source) -> Path:
     if named := source.file(*_FILES):
         return named
     texts = sorted(source.root.glob("*.txt")) if source.root else []
-    found = [path for path in texts if is_sequences(path)]
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
+    files = [path for path in texts if is_sequences(path)]
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
         raise InputError(
             f"several sequence files are in {source.root}: {names}; name one with "
-            f"interactions: {found[0].name}"
+            f"interactions: {files[0].name}"
         )
     names = "sequential_data.txt, sequential.txt or another .txt of lines 'user item item ...'"
-    return source.needed(found[0] if found else None, "sequence file", names, "interactions")
+    return source.needed(files[0] if files else None, "sequence file", names, "interactions")
 
 
 def is_sequences(path: Path) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from p5mm.data.catalog import Catalog
 from p5mm.data.interactions import Interactions
-from p5mm.data.tables import FORMS
+from p5mm.data.raw_file import FORMS
 from p5mm.errors import InputError
 
 _PICTURE_FOLDERS = ("posters", "images", "pictures")
@@ -37,7 +37,7 @@ class Source:
         return next((path for path in below if path.is_file()), None)
 
     def table(self, *stems: str) -> Path | None:
-        """The first table below root with one of these stems, in the order of `tables.FORMS`."""
+        """The first table below root with one of these stems, in the order of `raw_file.FORMS`."""
         suffixes = [*FORMS, *(f"{form}.gz" for form in FORMS if form not in (".parquet", ".pq"))]
         return self.file(*(stem + suffix for stem in stems for suffix in suffixes))
 
@@ -58,8 +58,8 @@ class Source:
         if path.is_dir() or self.images is not None or self.pictures is None:
             return Catalog.read(path, None if path.is_dir() else self.images, self.text)
         own = Catalog.read(path, None, self.text)
-        found = any(picture is not None for picture in own.pictures or ())
-        return own if found else Catalog.read(path, self.pictures, self.text)
+        any_there = any(picture is not None for picture in own.pictures or ())
+        return own if any_there else Catalog.read(path, self.pictures, self.text)
 
     def needed(self, path: Path | None, what: str, names: str, key: str) -> Path:
         """The path, if there is one.
