@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from p5mm import __version__
+from p5mm.commands.terminal import safe
 from p5mm.errors import InputError, unknown
 
 VERBS = ("index", "align", "search", "train", "evaluate", "recommend", "score", "demo")
@@ -60,7 +61,7 @@ def _import(modules: Sequence[str]) -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"p5mm: {message}", file=sys.stderr)
+    print(f"p5mm: {safe(message)}", file=sys.stderr)
     return code
 
 

@@ -48,7 +48,7 @@ def _described(hit: "Hit", index: "CatalogIndex") -> dict[str, Any]:
 
 
 def _table(hits: "Sequence[Hit]", index: "CatalogIndex") -> str:
-    from p5mm.data.columns import shown
+    from p5mm.errors import shown
 
     ids = [shown(hit.item_id) for hit in hits]
     width = max(map(len, ids), default=0)

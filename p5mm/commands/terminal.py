@@ -4,6 +4,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from p5mm.errors import shown
+
 
 class _Lines(logging.Handler):
     """Log lines on standard error, above a progress bar if there is one."""
@@ -14,7 +16,7 @@ class _Lines(logging.Handler):
         text = record.getMessage()
         if record.levelno >= logging.WARNING and not text.startswith("warning"):
             text = f"{record.levelname.lower()}: {text}"
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(safe(text), file=sys.stderr)
 
 
 def show_log() -> None:
@@ -27,7 +29,12 @@ def show_log() -> None:
 
 def say(*lines: str) -> None:
     """Print lines to standard error."""
-    print(*lines, sep="\n", file=sys.stderr)
+    print(*map(safe, lines), sep="\n", file=sys.stderr)
+
+
+def safe(text: str) -> str:
+    """A text without anything that a terminal would obey; its own line ends stay."""
+    return "\n".join(map(shown, text.split("\n")))
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

@@ -19,10 +19,10 @@ from p5mm.data.catalog_columns import (
     matrix_of,
     text_columns,
 )
-from p5mm.data.columns import id_column, shown, with_known_names
+from p5mm.data.columns import id_column, with_known_names
 from p5mm.data.pictures import Picture, column_pictures, scan, stem_pictures
 from p5mm.data.tables import arrow_table, read_table
-from p5mm.errors import InputError, unknown
+from p5mm.errors import InputError, shown, unknown
 
 _TITLES = ("title", "name", "short_name", "product_title")
 _METADATA = b"p5mm.catalog"

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from p5mm.data.columns import shown, text_column
-from p5mm.errors import InputError, unknown
+from p5mm.data.columns import text_column
+from p5mm.errors import InputError, shown, unknown
 
 # Columns of these names are strings, but say nothing in words; they can still be asked for.
 CODES = {"asin", "sku", "upc", "ean", "gtin", "isbn", "url", "link"}

@@ -2,7 +2,6 @@
 
 import difflib
 import logging
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from p5mm.errors import InputError
+from p5mm.errors import InputError, shown
 
 # What others call a column; case, spaces and punctuation do not count ("Movie ID" is "movieid").
 ALIASES = {
@@ -32,24 +31,7 @@ ALIASES = {
 IDS = ("item_id", "user_id")
 _NEAR = {"item_id": ("id", "sku", "code"), "user_id": ("id",)}  # may mean it: named, never taken
 _NAMED, _LONG = 20, 80  # columns that a message names, and letters of each
-_LINE_ENDS = re.compile("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
-_UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]"
-)
 _log = logging.getLogger(__name__)
-
-
-def shown(text: str) -> str:
-    r"""Any text as one line that no terminal or page obeys.
-
-    Line ends and tabs become a space; other control characters (so the beginnings of escape
-    sequences), marks that turn the direction of writing, and broken characters become U+FFFD.
-
-    Example:
-        >>> shown("green\x1b[31m tea,\nloose")
-        'green�[31m tea, loose'
-    """
-    return _UNSAFE.sub("\ufffd", _LINE_ENDS.sub(" ", text))
 
 
 def rows(indices: Sequence[int] | np.ndarray) -> str:

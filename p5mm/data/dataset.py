@@ -10,11 +10,10 @@ import pyarrow as pa
 
 from p5mm.config import DataConfig
 from p5mm.data.catalog import Catalog
-from p5mm.data.columns import shown
 from p5mm.data.interactions import Interactions
 from p5mm.data.readers import READERS, detect
 from p5mm.data.readers.source import Source
-from p5mm.errors import InputError, unknown
+from p5mm.errors import InputError, shown, unknown
 
 _log = logging.getLogger(__name__)
 

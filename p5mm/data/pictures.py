@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from p5mm.data.columns import shown
-from p5mm.errors import InputError
+from p5mm.errors import InputError, shown
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 Picture = Path | bytes

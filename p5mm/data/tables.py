@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from p5mm.data.columns import id_column, require_columns, rows, shown, with_known_names
+from p5mm.data.columns import id_column, require_columns, rows, with_known_names
 from p5mm.data.raw_file import ALLOWED, FORMS, check_text, read_bytes
 from p5mm.data.text_tables import check_width, read_delimited, read_jsonl
-from p5mm.errors import InputError
+from p5mm.errors import InputError, shown
 
 __all__ = [
     "arrow_table",

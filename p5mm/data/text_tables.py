@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
 
-from p5mm.data.columns import IDS, aliases_of, rows, shown
-from p5mm.errors import InputError
+from p5mm.data.columns import IDS, aliases_of, rows
+from p5mm.errors import InputError, shown
 
 COLUMNS = 10_000  # a table may have
 DEPTH = 100  # lists and objects within each other in JSON; Arrow's reader dies of 20,000

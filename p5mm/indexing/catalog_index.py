@@ -210,8 +210,8 @@ class CatalogIndex(IndexContents):
         if encoder.fingerprint != encoded.fingerprint:
             raise InputError(
                 f"the index was made by {encoded.spec} with fingerprint {encoded.fingerprint}; the "
-                f"{encoded.spec} of this installation has {encoder.fingerprint}. Their vectors cannot "
-                "be compared: build the index again, or install the weights it was made with"
+                f"{encoded.spec} of this installation has {encoder.fingerprint}. Their vectors "
+                "cannot be compared: build the index again, or install the weights it was made with"
             )
         try:
             loaded = encoder.load(raw)

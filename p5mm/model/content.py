@@ -109,8 +109,8 @@ class Content:
                 encoder, how = _parsed(self.fingerprints[name])
                 if encoded.fingerprint != encoder:
                     raise InputError(
-                        f"the {name} vectors were made by another encoder ({encoded.spec}) than the "
-                        "model's; encode the new items with the model's own encoders"
+                        f"the {name} vectors were made by another encoder ({encoded.spec}) than "
+                        "the model's; encode the new items with the model's own encoders"
                     )
                 if how != ZERO:
                     new, there = self.maps[name](encoded.vectors, encoded.present), encoded.present

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from p5mm.data.histories import Histories
 from p5mm.data.history_column import FORMS, read_histories
 from p5mm.data.tables import id_column, rows
-from p5mm.errors import InputError, unknown
+from p5mm.errors import InputError, shown, unknown
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.requests import Requests, item_lists
 
@@ -116,7 +116,7 @@ def _item_rows(items: Sequence[str], model: TrainedModel, strict: bool) -> NDArr
         log.warning(
             "not scored: %d pairs with items that are not in the catalog, such as '%s'",
             len(strange),
-            strange[0],
+            shown(strange[0]),
         )
     return np.array([rows.get(item, -1) for item in items], dtype=np.int64)
 

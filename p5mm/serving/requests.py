@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.data.histories import Histories
-from p5mm.errors import InputError, unknown
+from p5mm.errors import InputError, shown, unknown
 from p5mm.ranking.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Requests:
         strangers = [name for name in names if name not in rows]
         if strangers:
             message = (
-                f"{len(strangers)} users are not in the log, such as '{strangers[0]}'; for new "
+                f"{len(strangers)} users are not in the log, such as '{shown(strangers[0])}'; for new "
                 "users give their histories (a column 'history' with lists of item ids)"
             )
             if strict or (len(strangers) == len(names) and not others):
@@ -120,6 +120,6 @@ def item_lists(model: TrainedModel, lists: Sequence[Sequence[str]], strict: bool
             "left out of %d histories: %d items that are not in the catalog, such as '%s'",
             touched,
             len(strange),
-            strange[0],
+            shown(strange[0]),
         )
     return Histories.from_lists([[rows[i] for i in history if i in rows] for history in lists])

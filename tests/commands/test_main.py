@@ -293,6 +293,19 @@ def test_a_failure_of_the_machine_is_exit_code_1(model, folder, monkeypatch, cap
     assert "No space left" in capsys.readouterr().err
 
 
+def test_no_message_obeys_what_strangers_write(model, folder, capsys):
+    users = folder / "escape.jsonl"
+    users.write_text('{"user_id": "\\u001b[31mred\\nnobody"}\n')
+    err = wrong_use(capsys, "recommend", model, "--users", users, "--out", folder / "e.csv")
+    assert "\x1b" not in err
+    assert "red nobody" in err
+    pairs = folder / "escape.csv"
+    pairs.write_text('user_id,item_id\nu1,"\x1b]0;title\x07x"\n')
+    err = wrong_use(capsys, "score", model, pairs, "--out", folder / "e.csv", "--strict")
+    assert "\x1b" not in err
+    assert "unknown item" in err
+
+
 def test_version_and_help(capsys):
     for arguments in (["--version"], ["--help"], *([name, "--help"] for name in COMMANDS)):
         assert run(*arguments) == 0

@@ -3,10 +3,10 @@ import sys
 import pyarrow as pa
 import pytest
 
-from p5mm.data.columns import require_columns, shown, with_known_names
+from p5mm.data.columns import require_columns, with_known_names
 from p5mm.data.interactions import Interactions
 from p5mm.data.tables import read_table
-from p5mm.errors import InputError
+from p5mm.errors import InputError, shown
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,11 @@ from typing import Any
 import pyarrow as pa
 
 from p5mm.data.catalog import Catalog
-from p5mm.data.columns import shown
 from p5mm.data.interactions import Interactions
 from p5mm.data.raw_file import read_bytes
 from p5mm.data.readers.sequences import read_sequence_file, sequence_file
 from p5mm.data.readers.source import Data, Source
-from p5mm.errors import InputError
+from p5mm.errors import InputError, shown
 
 _log = logging.getLogger(__name__)
 _ASIN = re.compile(r"""['"]asin['"]\s*:\s*['"]([^'"]+)['"]""")
