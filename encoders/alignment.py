@@ -2,18 +2,21 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
 from torch import Tensor, nn
 
+from p5mm.arrays import Expected, check_names, check_shape, read_arrays, write_arrays
 from p5mm.encoders.base import Features
 from p5mm.errors import InputError, unknown
+from p5mm.plain import check_type, reading
 
 SIDES = ("image", "text")
 MIN_PAIRS = 50
@@ -22,6 +25,12 @@ HELD_OUT = 0.2
 RIDGE = {"image": 1.0, "text": 0.1}
 HIDDEN, DROPOUT, BATCH, RATE, DECAY = 128, 0.5, 256, 2e-3, 0.1
 MAX_STEPS = 3000
+REMEDY = "it holds no alignment: align again"
+# The arrays of a side's head, with the number of their axes.
+HEAD = {
+    "mean": 1, "linear": 2, "correction.1.weight": 2, "correction.1.bias": 1,
+    "correction.4.weight": 2, "correction.4.bias": 1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -125,13 +134,17 @@ class Alignment:
         return projected
 
     def save(self, path: str | Path) -> None:
-        """Writes the heads and the report as safetensors."""
+        """Writes the heads and the report as safetensors.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         state = {
-            f"{side}.{name}": tensor.contiguous()
+            f"{side}.{name}": tensor
             for side, head in (("image", self.image), ("text", self.text))
             for name, tensor in head.state_dict().items()
         }
-        save_file(state, path, metadata={"report": json.dumps(asdict(self.report))})
+        write_arrays(path, state, {"report": json.dumps(asdict(self.report))})
 
     @classmethod
     def load(cls, path: str | Path) -> "Alignment":
@@ -140,22 +153,29 @@ class Alignment:
         Raises:
             InputError: The file is missing or holds something else.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                report = AlignmentReport(**json.loads(file.metadata()["report"]))
-            image, text = _head(state, "image"), _head(state, "text")
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path} holds no alignment: {error}; align again") from error
-        return cls(image, text, report)
+        arrays = read_arrays(path, None, REMEDY)
+        with reading(path, REMEDY):
+            with safe_open(path, "np") as file:
+                report = json.loads((file.metadata() or {})["report"])
+            check_type(report, AlignmentReport, "the report")
+            image, text = (_head(arrays, side) for side in SIDES)
+            check_names(arrays, {f"{side}.{name}": None for side in SIDES for name in HEAD})
+            check_shape(text.linear.shape, (None, image.linear.shape[1]), "text.linear")
+        return cls(image, text, AlignmentReport(**report))
 
 
-def _head(state: dict[str, Tensor], side: str) -> Head:
-    own = {
-        name.removeprefix(f"{side}."): t for name, t in state.items() if name.startswith(f"{side}.")
-    }
-    head = Head(own["mean"], own["linear"])
-    head.load_state_dict(own)
+def _head(arrays: Mapping[str, NDArray[Any]], side: str) -> Head:
+    """One side's head, its sizes as its arrays have them.
+
+    Raises:
+        InputError: An array is missing or does not fit the others.
+    """
+    own = {name: arrays[f"{side}.{name}"] for name in HEAD}
+    for name, axes in HEAD.items():
+        Expected((None,) * axes).check(own[name], f"{side}.{name}")
+    check_shape(own["linear"].shape, (len(own["mean"]), None), f"{side}.linear")
+    head = Head(torch.from_numpy(own["mean"]), torch.from_numpy(own["linear"]))
+    head.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
     return head.eval().requires_grad_(False)
 
 
@@ -182,7 +202,7 @@ def train_alignment(image: Features, text: Features, seed: int = 0) -> Alignment
             "(--image-encoder open_clip:MODEL/TAG, the same for --text-encoder), "
             "which needs no alignment"
         )
-    pictures, texts = (torch.from_numpy(one.vectors[rows]) for one in (image, text))
+    pictures, texts = (torch.from_numpy(side.vectors[rows]) for side in (image, text))
     with torch.random.fork_rng(devices=[]):
         report = _hold_out(pictures, texts, seed)
         return Alignment(*_fit(pictures, texts, seed), report)
@@ -215,7 +235,7 @@ def _canonical(image: Tensor, text: Tensor) -> list[tuple[Tensor, Tensor]]:
     units = [nn.functional.normalize(x, dim=-1) for x in (image, text)]
     means = [x.mean(dim=0) for x in units]
     x, y = (unit - mean for unit, mean in zip(units, means, strict=True))
-    white = [_whitening(one, RIDGE[side]) for side, one in zip(SIDES, (x, y), strict=True)]
+    white = [_whitening(z, RIDGE[side]) for side, z in zip(SIDES, (x, y), strict=True)]
     left, correlation, right = torch.linalg.svd(
         white[0] @ (x.T @ y / len(x)) @ white[1], full_matrices=False
     )

@@ -20,10 +20,14 @@ class Encoder(Protocol):
         dim: Length of a vector.
         fingerprint: Changes whenever weights or preprocessing change; the feature store's key.
 
-    Optional: ``source`` (see above); ``in_process = True`` where ``load`` is too cheap for worker
-    processes; ``prepare(raws)``, called once before any ``load``. The built-in encoders give
+    Optional: ``source`` (see above); ``reads_files = True`` where ``load`` opens the files that a
+    column of texts names; ``one_thread = True`` where ``load`` is too cheap for threads, or not
+    safe in them; ``prepare(raws)``, called once before any ``load``. The built-in encoders give
     vectors of unit length, except ``vector:column``, which gives what the catalog holds.
-    Workers are forked: ``load`` must not touch CUDA.
+
+    A vector is kept by the content of its raw value: of a text its letters, of a file or picture
+    its bytes. So an encoder that opened a file by a text would keep the vector of a file that has
+    changed since; with ``reads_files`` it is given a ``Path`` and the file's bytes are the key.
     """
 
     modality: str
@@ -31,7 +35,11 @@ class Encoder(Protocol):
     fingerprint: str
 
     def load(self, raw: Any) -> Any:
-        """One raw value (path, bytes, text, floats) to a model input; runs in a worker process.
+        """One raw value to a model input; several threads call it at once.
+
+        Args:
+            raw: Of the field "image" a ``Path`` or bytes; of "text" and of a column of texts a
+                ``str``, or with ``reads_files`` a ``Path``; of a column of vectors a float32 array.
 
         Raises:
             ValueError: The value is broken; the message is the reason kept in quarantine.

@@ -8,83 +8,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.encoders.base import encoders
+from p5mm.encoders.towers import ImageTower, Pixels, TextTower
+from p5mm.errors import InputError, unknown
+
+CONFIG = "open_clip_config.json"
 
 
-class CLIPImage:
-    """CLIP's image tower, at unit length.
+class CLIPImage(ImageTower):
+    """CLIP's image tower.
 
     Args:
         model: An open_clip model.
     """
 
-    modality = "image"
+    kind = "clip image"
 
     def __init__(self, model: Any) -> None:
-        from p5mm.encoders.frozen import fingerprint, freeze
+        super().__init__(model, pixels_of(model), weights=model.visual)
 
-        self.pixels = pixels_of(model)
-        self.model = freeze(model)
-        self.fingerprint = fingerprint(model.visual, self.pixels.describe(), "clip image unit")
-        self.dim: int = self.encode([np.zeros((*self.pixels.size, 3), np.uint8)]).shape[1]
-
-    def load(self, raw: Path | bytes) -> NDArray[np.uint8]:
-        """A picture to ``[height, width, 3]`` uint8; see `Pixels.load`."""
-        loaded: NDArray[np.uint8] = self.pixels.load(raw)
-        return loaded
-
-    def encode(self, batch: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Loaded pictures to ``[n, dim]`` float32."""
-        import torch
-
-        from p5mm.encoders.frozen import device, unit
-
-        if not batch:
-            return np.zeros((0, self.dim), dtype=np.float32)
-        with torch.inference_mode():
-            return unit(self.model.encode_image(self.pixels.stack(batch, device())))
+    def features(self, pixels: Any) -> Any:
+        """The image projection ``[b, dim]``."""
+        return self.model.encode_image(pixels)
 
 
-class CLIPText:
-    """CLIP's text tower, at unit length; in one space with `CLIPImage` of the same weights.
+class CLIPText(TextTower):
+    """CLIP's text tower; in one space with `CLIPImage` of the same weights.
 
     Args:
         model: An open_clip model.
         tokenizer: Its tokenizer: a list of texts to ``[n, context]`` ids.
     """
 
-    modality = "text"
-    in_process = True
-
     def __init__(self, model: Any, tokenizer: Any) -> None:
-        from p5mm.encoders.frozen import fingerprint, freeze
-
-        self.fingerprint = fingerprint(_text_tower(model), "clip text unit")
         self.tokenizer = tokenizer
-        self.model = freeze(model)
-        self.dim: int = self.encode([self.load("a")]).shape[1]
+        # All text weights: a module of their own, or the model without its visual part.
+        super().__init__(model, "clip text unit", weights=getattr(model, "text", model))
 
-    def load(self, raw: str) -> NDArray[np.int64]:
-        """A text to ``[context]`` token ids, cut at the context's length.
+    def tokens(self, text: str) -> Any:
+        """A text to ``[context]`` token ids."""
+        return self.tokenizer([text])[0]
 
-        Raises:
-            ValueError: It is not a text, or a blank one.
-        """
-        if not isinstance(raw, str) or not raw.strip():
-            raise ValueError("blank text" if isinstance(raw, str) else "not a text")
-        ids: NDArray[np.int64] = self.tokenizer([raw])[0].numpy()
-        return ids
-
-    def encode(self, batch: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Token ids to ``[n, dim]`` float32."""
+    def features(self, batch: Sequence[NDArray[np.int64]]) -> Any:
+        """The text projection ``[b, dim]``."""
         import torch
 
-        from p5mm.encoders.frozen import device, unit
+        from p5mm.encoders.frozen import device
 
-        if not batch:
-            return np.zeros((0, self.dim), dtype=np.float32)
-        with torch.inference_mode():
-            ids = torch.from_numpy(np.stack(batch)).to(device())
-            return unit(self.model.encode_text(ids))
+        return self.model.encode_text(torch.from_numpy(np.stack(batch)).to(device()))
 
 
 @encoders.register("open_clip")
@@ -95,7 +65,7 @@ def open_clip_image(checkpoint: str) -> CLIPImage:
     Raises:
         InputError: Model or tag are unknown, or the weights cannot be loaded.
     """
-    model = _load(checkpoint)[0]
+    model = _load(checkpoint, *_named(checkpoint))
     for unused in ("transformer", "text", "token_embedding"):
         if hasattr(model, unused):
             setattr(model, unused, None)
@@ -113,42 +83,64 @@ def open_clip_text(checkpoint: str) -> CLIPText:
 
     from p5mm.encoders.frozen import loading
 
-    model, name = _load(checkpoint)
+    name, weights, path = _named(checkpoint)
+    model = _load(checkpoint, name, weights, path)
     model.visual = None
-    with loading(f"open_clip:{checkpoint}"):
+    with loading(f"open_clip:{checkpoint}", path or ("" if _needs_hub(name) else name)):
         return CLIPText(model, open_clip.get_tokenizer(name))
 
 
-def _load(checkpoint: str) -> tuple[Any, str]:
+def _named(checkpoint: str) -> tuple[str, str, str]:
+    """open_clip's name of the model and of its weights, and their path where no hub is needed.
+
+    Raises:
+        InputError: Model, tag, folder or file are unknown.
+    """
     import open_clip
 
-    from p5mm.encoders.frozen import loading
-    from p5mm.errors import InputError, unknown
-
     name, _, tag = checkpoint.partition("/")
-    if (Path(checkpoint) / "open_clip_config.json").is_file():
-        name, tag = f"local-dir:{checkpoint}", ""
-    elif name not in open_clip.list_models():
+    if (Path(checkpoint) / CONFIG).is_file():
+        return f"local-dir:{checkpoint}", "", checkpoint
+    if checkpoint.startswith((".", "/")):
+        raise InputError(f"there is no {CONFIG} in the folder {Path(checkpoint).absolute()}")
+    if name not in open_clip.list_models():
         raise unknown("open_clip model", name, open_clip.list_models())
-    elif not tag:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name))
-        raise InputError(f"'open_clip:{name}' needs a tag: open_clip:{name}/TAG with one of {tags}")
-    elif not Path(tag).is_file() and tag not in open_clip.list_pretrained_tags_by_model(name):
-        raise unknown("open_clip tag", tag, open_clip.list_pretrained_tags_by_model(name))
-    with loading(f"open_clip:{checkpoint}"):
-        model = open_clip.create_model(name, pretrained=tag or None, require_pretrained=True)
-    return model, name
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if not tag:
+        raise InputError(
+            f"'open_clip:{name}' needs a tag: open_clip:{name}/TAG with one of {', '.join(tags)}"
+        )
+    if Path(tag).is_file():
+        return name, tag, "" if _needs_hub(name) else tag
+    if tag.startswith((".", "/")):
+        raise InputError(f"there is no file {Path(tag).absolute()} with weights of {name}")
+    if tag not in tags:
+        raise unknown("open_clip tag", tag, tags)
+    return name, tag, ""
 
 
-def _text_tower(model: Any) -> Any:
-    """The module that holds all text weights: its own, or the model without its visual part."""
-    return getattr(model, "text", model)
+def _needs_hub(name: str) -> bool:
+    """Whether the text tower or the tokenizer comes from the hub, wherever the weights are."""
+    import open_clip
+
+    text = open_clip.get_model_config(name)["text_cfg"]
+    return bool(text.get("hf_model_name") or text.get("hf_tokenizer_name"))
 
 
-def pixels_of(model: Any) -> Any:
+def _load(checkpoint: str, name: str, weights: str, path: str) -> Any:
+    import open_clip
+
+    from p5mm.encoders.frozen import loading, refuse_download
+
+    with loading(f"open_clip:{checkpoint}", path):
+        source = {} if path else open_clip.get_pretrained_cfg(name, weights)
+        if source.get("url") and not source.get("hf_hub"):
+            refuse_download(source["url"], "~/.cache/clip")
+        return open_clip.create_model(name, pretrained=weights or None, require_pretrained=True)
+
+
+def pixels_of(model: Any) -> Pixels:
     """What open_clip's evaluation transform does to a picture for this model."""
-    from p5mm.encoders.pixels import Pixels
-
     cfg = model.visual.preprocess_cfg
     size = cfg["size"] if not isinstance(cfg["size"], int) else (cfg["size"], cfg["size"])
     return Pixels(

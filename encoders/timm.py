@@ -1,48 +1,31 @@
 """Picture encoders of timm: any of its names, a checkpoint file, or a local folder."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from p5mm.encoders.base import encoders
+from p5mm.encoders.towers import ImageTower, Pixels
+from p5mm.errors import InputError, unknown
+
+CONFIG = "config.json"
 
 
-class TimmImage:
-    """A timm backbone's pooled features before its classifier, at unit length.
+class TimmImage(ImageTower):
+    """A timm backbone's pooled features before its classifier.
 
     Args:
         model: A timm model with its classifier removed (``num_classes=0``).
         pixels: How it wants its pictures.
     """
 
-    modality = "image"
+    kind = "timm pooled"
 
-    def __init__(self, model: Any, pixels: Any) -> None:
-        from p5mm.encoders.frozen import fingerprint, freeze
+    def __init__(self, model: Any, pixels: Pixels) -> None:
+        super().__init__(model, pixels, channels_last=True)
 
-        self.model = freeze(model, channels_last=True)
-        self.pixels = pixels
-        self.dim: int = model.num_features
-        self.fingerprint = fingerprint(model, pixels.describe(), "timm pooled unit")
-
-    def load(self, raw: Path | bytes) -> NDArray[np.uint8]:
-        """A picture to ``[height, width, 3]`` uint8; see `Pixels.load`."""
-        loaded: NDArray[np.uint8] = self.pixels.load(raw)
-        return loaded
-
-    def encode(self, batch: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Loaded pictures to ``[n, dim]`` float32."""
-        import torch
-
-        from p5mm.encoders.frozen import device, unit
-
-        if not batch:
-            return np.zeros((0, self.dim), dtype=np.float32)
-        with torch.inference_mode():
-            return unit(self.model(self.pixels.stack(batch, device())))
+    def features(self, pixels: Any) -> Any:
+        """The pooled features ``[b, dim]``."""
+        return self.model(pixels)
 
 
 @encoders.register("timm")
@@ -55,26 +38,53 @@ def timm_image(checkpoint: str) -> TimmImage:
     import timm
 
     from p5mm.encoders.frozen import loading
-    from p5mm.errors import unknown
 
-    name, _, file = checkpoint.partition("/")
-    kwargs: dict[str, Any] = {"pretrained": True}
-    if (Path(checkpoint) / "config.json").is_file():
-        name = f"local-dir:{checkpoint}"
-    elif name.split(".")[0] not in timm.list_models():
-        raise unknown("timm model", name, timm.list_models())
-    elif file:
-        kwargs["pretrained_cfg_overlay"] = {"file": file}
-    with loading(f"timm:{checkpoint}"):
-        model = timm.create_model(name, num_classes=0, **kwargs)
+    name, file = _named(checkpoint)
+    overlay: dict[str, Any] = {"pretrained_cfg_overlay": {"file": file}} if file else {}
+    path = checkpoint if name == f"local-dir:{checkpoint}" else file
+    with loading(f"timm:{checkpoint}", path):
+        if not path:
+            _refuse_download(name)
+        model = timm.create_model(name, num_classes=0, pretrained=True, **overlay)
     return TimmImage(model, pixels_of(model))
 
 
-def pixels_of(model: Any) -> Any:
+def _named(checkpoint: str) -> tuple[str, str]:
+    """The name of the model in timm, and the file with its weights ("" for those of the hub).
+
+    Raises:
+        InputError: Model, folder or file are unknown.
+    """
+    import timm
+
+    name, _, file = checkpoint.partition("/")
+    if (Path(checkpoint) / CONFIG).is_file():
+        return f"local-dir:{checkpoint}", ""
+    if checkpoint.startswith((".", "/")):
+        raise InputError(f"there is no {CONFIG} in the folder {Path(checkpoint).absolute()}")
+    if name.split(".")[0] not in timm.list_models():
+        raise unknown("timm model", name, timm.list_models())
+    if file and not Path(file).is_file():
+        raise InputError(f"there is no file {Path(file).absolute()} with weights of {name}")
+    return name, file
+
+
+def _refuse_download(name: str) -> None:
+    """Weights that no hub holds are in torch's cache, or are not fetched where none is asked."""
+    import timm
+    from torch.hub import get_dir
+
+    from p5mm.encoders.frozen import refuse_download
+
+    source: Any = timm.get_pretrained_cfg(name)
+    if source is not None and source.url and not source.hf_hub_id:
+        folder = Path(get_dir()) / "checkpoints"
+        refuse_download(source.url, folder)
+
+
+def pixels_of(model: Any) -> Pixels:
     """What timm's evaluation transform does to a picture for this model."""
     from timm.data.config import resolve_model_data_config
-
-    from p5mm.encoders.pixels import Pixels
 
     data: Any = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
     height, width = data["input_size"][-2:]

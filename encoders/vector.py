@@ -19,7 +19,7 @@ class VectorColumn:
         column: The catalog's column, and the modality's name.
     """
 
-    in_process = True
+    one_thread = True
 
     def __init__(self, column: str) -> None:
         self.modality = column

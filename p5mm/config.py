@@ -44,7 +44,7 @@ class EncoderConfig:
         image: Spec of the image encoder; none to leave pictures out.
         text: Spec of the text encoder; none to leave texts out.
         others: Specs of further encoders, such as vector:COLUMN or module:Class.
-        workers: Processes that decode pictures; -1 chooses by the machine.
+        workers: Threads that decode pictures; -1 chooses by the machine.
         ablate: Modality to what training and serving see of it: real, zero (every item lacks it)
             or shuffled (each item has the vector of another). ``--encoders.ablate.image zero``.
     """

@@ -21,7 +21,7 @@ def presets() -> dict[str, str]:
     yamls = [path for path in files("p5mm.configs").iterdir() if path.name.endswith(".yaml")]
     return {
         path.name.removesuffix(".yaml"): _about(path.read_text(encoding="utf-8"))
-        for path in sorted(yamls, key=lambda path: path.name)
+        for path in sorted(yamls, key=lambda path: path.name.removesuffix(".yaml"))
     }
 
 

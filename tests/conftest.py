@@ -34,7 +34,7 @@ class ToyText:
     modality = "text"
     dim = 12
     fingerprint = "toy text, version 1"
-    in_process = True
+    one_thread = True
 
     def load(self, raw: Any) -> np.ndarray:
         if not isinstance(raw, str):

@@ -20,6 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     query.add_argument("--image", metavar="FILE", help="what to look for, a picture")
     query.add_argument("--item", metavar="ID", help="what to look for, an item of the index")
     parser.add_argument("-k", "--k", type=int, default=10, help="hits (default: 10)")
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="SPEC",
+        help="an encoder that the index may name although it imports code, opens a path or asks "
+        "a hub",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="JSON on standard output, alone")
 
 
@@ -27,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     """Print the best items for a text, a picture or an item."""
     from p5mm.indexing.catalog_index import CatalogIndex
 
-    index = CatalogIndex.load(options.index)
+    index = CatalogIndex.load(options.index, options.trust)
     if options.text is not None:
         hits = index.search_text(options.text, options.k)
     elif options.image is not None:

@@ -37,12 +37,14 @@ class Catalog:
         text: Names of the columns that together are an item's text.
         pictures: Path or bytes of each item's picture, None where absent; None without pictures.
         quarantine: ``(item_id, reason)`` of pictures that were named but are refused.
+        images: The folder that paths in columns are below; None where there is none.
     """
 
     table: pa.Table
     text: tuple[str, ...] = ()
     pictures: Sequence[Picture | None] | None = None
     quarantine: tuple[tuple[str, str], ...] = ()
+    images: Path | None = None
 
     @classmethod
     def read(
@@ -72,7 +74,8 @@ class Catalog:
         table = read_table(path)
         if images is None and "image" in table.column_names:
             images = path.absolute().parent
-        return cls.from_table(table, images, text, what=f"catalog {path}")
+        catalog = cls.from_table(table, images, text, what=f"catalog {path}")
+        return catalog if catalog.images else replace(catalog, images=path.absolute().parent)
 
     @classmethod
     def from_table(
@@ -127,7 +130,7 @@ class Catalog:
         else:
             return self
         quarantine = tuple((self.item_ids[row], reason) for row, reason in refused)
-        return replace(self, pictures=pictures, quarantine=quarantine)
+        return replace(self, pictures=pictures, quarantine=quarantine, images=root)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.alignment import Alignment, train_alignment
-from p5mm.encoders.base import Encoder, Features, encoders
+from p5mm.encoders.base import Encoder, Features
 from p5mm.encoders.build import make_encoder
 from p5mm.errors import InputError
 from p5mm.indexing.contents import IndexContents, Refused
@@ -35,7 +35,16 @@ class Hit:
 
 @dataclass(frozen=True)
 class CatalogIndex(IndexContents):
-    """A catalog that is searched by text, by picture and by item."""
+    """A catalog that is searched by text, by picture and by item.
+
+    Attributes:
+        origin: The folder that it was read from; its encoders are made only as far as a stranger's
+            folder may name them. None where it was built here.
+        trusted: Specs of encoders that the user named for it.
+    """
+
+    origin: str | None = None
+    trusted: tuple[str, ...] = ()
 
     @classmethod
     def build(cls, catalog: Catalog, features: Iterable[Features]) -> "CatalogIndex":
@@ -159,13 +168,18 @@ class CatalogIndex(IndexContents):
         write_index(self, folder)
 
     @classmethod
-    def load(cls, folder: str | Path) -> "CatalogIndex":
+    def load(cls, folder: str | Path, trust: Sequence[str] = ()) -> "CatalogIndex":
         """The index that ``save`` wrote.
+
+        Args:
+            folder: Of the index.
+            trust: Specs of encoders that may be made although they import code, open a path or
+                ask a hub; those of p5mm itself need no trust.
 
         Raises:
             InputError: The folder is no index, or a file in it is missing or broken.
         """
-        return cls(**vars(read_index(folder)))
+        return cls(**vars(read_index(folder)), origin=str(folder), trusted=tuple(trust))
 
     @cached_property
     def _units(self) -> dict[str, NDArray[np.float32]]:
@@ -205,8 +219,7 @@ class CatalogIndex(IndexContents):
 
     def _encode(self, modality: str, raw: Any) -> NDArray[np.float32]:
         encoded = self.features[modality]
-        encoders.refuse_strange_path(encoded.spec, "the index")
-        encoder = _encoder(encoded.spec, modality)
+        encoder = _encoder(encoded.spec, modality, self.origin, self.trusted)
         if encoder.fingerprint != encoded.fingerprint:
             raise InputError(
                 f"the index was made by {encoded.spec} with fingerprint {encoded.fingerprint}; the "
@@ -233,8 +246,8 @@ class CatalogIndex(IndexContents):
 
 
 @lru_cache(maxsize=4)
-def _encoder(spec: str, modality: str) -> Encoder:
-    return make_encoder(spec, modality)
+def _encoder(spec: str, modality: str, origin: str | None, allowed: tuple[str, ...]) -> Encoder:
+    return make_encoder(spec, modality, origin=origin, allowed=allowed)
 
 
 def _slim(catalog: Catalog) -> Catalog:

@@ -40,6 +40,7 @@ class TrainedModel:
         neighbours: ``[n, n]`` CSR of items that the same users took, counted in training.
         fitted: What training found besides the weights.
         saved_index: The candidates' index as it was saved; made anew where None.
+        origin: The folder that it was read from; None where it was trained here.
     """
 
     config: Config
@@ -52,6 +53,7 @@ class TrainedModel:
     neighbours: Any
     fitted: Fitted
     saved_index: VectorIndex | None = None
+    origin: str | None = None
 
     @cached_property
     def core(self) -> Interactions:

@@ -1,5 +1,6 @@
 """New items in a trained recommender: content in, no training."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,10 @@ from p5mm.ranking.trained_model import TrainedModel
 
 
 def add_items(
-    model: TrainedModel, new: Catalog | CatalogIndex, store: FeatureStore
+    model: TrainedModel,
+    new: Catalog | CatalogIndex,
+    store: FeatureStore,
+    trust: Collection[str] = (),
 ) -> TrainedModel:
     """A model that also knows new items, by their content alone; nothing is trained.
 
@@ -27,6 +31,8 @@ def add_items(
         model: Trained; not changed.
         new: A catalog to be encoded, or a catalog index whose vectors are taken.
         store: Where item vectors are kept.
+        trust: Specs of encoders that the model's folder may name although they import code, open
+            a path or ask a hub.
 
     Raises:
         InputError: An item is known already, or the index was made by other encoders.
@@ -41,7 +47,9 @@ def add_items(
     if isinstance(new, CatalogIndex):
         features = list(new.features.values())
     else:
-        features = encode_catalog(catalog, model.config.encoders, store)
+        features = encode_catalog(
+            catalog, model.config.encoders, store, origin=model.origin, allowed=trust
+        )
     content = model.content.extended(features, len(catalog))
     trained = torch.cat([model.network.items.trained, torch.zeros(len(catalog), dtype=torch.bool)])
     prior = _grown_prior(model.network.rating_prior, len(catalog))

@@ -166,18 +166,23 @@ class Recommender:
         return pa.Table.from_pylist(rows, schema=SIMILAR)
 
     def add_items(
-        self, new: Catalog | CatalogIndex, store: FeatureStore | None = None
+        self,
+        new: Catalog | CatalogIndex,
+        store: FeatureStore | None = None,
+        trust: Sequence[str] = (),
     ) -> "Recommender":
         """A recommender that also knows new items, by their content alone; nothing is trained.
 
         Args:
             new: A catalog to be encoded, or a catalog index whose vectors are taken.
             store: Where item vectors are kept; the user's cache folder where None.
+            trust: Specs of encoders that the model's folder may name although they import code,
+                open a path or ask a hub; those of p5mm itself need no trust.
 
         Raises:
             InputError: An item is known already, or the index was made by other encoders.
         """
-        return Recommender(add_items(self.model, new, store or FeatureStore()))
+        return Recommender(add_items(self.model, new, store or FeatureStore(), trust))
 
     def save(self, folder: str | Path) -> None:
         """Write the model folder: configuration, weights, tokenizer, items, log, index."""

@@ -75,8 +75,8 @@ class Requests:
         strangers = [name for name in names if name not in rows]
         if strangers:
             message = (
-                f"{len(strangers)} users are not in the log, such as '{shown(strangers[0])}'; for new "
-                "users give their histories (a column 'history' with lists of item ids)"
+                f"{len(strangers)} users are not in the log, such as '{shown(strangers[0])}'; for "
+                "new users give their histories (a column 'history' with lists of item ids)"
             )
             if strict or (len(strangers) == len(names) and not others):
                 raise InputError(message)

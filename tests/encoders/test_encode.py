@@ -1,6 +1,8 @@
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -10,6 +12,7 @@ from p5mm.encoders.encode import encode_items
 from p5mm.encoders.store import FeatureStore, content_key
 from p5mm.encoders.vector import VectorColumn
 from p5mm.errors import InputError
+from p5mm.testing import ConformanceError, check_encoder
 
 
 class Lengths:
@@ -44,7 +47,7 @@ def test_order_absence_and_quarantine(workers, stored, store):
     assert features.present.tolist() == [1, 0, 0, 1, 1, 0, 1, 0, 0]
     assert features.vectors[[0, 3, 4, 6], 0].tolist() == [2, 1, 2, 4]
     assert not features.vectors[~features.present].any()
-    assert [(one.row, one.reason) for one in features.quarantine] == [
+    assert [(bad.row, bad.reason) for bad in features.quarantine] == [
         (2, "refused"), (5, "KeyError: \"a stranger's bug\""), (8, "refused")]  # fmt: skip
     assert (features.modality, features.spec, features.fingerprint) == (
         "text", "my:spec", "lengths")  # fmt: skip
@@ -96,7 +99,7 @@ def test_vectors_take_the_most_common_length(store):
     assert features.dim == 2
     assert features.modality == "sound"
     assert features.present.tolist() == [False, True, False, True, False]
-    assert [one.row for one in features.quarantine] == [0, 4]
+    assert [bad.row for bad in features.quarantine] == [0, 4]
     assert not store.path.exists()
 
 
@@ -118,7 +121,7 @@ def test_bad_pictures_do_not_stop_a_run(store, tmp_path, pictures):
     raws = [tmp_path / name for name in ("text.jpg", "good.png", "empty.jpg", "none.jpg")]
     features = encode_items(Mean(), "s", [*raws, pictures[0]], store, workers=2, batch_size=1)
     assert features.present.tolist() == [False, True, False, False, True]
-    assert [one.reason for one in features.quarantine] == [
+    assert [bad.reason for bad in features.quarantine] == [
         "not a picture (text)", "empty file (0 bytes)", "no such file"]  # fmt: skip
     assert len(store.table("mean", 3)) == 1
 
@@ -156,9 +159,9 @@ def test_a_stopped_run_goes_on_where_it_stopped(how, store):
     if how == signal.SIGINT:
         assert error.count("Traceback") <= 1  # the workers die in silence
         assert "KeyboardInterrupt" in error
-    found, vectors = table.get([content_key(str(i)) for i in range(5000)])
-    assert 0 < found.sum() < 5000
-    np.testing.assert_array_equal(vectors[:, 0], np.flatnonzero(found))
+    kept, vectors = table.get([content_key(str(i)) for i in range(5000)])
+    assert 0 < kept.sum() < 5000
+    np.testing.assert_array_equal(vectors[:, 0], np.flatnonzero(kept))
 
 
 def test_the_same_vectors_with_and_without_workers(specs, pictures, tmp_path):
@@ -169,11 +172,137 @@ def test_the_same_vectors_with_and_without_workers(specs, pictures, tmp_path):
     for i, data in enumerate(pictures * 3):
         files.append(tmp_path / f"{i}.png")
         files[-1].write_bytes(data)
-    one, other = (encode_items(encoder, "s", files, batch_size=4, workers=n) for n in (0, 2))
-    np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-6)
+    alone, threaded = (encode_items(encoder, "s", files, batch_size=4, workers=n) for n in (0, 2))
+    np.testing.assert_allclose(alone.vectors, threaded.vectors, atol=1e-6)
 
 
 def test_a_store_that_cannot_be_written(tmp_path):
     (tmp_path / "occupied").write_text("")
     with pytest.raises(InputError, match="P5MM_CACHE"):
         encode_items(Lengths(), "s", ["a"], FeatureStore(tmp_path / "occupied"))
+
+
+class FileLength(Lengths):
+    """Reads the file that a column names, and gives its length."""
+
+    modality, dim, fingerprint, reads_files = "sound", 1, "file length", True
+
+    def load(self, raw):
+        return len(raw.read_bytes() if hasattr(raw, "read_bytes") else raw)
+
+    def encode(self, batch):
+        return np.array(batch, dtype=np.float32).reshape(-1, 1)
+
+
+def test_another_file_under_the_same_name_gets_its_own_vector(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.wav").write_bytes(b"12")
+    assert encode_items(FileLength(), "s", ["a.wav"], store).vectors.tolist() == [[2]]
+    (tmp_path / "a.wav").write_bytes(b"12345")
+    assert encode_items(FileLength(), "s", ["a.wav"], store).vectors.tolist() == [[5]]
+    (tmp_path / "b.wav").write_bytes(b"12")
+    features = encode_items(FileLength(), "s", ["b.wav", b"12", "none.wav"], store)
+    assert features.vectors.tolist() == [[2], [2], [0]]
+    assert len(store.table("file length", 1)) == 2
+    assert "none.wav" in features.quarantine[0].reason
+
+
+def test_the_kit_knows_encoders_that_read_files(tmp_path):
+    for name in ("a", "bb"):
+        (tmp_path / name).write_bytes(name.encode() * 3)
+    samples = [str(tmp_path / name) for name in ("a", "bb")]
+
+    class Quarantines(FileLength):
+        def load(self, raw):
+            try:
+                return super().load(raw)
+            except OSError as error:
+                raise ValueError(str(error)) from error
+
+    check_encoder(Quarantines(), samples, broken=[str(tmp_path / "none")])
+
+    class Secret(Quarantines):
+        reads_files = False
+
+        def load(self, raw):
+            return len(open(raw, "rb").read())
+
+    with pytest.raises(ConformanceError, match="reads_files = True"):
+        check_encoder(Secret(), samples)
+
+
+class Where(Lengths):
+    """Knows which process and thread loaded what."""
+
+    fingerprint = "where"
+
+    def __init__(self):
+        self.seen = set()
+
+    def load(self, raw):
+        time.sleep(0.001)
+        self.seen.add((os.getpid(), threading.current_thread()))
+        return np.array([len(raw), 1])
+
+
+def test_values_are_loaded_by_threads_of_this_process():
+    encoder = Where()
+    encode_items(encoder, "s", [str(i) for i in range(200)], workers=3, batch_size=4)
+    assert {process for process, _ in encoder.seen} == {os.getpid()}
+    assert len(encoder.seen) == 3
+    assert not any(thread.is_alive() for _, thread in encoder.seen)
+
+
+def test_an_encoder_that_wants_no_threads_gets_none():
+    encoder = Where()
+    encoder.one_thread = True
+    encode_items(encoder, "s", [str(i) for i in range(200)])
+    assert encoder.seen == {(os.getpid(), threading.main_thread())}
+
+
+def test_neither_shared_memory_nor_temporary_files_are_needed(monkeypatch, pictures):
+    """Three of four runs with a small /dev/shm hung for ever when worker processes loaded."""
+
+    def refuse(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    for name in ("multiprocessing.shared_memory.SharedMemory", "multiprocessing.Process.start",
+                 "multiprocessing.context.ForkProcess.start", "tempfile.mkdtemp",
+                 "tempfile.mkstemp", "torch.utils.data.DataLoader.__iter__",
+                 "os.fork"):  # fmt: skip
+        monkeypatch.setattr(name, refuse)
+    features = encode_items(Where(), "s", [str(i) for i in range(300)], workers=4, batch_size=8)
+    assert features.present.all()
+
+
+def test_an_error_that_is_no_reason_ends_the_run_at_once():
+    class Dies(Where):
+        def load(self, raw):
+            if raw == "7":
+                raise SystemExit("the worker is dead")
+            return super().load(raw)
+
+    start = time.monotonic()
+    with pytest.raises(SystemExit, match="dead"):
+        encode_items(Dies(), "s", [str(i) for i in range(5000)], workers=2, batch_size=4)
+    assert time.monotonic() - start < 3
+
+
+def test_a_model_that_fails_leaves_no_thread_behind():
+    class Fails(Where):
+        def encode(self, batch):
+            raise RuntimeError("no memory on the device")
+
+    before = threading.active_count()
+    with pytest.raises(RuntimeError, match="no memory"):
+        encode_items(Fails(), "s", [str(i) for i in range(500)], workers=2, batch_size=4)
+    assert threading.active_count() == before
+
+
+def test_an_os_error_names_its_file(tmp_path):
+    class Silent(Where):
+        def load(self, raw):
+            raise OSError(24, "Too many open files")
+
+    features = encode_items(Silent(), "s", [tmp_path / "a.png"])
+    assert features.quarantine[0].reason.endswith(f"Too many open files ({tmp_path / 'a.png'})")

@@ -117,8 +117,8 @@ def test_hf_fingerprint_ignores_a_random_pooler(bert_folder, tmp_path):
     BertModel.from_pretrained(bert_folder, add_pooling_layer=False).save_pretrained(tmp_path)
     for file in bert_folder.glob("tokenizer*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    one, other = (make_encoder(f"hf:{tmp_path}", "text").fingerprint for _ in range(2))
-    assert one == other == make_encoder(f"hf:{bert_folder}", "text").fingerprint
+    first, again = (make_encoder(f"hf:{tmp_path}", "text").fingerprint for _ in range(2))
+    assert first == again == make_encoder(f"hf:{bert_folder}", "text").fingerprint
 
 
 def test_embedded_image_calls_the_sample_pictures_by_name():

@@ -159,3 +159,106 @@ def test_no_permission(tmp_path, monkeypatch):
         monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
     with pytest.raises(ValueError, match="no permission"):
         read_picture(path)
+
+
+def jpeg_of_scans(more, side=64):
+    """A progressive JPEG whose last scan is repeated."""
+    data = as_bytes(ramp((side, side)), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + more * last + data[-2:]
+
+
+def test_a_progressive_jpeg_of_too_many_scans_is_refused_at_once():
+    assert read_picture(jpeg_of_scans(20)).size == (64, 64)
+    with pytest.raises(ValueError, match=r"a JPEG of 1,0\d\d scans, too many"):
+        read_picture(jpeg_of_scans(1000))
+
+
+def test_scans_count_by_the_pixels_that_they_pass(monkeypatch):
+    monkeypatch.setattr("p5mm.encoders.picture.MAX_SCANNED", 20 * 64 * 64)
+    read_picture(jpeg_of_scans(5))
+    with pytest.raises(ValueError, match="scans"):
+        read_picture(jpeg_of_scans(15))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("codec"), RecursionError(), OSError()]
+)
+def test_whatever_a_decoder_raises_is_a_reason(error, monkeypatch):
+    def fail(self):
+        raise error
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    with pytest.raises(ValueError, match=r"no memory|broken picture: \w") as caught:
+        read_picture(as_bytes(ramp()))
+    assert str(caught.value).strip()
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        Image.fromarray(np.arange(64 * 90, dtype=np.uint16).reshape(90, 64) * 11),
+        Image.fromarray(np.linspace(0, 1, 64 * 90, dtype=np.float32).reshape(90, 64)),
+        noise().convert("RGBA"),
+        noise().convert("P"),
+    ],
+)
+def test_strips_give_what_the_whole_gives(picture, monkeypatch):
+    if picture.mode == "RGBA":
+        picture.putalpha(noise().convert("L"))
+    options = {"transparency": 3} if picture.mode == "P" else {}
+    data = as_bytes(picture, "TIFF" if picture.mode == "F" else "PNG", **options)
+    whole = read_picture(data)
+    monkeypatch.setattr("p5mm.encoders.picture.STRIP", 64 * 7)
+    assert_close(read_picture(data), whole, 0)
+
+
+def test_a_large_grey_needs_no_copy_of_eight_bytes_a_pixel():
+    import tracemalloc
+
+    data = as_bytes(Image.fromarray(np.zeros((4000, 4000), np.uint16)))
+    tracemalloc.start()  # numpy's arrays, not Pillow's own 4 bytes a pixel
+    read_picture(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 16_000_000  # it was 3 arrays of 128 MB
+
+
+def test_pillow_warns_nobody_and_the_filters_are_as_before():
+    import threading
+    import warnings
+
+    exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff"  # "Corrupt EXIF data"
+    noisy = as_bytes(ramp((32, 32)), "JPEG", exif=exif)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        filters = list(warnings.filters)
+        with Image.open(io.BytesIO(noisy)) as opened:
+            opened.getexif()
+        assert told  # Pillow does warn
+        told.clear()
+        threads = [threading.Thread(target=read_picture, args=(noisy,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not told
+        assert warnings.filters == filters
+
+
+def test_eps_is_not_opened_whatever_its_name(tmp_path):
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "a.png").write_bytes(eps)
+    with pytest.raises(ValueError, match="not a picture"):
+        read_picture(tmp_path / "a.png", at_least=96)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "ICO"])
+def test_what_comes_out_is_independent_of_the_file(form):
+    from p5mm.encoders.picture import FORMATS
+
+    if form not in FORMATS:
+        pytest.skip(f"this Pillow reads no {form}")
+    picture = read_picture(as_bytes(noise(), form))
+    assert type(picture) is Image.Image
+    assert picture.resize((8, 8)).rotate(90).convert("L").size == (8, 8)

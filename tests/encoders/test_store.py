@@ -22,12 +22,12 @@ def keys(n, start=0):
 
 def test_what_is_put_is_got(store):
     table = store.table("enc", 4)
-    found, none = table.get(keys(3))
-    assert not found.any()
+    known, none = table.get(keys(3))
+    assert not known.any()
     assert none.shape == (0, 4)
     table.put(keys(3), vectors(3))
-    found, got = FeatureStore(store.path).table("enc", 4).get([*keys(1, 2), *keys(2, 9), *keys(1)])
-    assert found.tolist() == [True, False, False, True]
+    known, got = FeatureStore(store.path).table("enc", 4).get([*keys(1, 2), *keys(2, 9), *keys(1)])
+    assert known.tolist() == [True, False, False, True]
     np.testing.assert_array_equal(got, vectors(3)[[2, 0]])
 
 
@@ -57,8 +57,8 @@ def test_it_is_a_dictionary(tmp_path_factory, puts):
         for i, number in reversed(list(enumerate(numbers))):
             if number not in expected or expected[number] // 100 == turn:
                 expected[number] = 100 * turn + i
-    found, got = table.get([content_key(str(i)) for i in range(31)])
-    assert [i for i in range(31) if found[i]] == sorted(expected)
+    known, got = table.get([content_key(str(i)) for i in range(31)])
+    assert [i for i in range(31) if known[i]] == sorted(expected)
     # within one put any row of a repeated key may win, as its content is the same
     assert all(value // 100 == expected[i] // 100 for i, value in
                zip(sorted(expected), got[:, 0], strict=True))  # fmt: skip
@@ -108,11 +108,11 @@ def test_two_processes_at_once_and_one_killed(store):
         process.join(60)
     doomed.join()
     asked = [*range(2000), *range(200_000, 200_045)]
-    found, got = table.get([content_key(str(i)) for i in asked])
-    assert found[-45:].all()
-    assert found[:5].all()
-    np.testing.assert_array_equal(got, np.repeat(np.array(asked)[found, None], 4, 1))
-    assert len(table) == found.sum() or found[:2000].all()
+    known, got = table.get([content_key(str(i)) for i in asked])
+    assert known[-45:].all()
+    assert known[:5].all()
+    np.testing.assert_array_equal(got, np.repeat(np.array(asked)[known, None], 4, 1))
+    assert len(table) == known.sum() or known[:2000].all()
 
 
 def test_errors_name_the_folder_and_the_way_out(tmp_path, monkeypatch):

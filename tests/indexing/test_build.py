@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from p5mm.commands.main import main
 from p5mm.config import EncoderConfig
 from p5mm.data.catalog import Catalog
-from p5mm.encoders.base import encoders
+from p5mm.encoders.base import Features, encoders
 from p5mm.errors import InputError
 from p5mm.indexing.build import build_index
 from p5mm.indexing.catalog_index import CatalogIndex
@@ -19,7 +20,7 @@ BOTH = EncoderConfig(image="noise", text="noise", workers=0)
 class Noise:
     """A vector for each name; pictures and texts of one name are alike."""
 
-    dim, in_process = 6, True
+    dim, one_thread = 6, True
     fingerprint = "noise 1"
 
     def load(self, raw):
@@ -106,3 +107,35 @@ def test_an_index_says_what_its_texts_are_made_of(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         build_index(catalog(3), tmp_path / "i", BOTH)
     assert "text is made of: name" in caplog.text
+
+
+PLANTED = """
+from pathlib import Path
+Path({mark!r}).write_text("ran")
+
+class Words:
+    modality, dim, fingerprint, one_thread = "text", 6, "words 1", True
+    def load(self, raw): return raw
+    def encode(self, batch):
+        import numpy as np
+        return np.ones((len(batch), 6), np.float32)
+"""
+
+
+def test_an_index_from_a_stranger_imports_nothing_unless_it_is_trusted(tmp_path, monkeypatch):
+    """It names a module that lies in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    mark = tmp_path / "ran"
+    (tmp_path / "planted_words.py").write_text(PLANTED.format(mark=str(mark)))
+    spec = "planted_words:Words"
+    vectors, there = np.ones((2, 6), np.float32), np.ones(2, bool)
+    features = Features("text", spec, "words 1", vectors, there)
+    table = pa.table({"item_id": ["a", "b"], "name": ["x", "y"]})
+    CatalogIndex.build(Catalog(table, ("name",)), [features]).save(tmp_path / "i")
+    with pytest.raises(InputError, match="--trust planted_words:Words"):
+        CatalogIndex.load(tmp_path / "i").search_text("x")
+    assert main(["search", str(tmp_path / "i"), "--text", "x"]) == 2
+    assert not mark.exists()
+    assert [hit.item_id for hit in CatalogIndex.load(tmp_path / "i").search_item("a")] == ["b"]
+    assert main(["search", str(tmp_path / "i"), "--text", "x", "--trust", spec]) == 0
+    assert mark.exists()

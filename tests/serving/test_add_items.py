@@ -1,5 +1,7 @@
 """New items in a trained recommender: found by content, refused where they do not fit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,6 +10,7 @@ from p5mm.data.catalog import Catalog
 from p5mm.encoders.base import Features
 from p5mm.errors import InputError
 from p5mm.indexing.catalog_index import CatalogIndex
+from p5mm.serving.recommender import Recommender
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +84,21 @@ def test_a_strangers_model_may_not_import_code(plain, tmp_path):
     config.write_text(config.read_text().replace('"gate"', '"antigravity:Fly"'))
     with pytest.raises(InputError, match=r"antigravity.*not p5mm's own code"):
         type(plain).load(tmp_path / "m")
+
+
+def test_a_model_from_a_stranger_imports_nothing_unless_it_is_trusted(
+    plain, toys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    mark = tmp_path / "ran"
+    (tmp_path / "planted_style.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+    encoders = replace(plain.model.config.encoders, text="planted_style:Evil", others=())
+    config = replace(plain.model.config, encoders=encoders)
+    Recommender(replace(plain.model, config=config)).save(tmp_path / "m")
+    new = Catalog.from_table(pa.table({"item_id": ["n"], "title": ["ring0 step4"]}))
+    with pytest.raises(InputError, match="--trust planted_style:Evil"):
+        Recommender.load(tmp_path / "m").add_items(new)
+    assert not mark.exists()
+    with pytest.raises(InputError, match="planted_style"):  # it is imported, and has no Evil
+        Recommender.load(tmp_path / "m").add_items(new, trust=["planted_style:Evil"])
+    assert mark.exists()
