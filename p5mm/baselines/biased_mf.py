@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from p5mm.baselines.base import Arrays
 from p5mm.data.histories import Histories
 from p5mm.data.split import LeaveOneOut
 from p5mm.metrics.rating_errors import RatingCases, known_ratings, rmse
@@ -56,6 +57,27 @@ class BiasedMF:
         own = self.items[targets]
         tastes: NDArray[np.float64] = (users[:, 1:] * own[:, 1:]).sum(axis=1)
         return self.mean + users[:, 0] + own[:, 0] + tastes
+
+    def n_items(self) -> int:
+        """Size of the catalog that it was fitted on."""
+        return len(self.items)
+
+    def arrays(self) -> Arrays:
+        """Biases and factors of the items, the mean, and the penalties that validation chose."""
+        return {"items": self.items, "mean": np.array([self.mean]), "ridge": self.ridge}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Take them back.
+
+        Raises:
+            ValueError: Their shapes do not agree.
+        """
+        items, ridge, mean = (
+            np.asarray(arrays[name], np.float64) for name in ("items", "ridge", "mean")
+        )
+        if items.ndim != 2 or ridge.shape != items.shape[1:] or mean.shape != (1,):
+            raise ValueError("items, ridge and mean of biased MF do not agree")
+        self.items, self.ridge, self.mean = items, ridge, float(mean[0])
 
     def _start(
         self, mean: float, n_items: int, rank: int, penalty: float, bias: float, seed: int

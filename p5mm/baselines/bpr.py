@@ -78,13 +78,24 @@ class BPR:
         gram = means.T @ means + self.ridge * np.eye(factors, dtype=np.float32) * len(means)
         return {"items": items, "bias": bias, "fold": np.linalg.solve(gram, means.T @ users)}
 
+    def n_items(self) -> int:
+        """Size of the catalog that it was fitted on."""
+        return len(self.items)
+
     def arrays(self) -> Arrays:
         """Item factors and biases, and the map from mean factors to a user vector."""
         return {"items": self.items, "bias": self.bias, "fold": self.fold}
 
     def restore(self, arrays: Arrays) -> None:
-        """Take the factors back."""
-        self.items, self.bias, self.fold = arrays["items"], arrays["bias"], arrays["fold"]
+        """Take the factors back.
+
+        Raises:
+            ValueError: Their shapes do not agree.
+        """
+        items, bias, fold = arrays["items"], arrays["bias"], arrays["fold"]
+        if items.ndim != 2 or bias.shape != items.shape[:1] or fold.shape != (items.shape[1],) * 2:
+            raise ValueError("items, bias and fold of BPR do not agree")
+        self.items, self.bias, self.fold = items, bias, fold
 
 
 def _library() -> Any:

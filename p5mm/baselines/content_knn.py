@@ -71,16 +71,16 @@ def tuned(
             it is and whitened.
         measure: Higher is better.
     """
-    one = ContentKNN(unit(vectors), {}, 1.0, 0.0)
+    ranker = ContentKNN(unit(vectors), {}, 1.0, 0.0)
     shares: list[dict[str, Any]] = [{"weights": weights} for weights in weightings(list(vectors))]
     means: list[dict[str, Any]] = [{"decay": decay, "sharpness": 0.0} for decay in DECAYS]
     both: list[dict[str, Any]] = [
         {"decay": d, "sharpness": s} for d, s in product(DECAYS, SHARPNESS)
     ]
     # Sharpness is dear: it needs the cosine of every pair. The mean finds the first weights.
-    one = max((replace(one, **a, **b) for a, b in product(shares, means)), key=measure)
-    one = max((replace(one, **b) for b in both), key=measure)
-    return max((replace(one, **a) for a in shares), key=measure)
+    ranker = max((replace(ranker, **a, **b) for a, b in product(shares, means)), key=measure)
+    ranker = max((replace(ranker, **b) for b in both), key=measure)
+    return max((replace(ranker, **a) for a in shares), key=measure)
 
 
 def weightings(names: Sequence[str]) -> Iterator[dict[str, float]]:

@@ -51,6 +51,10 @@ class ItemKNN:
         weights = recency(histories, self.similar.shape[0], self.decay)
         return np.asarray((weights @ self.similar).toarray(), dtype=np.float32)
 
+    def n_items(self) -> int:
+        """Size of the catalog that it was fitted on."""
+        return int(self.similar.shape[0])
+
     def arrays(self) -> Arrays:
         """The similarities and the settings that validation chose."""
         return {
@@ -61,8 +65,14 @@ class ItemKNN:
         }
 
     def restore(self, arrays: Arrays) -> None:
-        """Take the similarities back."""
+        """Take the similarities back.
+
+        Raises:
+            ValueError: They are no square matrix of numbers.
+        """
         n_items = len(arrays["indptr"]) - 1
         entries = (arrays["data"], arrays["indices"], arrays["indptr"])
         shrink, decay = (float(value) for value in arrays["chosen"])
-        self._set(sp.csr_matrix(entries, shape=(n_items, n_items)), shrink, decay)
+        similar = sp.csr_matrix(entries, shape=(n_items, n_items))
+        similar.check_format(full_check=True)  # scipy reads past the end where an index is wrong
+        self._set(similar, shrink, decay)

@@ -23,10 +23,20 @@ class Popularity:
         """``[b, n_items]`` float32, the same row for every history."""
         return np.tile(self.counts, (len(histories), 1))
 
+    def n_items(self) -> int:
+        """Size of the catalog that it was fitted on."""
+        return len(self.counts)
+
     def arrays(self) -> Arrays:
         """The counts."""
         return {"counts": self.counts}
 
     def restore(self, arrays: Arrays) -> None:
-        """Take the counts back."""
+        """Take the counts back.
+
+        Raises:
+            ValueError: They are no list of numbers.
+        """
+        if arrays["counts"].ndim != 1:
+            raise ValueError("the counts of popularity are no list")
         self.counts = arrays["counts"]

@@ -46,8 +46,8 @@ class ItemMean:
 
     def predict(self, histories: Histories, targets: NDArray[np.int64]) -> NDArray[np.float64]:
         """See ``RatingModel``."""
-        found: NDArray[np.float64] = self.means[targets]
-        return found
+        ratings: NDArray[np.float64] = self.means[targets]
+        return ratings
 
 
 @dataclass

@@ -129,6 +129,10 @@ class SASRec:
         states = states * (batch.lengths > 0)[:, None]
         return cast(NDArray[np.float32], (states @ self.network.table().T).numpy())
 
+    def n_items(self) -> int:
+        """Size of the catalog that it was fitted on."""
+        return len(self.network.items.weight)
+
     def arrays(self) -> Arrays:
         """The weights."""
         return {name: weight.numpy() for name, weight in self.network.state_dict().items()}

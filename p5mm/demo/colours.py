@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from p5mm.encoders.picture import read_picture
+from p5mm.errors import InputError
+
 SHADES = {
     "red": ("ea5a47", "d22f27", "781e32"),
     "orange": ("f4aa41", "e27022"),
@@ -29,13 +32,19 @@ def colour_shares(pictures: Sequence[Path]) -> NDArray[np.float32]:
 
     Returns:
         ``[n, colours]`` float32, rows sum to 1; rows of drawings in paper and ink only are zero.
+
+    Raises:
+        InputError: A picture cannot be read.
     """
     return np.stack([_shares(path) for path in pictures]).astype(np.float32)
 
 
 def _shares(path: Path) -> NDArray[np.float64]:
-    with Image.open(path) as picture:
-        small = picture.convert("RGB").resize((32, 32), Image.Resampling.NEAREST)
+    try:
+        picture = read_picture(path)
+    except ValueError as reason:
+        raise InputError(f"{path}: {reason}; delete it, and the demo draws it anew") from reason
+    small = picture.resize((32, 32), Image.Resampling.NEAREST)
     pixels = np.asarray(small, dtype=np.float32).reshape(-1, 1, 3)
     nearest = np.square(pixels - _PALETTE).sum(axis=-1).argmin(axis=1)
     counts = np.bincount(_COLOUR_OF_SHADE[nearest], minlength=len(SHADES))[: len(COLOURS)]

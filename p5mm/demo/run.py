@@ -13,13 +13,14 @@ from p5mm.data.catalog import Catalog
 from p5mm.data.dataset import open_dataset
 from p5mm.data.split import LeaveOneOut
 from p5mm.demo.clock import Clock
+from p5mm.demo.findings import OUTSIDER, Findings
 from p5mm.demo.folder import Data, DemoFolder, Settings
 from p5mm.demo.report import render
 from p5mm.demo.shoppers import Shop
 from p5mm.demo.sources import make_data
 from p5mm.demo.stories import shopper_stories
-from p5mm.demo.telling import OUTSIDER, Findings
 from p5mm.demo.truth import oracle_metrics
+from p5mm.errors import shown
 from p5mm.evaluation.model_report import evaluate_model
 from p5mm.files import whole_file
 from p5mm.indexing.build import build_index
@@ -59,31 +60,31 @@ def run_demo(
     shop = make_data(folder, settings, clock)
     with clock.step("index", "encode once, align: a minute at most"):
         catalog = Catalog.read(folder.catalog)
-        found = build_index(catalog, folder.index, EncoderConfig(), align=data == "stickers")
+        index = build_index(catalog, folder.index, EncoderConfig(), align=data == "stickers")
     with clock.step("search", "seconds"):
-        searches = search_all(found, folder, settings)
+        searches = search_all(index, folder, settings)
     with clock.step("train", "seconds" if quick else "minutes; an interrupted training goes on"):
         recommender = train(folder, settings)
     with clock.step("evaluate", "train the baselines too: a minute or two"):
         models = evaluate_all(recommender, shop, folder, seed)
     with clock.step("recommend for all", "seconds"), whole_file(folder.recommendations) as part:
         pq.write_table(recommender.recommend(k=TOP), part)
-    tell(gather(settings, folder, found, recommender, shop, searches, models), clock)
+    write_pages(gather(settings, folder, index, recommender, shop, searches, models), clock)
     return folder.report
 
 
-def search_all(found: CatalogIndex, folder: DemoFolder, settings: Settings) -> list[Search]:
+def search_all(index: CatalogIndex, folder: DemoFolder, settings: Settings) -> list[Search]:
     """Search by words, by a picture from outside the catalog where there is one, by an item."""
     words, item = WORDS[settings.data], ITEM[settings.data]
-    if item not in found.catalog.rows:
-        item = found.item_ids[0]
-    hits = {("text", words): found.search_text(words, HITS)}
+    if item not in index.catalog.rows:
+        item = index.item_ids[0]
+    hits = {("text", words): index.search_text(words, HITS)}
     if folder.query.exists():
-        hits["picture", OUTSIDER] = found.search_picture(folder.query, HITS)
-    hits["item", item] = found.search_item(item, HITS)
+        hits["picture", OUTSIDER] = index.search_picture(folder.query, HITS)
+    hits["item", item] = index.search_item(item, HITS)
     for (kind, query), some in hits.items():
-        names = [found.catalog.titles[found.catalog.rows[hit.item_id]] for hit in some[:6]]
-        print(f"    by {kind}, {query}: {', '.join(names)}", file=sys.stderr)
+        names = [index.catalog.titles[index.catalog.rows[hit.item_id]] for hit in some[:6]]
+        print(shown(f"by {kind}, {query}: {', '.join(names)}"), file=sys.stderr)
     return [Search(kind, query, [h.item_id for h in some]) for (kind, query), some in hits.items()]
 
 
@@ -116,14 +117,14 @@ def evaluate_all(
     if shop is not None:
         cases = recommender.model.split.cases("test")
         truth = oracle_metrics(shop, cases, recommender.model.rows, seed)
-        models["oracle"] = {name: one.to_json() for name, one in truth.items()}
+        models["oracle"] = {name: mean.to_json() for name, mean in truth.items()}
     return models
 
 
 def gather(
     settings: Settings,
     folder: DemoFolder,
-    found: CatalogIndex,
+    index: CatalogIndex,
     recommender: Recommender,
     shop: Shop | None,
     searches: Sequence[Search],
@@ -143,7 +144,7 @@ def gather(
         settings=settings,
         folder=folder,
         catalog=Catalog.read(folder.catalog),  # a saved model knows no picture files
-        index=found,
+        index=index,
         user_ids=model.user_ids,
         log=model.histories,
         ranker=model.scorer,
@@ -155,7 +156,7 @@ def gather(
     )
 
 
-def tell(findings: Findings, clock: Clock) -> None:
+def write_pages(findings: Findings, clock: Clock) -> None:
     """Write the contact sheet and the report; say where they are and where the time went."""
     folder = findings.folder
     with clock.step("contact sheet and report", "seconds"):

@@ -28,7 +28,7 @@ class Sticker:
 
 
 def stickers(limit: int | None = None) -> list[Sticker]:
-    """The emoji that have a drawing, in the order of Unicode's chart, where kin are neighbours.
+    """The emoji that have a drawing, in the order of Unicode's chart: like stands beside like.
 
     Args:
         limit: Take only so many, evenly spread over the chart.

@@ -1,4 +1,4 @@
-"""What the sheet and the report tell: some shoppers, and what becomes of new items."""
+"""What the sheet and the report show: some shoppers, and what becomes of new items."""
 
 from collections.abc import Sequence
 

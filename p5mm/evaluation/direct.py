@@ -61,7 +61,7 @@ class Asked:
     @classmethod
     def of(cls, model: TrainedModel, asked: Sequence[Question], weight: float | None) -> "Asked":
         """A model, and the questions to ask it."""
-        return cls(model.scorer, model.rows, [one.tokens for one in asked], weight)
+        return cls(model.scorer, model.rows, [question.tokens for question in asked], weight)
 
     def choose(self, histories: Histories, candidates: NDArray[np.int64]) -> NDArray[np.floating]:
         """See ``Chooser``."""
@@ -97,30 +97,30 @@ class Served:
         return self.scorer.rerank(self.scorer.encode(whole), whole, among).numpy()
 
 
-def chosen_ranks(chooser: Chooser, choices: StoredCandidates) -> NDArray[np.float64]:
+def chosen_ranks(chooser: Chooser, stored: StoredCandidates) -> NDArray[np.float64]:
     """``[n]`` ranks of the targets among their candidates; ties at their expected rank."""
-    order = np.argsort(choices.cases.histories.lengths, kind="stable")
-    ranks, places = np.empty(len(choices)), choices.places
-    for start in range(0, len(choices), BATCH):
+    order = np.argsort(stored.cases.histories.lengths, kind="stable")
+    ranks, places = np.empty(len(stored)), stored.places
+    for start in range(0, len(stored), BATCH):
         rows = order[start : start + BATCH]
-        scores = chooser.choose(choices.cases.histories.select(rows), choices.candidates[rows])
+        scores = chooser.choose(stored.cases.histories.select(rows), stored.candidates[rows])
         ranks[rows] = expected_ranks(scores, places[rows])
     return ranks
 
 
 def direct_report(
-    choosers: Mapping[str, Chooser], choices: StoredCandidates, part: Part, seed: int = 0
+    choosers: Mapping[str, Chooser], stored: StoredCandidates, part: Part, seed: int = 0
 ) -> Report:
     """HR@1, 5, 10 (``hit@k``) and NDCG of every chooser on the same candidates."""
     per_user = {
-        name: metrics_per_user(chosen_ranks(chooser, choices), KS)
+        name: metrics_per_user(chosen_ranks(chooser, stored), KS)
         for name, chooser in choosers.items()
     }
     protocol = {
         "split": part,
         "held out": "leave-one-out by time",
-        "ranking": f"{choices.candidates.shape[1]} stored candidates",
-        "users": len(choices),
+        "ranking": f"{stored.candidates.shape[1]} stored candidates",
+        "users": len(stored),
         "ties": "expected rank",
         "ks": list(KS),
         "intervals": f"95 % percentile bootstrap over users, {DRAWS} draws",
@@ -129,17 +129,19 @@ def direct_report(
     return Report(protocol, per_user, {}, {}, {})
 
 
-def fit_weight(model: TrainedModel, asked: Sequence[Question], choices: StoredCandidates) -> float:
-    """The decoder's weight by NDCG@10 on validation choices, for the mean of the seen questions."""
-    seen = [one for one in asked if not one.held_out]
-    asking = Asked.of(model, seen, None)
-    histories = choices.cases.histories
-    batches = [np.arange(s, min(s + BATCH, len(choices))) for s in range(0, len(choices), BATCH)]
-    parts = [asking.parts(histories.select(rows), choices.candidates[rows]) for rows in batches]
+def fit_weight(model: TrainedModel, asked: Sequence[Question], stored: StoredCandidates) -> float:
+    """The decoder's weight by NDCG@10 on validation, for the mean of the seen questions."""
+    seen = [question for question in asked if not question.held_out]
+    decoder_alone = Asked.of(model, seen, None)
+    histories = stored.cases.histories
+    batches = [np.arange(s, min(s + BATCH, len(stored))) for s in range(0, len(stored), BATCH)]
+    parts = [
+        decoder_alone.parts(histories.select(rows), stored.candidates[rows]) for rows in batches
+    ]
     decoder, retrieval = (np.concatenate(part) for part in zip(*parts, strict=True))
 
     def ndcg(weight: float) -> float:
-        ranks = expected_ranks(retrieval + weight * decoder, choices.places)
+        ranks = expected_ranks(retrieval + weight * decoder, stored.places)
         return float(metrics_per_user(ranks, (10,))["ndcg@10"].mean())
 
     return max(WEIGHTS, key=ndcg)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from p5mm.baselines.base import Baseline, baselines, fit_key, load_baseline, save_baseline
+from p5mm.baselines.base import Baseline, baselines, fit_once
 from p5mm.data.histories import Histories
 from p5mm.data.split import Cases, LeaveOneOut
 from p5mm.errors import InputError
@@ -16,11 +16,7 @@ from p5mm.metrics.ranker import Ranker
 from p5mm.metrics.ranks import KS, expected_ranks, metrics_per_user, top_items
 
 BASELINES = ("sasrec", "bpr", "item-knn", "popularity")
-
-
 LENGTH_EDGES = (5, 10, 20, 50)
-
-
 TAIL_EDGES = (5, 20, 100)
 
 
@@ -102,12 +98,8 @@ def fit_baselines(
         baseline: Baseline = baselines.get(name)()
         if hasattr(baseline, "seed"):
             baseline.seed = seed
-        key = fit_key(baseline, split, n_items)
         path = None if cache_dir is None else cache_dir / f"{name}.safetensors"
-        if path is None or not load_baseline(baseline, path, key):
-            baseline.fit(split, n_items)
-            if path is not None:
-                save_baseline(baseline, path, key)
+        fit_once(baseline, split, n_items, path)
         fitted[name] = baseline
     return fitted
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from p5mm.data.split import Part
 from p5mm.evaluation.ablation import ablated_rankers
 from p5mm.evaluation.evaluate import BASELINES, evaluate, fit_baselines
-from p5mm.evaluation.linter.model import model_findings, ranker_findings, told
+from p5mm.evaluation.linter.model import leakage_protocol, model_findings, ranker_findings
 from p5mm.evaluation.report import MAIN, RETRIEVER, Report
+from p5mm.evaluation.tasks import task_reports
 from p5mm.metrics.ranker import Ranker
 from p5mm.ranking.trained_model import TrainedModel
 
@@ -23,12 +24,14 @@ def evaluate_model(
     baselines: Sequence[str] = BASELINES,
     ablate: bool = False,
 ) -> Report:
-    """The report of a model; warnings of the leakage linter are logged.
+    """The report of a model: the whole catalog ranked, and the tasks that it was trained on.
+
+    Warnings of the leakage linter are logged.
 
     Args:
         model: Trained.
         split: Which held-out items.
-        cache: Folder of fitted baselines; None keeps none.
+        cache: Folder of fitted baselines and of stored candidates; None keeps none.
         baselines: Registered names.
         ablate: Also rank with each modality absent, and shuffled.
 
@@ -46,8 +49,13 @@ def evaluate_model(
     findings += ranker_findings(rankers, cases, seed)
     for finding in findings:
         log.warning("%s", finding)
+    tasks = task_reports(model, split, rankers, cache)
     if ablate:
         rankers |= ablated_rankers(model)
-    wanted = model.config.retrieval.candidates
-    report = evaluate(rankers, cases, len(model.rows), seed=seed, split=split, candidates=wanted)
-    return replace(report, protocol=report.protocol | told(model, findings))
+    candidates = model.config.retrieval.candidates
+    report = evaluate(
+        rankers, cases, len(model.rows), seed=seed, split=split, candidates=candidates
+    )
+    return replace(
+        report, protocol=report.protocol | leakage_protocol(model, findings), tasks=tasks
+    )

@@ -41,16 +41,16 @@ class AskedRating:
                 "the model has learned from no ratings; its log needs a rating column with two "
                 "values or more, and train.tasks the family rating"
             )
-        return cls(model, [one.tokens for one in asked])
+        return cls(model, [question.tokens for question in asked])
 
     def predict(self, histories: Histories, targets: NDArray[np.int64]) -> NDArray[np.float64]:
         """See ``RatingModel``."""
         order = np.argsort(histories.lengths, kind="stable")
-        found = np.empty(len(targets))
+        ratings = np.empty(len(targets))
         for start in range(0, len(targets), BATCH):
             rows = order[start : start + BATCH]
-            found[rows] = self._predict(histories.select(rows), targets[rows])
-        return found
+            ratings[rows] = self._predict(histories.select(rows), targets[rows])
+        return ratings
 
     @torch.inference_mode()
     def _predict(self, histories: Histories, targets: NDArray[np.int64]) -> NDArray[np.float64]:

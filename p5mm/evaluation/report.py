@@ -1,22 +1,56 @@
-"""Evaluate rankers on the same cases: full ranking, intervals, paired differences, slices."""
+"""The report of an evaluation: means with intervals, paired differences, slices, a table."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.metrics.intervals import Interval, intervals
+from p5mm.pages.table import interval_table, terminal_width
+from p5mm.pages.text import clipped
 
 PerUser = dict[str, NDArray[np.float64]]
+Means = Mapping[str, Mapping[str, Interval]]
 
 MAIN, RETRIEVER = "p5mm", "retriever"
 
 
 @dataclass(frozen=True)
+class TaskReport:
+    """What models reach in one task, on the same cases.
+
+    Attributes:
+        protocol: How it was measured; plain JSON values.
+        metrics: Names of the metrics, in the order of their importance.
+        models: Model, then metric, then the mean over users with its interval.
+        differences: ``p5mm - other``, then metric: paired over users.
+        lower_is_better: Whether the metrics are errors.
+    """
+
+    protocol: dict[str, Any]
+    metrics: Sequence[str]
+    models: Means
+    differences: Means
+    lower_is_better: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: ``protocol``, ``models`` and ``differences``."""
+        return {
+            "protocol": self.protocol,
+            "models": _plain(self.models),
+            "differences": _plain(self.differences),
+        }
+
+    def table(self, width: int) -> str:
+        """A text table of models and differences; no line is wider than ``width``."""
+        return interval_table({**self.models, **self.differences}, self.metrics, width)
+
+
+@dataclass(frozen=True)
 class Report:
-    """What an evaluation found, with every user's metrics kept for paired comparisons.
+    """What an evaluation measured, with every user's metrics kept for paired comparisons.
 
     Attributes:
         protocol: How it was measured; plain JSON values.
@@ -24,6 +58,7 @@ class Report:
         coverage: Model, then ``coverage@k``: the share of the catalog in anybody's first k.
         retrieval: ``recall@N`` of the retriever: no reranker of N candidates can pass it.
         slices: Slice label to ``[n]`` bool, True where a case belongs.
+        tasks: The other tasks that the model was trained on, by the family of their prompts.
     """
 
     protocol: dict[str, Any]
@@ -31,6 +66,7 @@ class Report:
     coverage: dict[str, dict[str, float]]
     retrieval: dict[str, float]
     slices: dict[str, NDArray[np.bool_]]
+    tasks: Mapping[str, TaskReport] = field(default_factory=dict)
 
     @property
     def models(self) -> dict[str, dict[str, Interval]]:
@@ -68,19 +104,26 @@ class Report:
             "differences": _plain(self.differences),
             "coverage": self.coverage,
             "slices": {"ndcg@10": self.slice_means("ndcg@10")} if 10 in self.protocol["ks"] else {},
+            "tasks": {family: task.to_json() for family, task in self.tasks.items()},
         }
 
-    def table(self) -> str:
-        """A text table: a line a model, means with intervals for the metrics that papers print."""
-        metrics = [f"{name}@{k}" for k in self.protocol["ks"] for name in ("recall", "ndcg")]
-        rows = [["model", *metrics]]
-        rows += [[name, *(_short(of[m]) for m in metrics)] for name, of in self.models.items()]
-        rows += [[name, *(_short(of[m]) for m in metrics)] for name, of in self.differences.items()]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = ["  ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)) for row in rows]
-        lines.insert(1, "  ".join("-" * width for width in widths))
-        found = "  ".join(f"retriever {name} {value:.4f}" for name, value in self.retrieval.items())
-        return "\n".join(line.rstrip() for line in [*lines, found] if line)
+    def table(self, width: int | None = None) -> str:
+        """A text table: a line a model, and one for each difference; then those of the tasks.
+
+        Args:
+            width: No line is wider: as many metrics as fit are shown, Recall and NDCG at 10 first.
+                That of the terminal where None, 80 where that is unknown.
+        """
+        width = width or terminal_width()
+        ks = sorted(self.protocol["ks"], key=lambda k: k != 10)
+        metrics = [f"{name}@{k}" for k in ks for name in ("recall", "ndcg")]
+        lines = [interval_table({**self.models, **self.differences}, metrics, width)]
+        lines += [f"retriever {name} {value:.4f}" for name, value in self.retrieval.items()]
+        for family, task in self.tasks.items():
+            among, users = task.protocol.get("ranking"), f"{task.protocol['users']:,} users"
+            heading = ", ".join(filter(None, [family, among, users]))
+            lines += ["", clipped(heading, width), task.table(width)]
+        return "\n".join(lines)
 
 
 def _all_intervals(per_user: Mapping[str, PerUser], seed: int) -> dict[str, dict[str, Interval]]:
@@ -89,15 +132,12 @@ def _all_intervals(per_user: Mapping[str, PerUser], seed: int) -> dict[str, dict
     if not names:
         return {}
     columns = np.stack([per_user[model][metric] for model, metric in names], axis=1)
-    found: dict[str, dict[str, Interval]] = {model: {} for model in per_user}
-    for (model, metric), one in zip(names, intervals(columns, seed), strict=True):
-        found[model][metric] = one
-    return found
+    means: dict[str, dict[str, Interval]] = {model: {} for model in per_user}
+    for (model, metric), mean in zip(names, intervals(columns, seed), strict=True):
+        means[model][metric] = mean
+    return means
 
 
-def _plain(of: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, dict[str, float]]]:
-    return {name: {metric: one.to_json() for metric, one in m.items()} for name, m in of.items()}
-
-
-def _short(one: Interval) -> str:
-    return f"{one.value:.4f} [{one.low:.4f}, {one.high:.4f}]"
+def _plain(means: Means) -> dict[str, dict[str, dict[str, float]]]:
+    """Model to metric to ``{"value", "low", "high"}``."""
+    return {name: {m: mean.to_json() for m, mean in of.items()} for name, of in means.items()}

@@ -1,5 +1,6 @@
 """The candidates of the direct task: drawn once, stored, the same for every model."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,14 @@ from p5mm.data.histories import Histories
 from p5mm.data.split import Cases, LeaveOneOut, Part
 from p5mm.data.tables import read_table, require_columns
 from p5mm.errors import InputError
+from p5mm.files import whole_file
 from p5mm.ranking.trained_model import TrainedModel
 
 CANDIDATES = 100
 BATCH = 256
 COLUMNS = ["user_id", "candidates", "target"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,8 @@ class StoredCandidates:
             "target": pa.array(names[self.cases.targets].tolist(), pa.string()),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table(columns), path)
+        with whole_file(path) as draft:
+            pq.write_table(pa.table(columns), draft)
 
     @classmethod
     def read(
@@ -111,21 +116,63 @@ class StoredCandidates:
         lists = table["candidates"].to_pylist()
         if table["user_id"].to_pylist() != users or table["target"].to_pylist() != targets:
             raise InputError(f"{path} holds candidates of another split; remove it to draw anew")
-        if len({len(one) for one in lists}) > 1 or not all(i in rows for one in lists for i in one):
+        if not _are_candidates(lists, targets):
+            raise InputError(
+                f"{path} holds lists of different lengths, with an item twice, or without their "
+                "target; remove it to draw anew"
+            )
+        if not all(item in rows for candidates in lists for item in candidates):
             raise InputError(f"{path} holds items that the catalog lacks; remove it to draw anew")
-        candidates = np.array([[rows[item] for item in one] for one in lists], dtype=np.int64)
-        return cls(cases, candidates)
+        candidates = [[rows[item] for item in candidates] for candidates in lists]
+        return cls(cases, np.array(candidates, dtype=np.int64).reshape(len(cases), -1))
 
 
 def stored_candidates(
-    model: TrainedModel, part: Part, path: Path, seed: int = 0, count: int = CANDIDATES
+    model: TrainedModel, part: Part, path: Path | None, seed: int = 0, count: int = CANDIDATES
 ) -> StoredCandidates:
-    """The candidates of a file, drawn and written first where there is none."""
-    items = list(model.fitted.items)
-    users = model.core.histories(items)[0]
-    if not path.is_file():
-        StoredCandidates.draw(model.split, part, len(items), seed, count).write(path, users, items)
-    return StoredCandidates.read(path, model.split.cases(part), users, items)
+    """The candidates of a file, drawn and written first where there is none.
+
+    Args:
+        model: Its split is asked for.
+        part: Which held-out items.
+        path: Parquet, written if that can be; None keeps nothing.
+        seed: Seed of the draws.
+        count: Candidates of a case.
+
+    Raises:
+        InputError: The file holds candidates of another split, or there are too few items.
+    """
+    items, users = model.fitted.items, model.split_users
+    if path is not None and path.is_file():
+        return StoredCandidates.read(path, model.split.cases(part), users, items)
+    drawn = StoredCandidates.draw(model.split, part, len(items), seed, count)
+    if path is not None:
+        try:
+            drawn.write(path, users, items)
+        except OSError as error:
+            log.warning("%s is not kept, and will be drawn again: %s", path, error)
+    return drawn
+
+
+def most_candidates(model: TrainedModel) -> int:
+    """``CANDIDATES``, or as many as the user who took the most items leaves in a small catalog.
+
+    Raises:
+        InputError: Somebody took every item.
+    """
+    longest = int(model.split.log.lengths.max(initial=0))
+    count = min(CANDIDATES, len(model.fitted.items) - longest + 1)
+    if count < 2:
+        raise InputError("a user took every item, which leaves no others to choose from")
+    return count
+
+
+def _are_candidates(lists: Sequence[Sequence[str] | None], targets: Sequence[str]) -> bool:
+    """Whether each list holds its target, no item twice, and as many items as the others."""
+    return len({len(items or ()) for items in lists}) <= 1 and all(
+        items is not None and target in items and len(set(items)) == len(items)
+        for items, target in zip(lists, targets, strict=True)
+    )
 
 
 def _draw(

@@ -71,11 +71,11 @@ def elapsed(log: Sequence[Mapping[str, float]]) -> dict[str, str]:
         >>> elapsed([{"epoch": 1, "seconds": 2.4}, {"epoch": 2, "seconds": 2.4}])
         {'1': '2 s', '2': '5 s'}
     """
-    total, found = 0.0, {}
+    total, times = 0.0, {}
     for epoch in log:
         total += epoch.get("seconds", 0.0)
-        found[f"{epoch['epoch']:g}"] = f"{total:,.0f} s"
-    return found
+        times[f"{epoch['epoch']:g}"] = f"{total:,.0f} s"
+    return times
 
 
 def _marks(low: float, high: float, whole: bool = False) -> list[float]:

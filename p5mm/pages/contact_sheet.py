@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from PIL import Image, ImageDraw, ImageFont
 
 from p5mm.data.pictures import Picture
+from p5mm.errors import shown
 from p5mm.pages.stories import Search, Shopper
+from p5mm.pages.text import clipped
 from p5mm.pages.thumbnails import thumbnail
 
 TILE, GAP, MARGIN, LABEL, ARROW, PAD = 132, 14, 64, 250, 96, 10
 ROW = TILE + 34
+LETTERS = 400  # of a title that are looked at: no tile has room for more
 PAPER, CARD, LINE, INK, FAINT, HIT = (
     "#f4f2ee",
     "#ffffff",
@@ -71,7 +74,7 @@ class ContactSheet:
             _write(pen, (left, top + 22), head, 27, FAINT)
         top += 76
         for shopper in self.shoppers:
-            _write(pen, (MARGIN, top + TILE // 2 - 30), _clip(shopper.user_id, 15), 28)
+            _write(pen, (MARGIN, top + TILE // 2 - 30), clipped(shown(shopper.user_id), 15), 28)
             self._write_verdict(pen, top + TILE // 2 + 6, shopper)
             taken = shopper.history[-self.history :]
             indent = self.history - len(taken)
@@ -137,7 +140,7 @@ class ContactSheet:
 def _write(
     pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: str = INK
 ) -> None:
-    pen.text(at, text, fill=colour, font=ImageFont.load_default(size))
+    pen.text(at, shown(text), fill=colour, font=ImageFont.load_default(size))
 
 
 def _draw_card(sheet: Image.Image, at: tuple[int, int], width: int, colour: str = CARD) -> None:
@@ -148,6 +151,7 @@ def _draw_card(sheet: Image.Image, at: tuple[int, int], width: int, colour: str 
 def _draw_words(sheet: Image.Image, at: tuple[int, int], text: str, width: int) -> None:
     """A tile of text, in the largest size that fits without breaking a word."""
     _draw_card(sheet, at, width, "#fbfaf7")
+    text = clipped(shown(text), LETTERS)
     for size in (30, 25, 21, 18):
         font = ImageFont.load_default(size)
         columns = int((width - 2 * PAD) / (size * 0.56))
@@ -156,7 +160,7 @@ def _draw_words(sheet: Image.Image, at: tuple[int, int], text: str, width: int) 
         if len(lines) <= room and max(map(len, text.split()), default=0) <= columns:
             break
     if len(lines) > room:
-        lines = [*lines[: room - 1], _clip(lines[room - 1] + " " + lines[room], columns)]
+        lines = [*lines[: room - 1], clipped(lines[room - 1] + " " + lines[room], columns)]
     middle = (at[0] + width // 2, at[1] + TILE // 2)
     ImageDraw.Draw(sheet).multiline_text(
         middle, "\n".join(lines), INK, font, anchor="mm", align="center", spacing=4
@@ -167,7 +171,3 @@ def _arrow(pen: ImageDraw.ImageDraw, left: int, middle: int) -> None:
     right = left + ARROW - 2 * GAP
     pen.line((left + GAP, middle, right - 8, middle), fill=FAINT, width=5)
     pen.polygon([(right, middle), (right - 20, middle - 13), (right - 20, middle + 13)], fill=FAINT)
-
-
-def _clip(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: max(length - 1, 0)] + "…"

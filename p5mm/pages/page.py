@@ -9,16 +9,26 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from p5mm.data.pictures import Picture
+from p5mm.errors import shown
 from p5mm.pages.thumbnails import thumbnail
 
-THUMBNAIL = 96
-"""Pixels of a picture's side inside a page."""
+PICTURE = 240
+"""Pixels of the longer side of a picture inside a page: a tile shows it small, a click large."""
 LABELS = {
     "retriever": "p5mm, retriever alone",
     "sasrec": "SASRec",
     "bpr": "BPR",
     "item-knn": "item-kNN",
     "oracle": "oracle: knows the truth",
+    "p5mm, held-out": "p5mm, unseen prompt",
+}
+METRICS = {
+    "recall@": "Recall@",
+    "hit@": "HR@",
+    "ndcg@": "NDCG@",
+    "mrr": "MRR",
+    "rmse": "RMSE",
+    "mae": "MAE",
 }
 
 
@@ -32,7 +42,7 @@ def render_page(
     credits: Sequence[str],
     **values: Any,
 ) -> str:
-    """A page as HTML; every picture is in it once, and every text is escaped.
+    """A page as HTML; every picture is in it once, every text is one line and escaped.
 
     Args:
         template: File of the package that extends ``page.html.j2``.
@@ -46,6 +56,7 @@ def render_page(
     environment = Environment(
         loader=FunctionLoader(_source),
         autoescape=True,
+        finalize=_plain,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -72,7 +83,9 @@ def spoken(metric: str) -> str:
         >>> spoken("ndcg@10")
         'NDCG@10'
     """
-    return metric.replace("recall", "Recall").replace("ndcg", "NDCG").replace("mrr", "MRR")
+    for short, name in METRICS.items():
+        metric = metric.replace(short, name)
+    return metric
 
 
 def signed(value: float, digits: int = 4) -> str:
@@ -85,6 +98,11 @@ def signed(value: float, digits: int = 4) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def _plain(value: Any) -> Any:
+    """What a template prints: texts on one line; what is HTML already stays."""
+    return shown(value) if type(value) is str else value
+
+
 def _source(template: str) -> str:
     return files("p5mm.pages").joinpath("templates", template).read_text(encoding="utf-8")
 
@@ -95,10 +113,10 @@ def _thumbnails(
     """A number and a data URI for each item shown that has a picture."""
     uris: dict[str, tuple[int, str]] = {}
     for item in dict.fromkeys(shown):
-        small = thumbnail(pictures.get(item), THUMBNAIL)
-        if small is not None:
+        picture = thumbnail(pictures.get(item), PICTURE, enlarge=False)
+        if picture is not None:
             coded = io.BytesIO()
-            small.save(coded, "WEBP", quality=80)
+            picture.save(coded, "WEBP", quality=70)
             text = base64.b64encode(coded.getvalue()).decode("ascii")
             uris[item] = (len(uris), f"data:image/webp;base64,{text}")
     return uris

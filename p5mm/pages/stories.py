@@ -1,4 +1,4 @@
-"""What pages and sheets tell of: shoppers, searches, new items."""
+"""What pages and sheets show: shoppers, searches, new items."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,8 +5,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
-from p5mm.baselines.base import Baseline, baselines, fit_key, load_baseline, save_baseline
+from p5mm.baselines.base import (
+    Baseline,
+    baselines,
+    fit_key,
+    fit_once,
+    load_baseline,
+    save_baseline,
+)
 from p5mm.data.histories import Histories
 from p5mm.data.split import LeaveOneOut
 from p5mm.errors import InputError
@@ -59,7 +67,7 @@ def fitted(checkerboard: LeaveOneOut) -> dict[str, Baseline]:
 
 
 def test_registry_knows_every_baseline() -> None:
-    assert set(SETTINGS) <= set(baselines.names())
+    assert set(SETTINGS) == set(baselines.names())
     with pytest.raises(InputError, match="did you mean 'sasrec'"):
         baselines.get("sasrek")
 
@@ -91,7 +99,7 @@ def test_sequence_model_knows_the_order(
 def test_a_batch_equals_single_histories(name: str, fitted: dict[str, Baseline]) -> None:
     lists = [[0, 2, 4], [1], [3, 5, 7, 9, 11, 13, 15, 17, 19, 21], []]
     together = fitted[name].scores(Histories.from_lists(lists))
-    single = [fitted[name].scores(Histories.from_lists([one]))[0] for one in lists]
+    single = [fitted[name].scores(Histories.from_lists([history]))[0] for history in lists]
     np.testing.assert_allclose(together, single, rtol=1e-4, atol=1e-5)
 
 
@@ -131,3 +139,38 @@ def test_a_broken_file_is_not_a_cache(fitted: dict[str, Baseline], tmp_path) -> 
     (tmp_path / "broken.safetensors").write_bytes(b"not safetensors")
     assert not load_baseline(baselines.get("popularity")(), tmp_path / "broken.safetensors")
     assert not load_baseline(baselines.get("popularity")(), tmp_path / "absent.safetensors")
+
+
+SPOILT = {
+    "popularity": {"counts": np.zeros((2, 2), np.float32)},
+    "bpr": {"bias": np.zeros(3, np.float32)},
+    "sasrec": {"items.weight": np.zeros(3, np.float32)},
+    "item-knn": {"indices": np.full(1, 10**9, np.int32), "data": np.ones(1, np.float32)},
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_arrays_of_a_stranger_that_do_not_fit_are_no_cache(name, fitted, tmp_path) -> None:
+    """Whoever gives away a model's folder can also forge the key."""
+    path = tmp_path / "model.safetensors"
+    arrays = {k: np.ascontiguousarray(v) for k, v in fitted[name].arrays().items()}
+    if name == "item-knn":
+        arrays["indptr"] = np.array([0, *[1] * (len(arrays["indptr"]) - 1)], np.int32)
+    save_file(arrays | SPOILT[name], path, metadata={"key": "key"})
+    assert not load_baseline(baselines.get(name)(**SETTINGS[name]), path, "key")
+    del arrays[next(iter(SPOILT[name]))]
+    save_file(arrays, path, metadata={"key": "key"})
+    assert not load_baseline(baselines.get(name)(**SETTINGS[name]), path, "key")
+
+
+def test_a_cache_of_another_catalog_is_fitted_anew(checkerboard: LeaveOneOut, tmp_path) -> None:
+    model, path = baselines.get("popularity")(), tmp_path / "popularity.safetensors"
+    model.counts = np.ones(3, np.float32)
+    save_baseline(model, path, fit_key(model, checkerboard, ITEMS))
+    fit_once(model, checkerboard, ITEMS, path)
+    assert model.n_items() == len(model.counts) == ITEMS
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_fitted_baseline_knows_its_catalog(name: str, fitted: dict[str, Baseline]) -> None:
+    assert fitted[name].n_items() == ITEMS

@@ -16,7 +16,7 @@ def png(colour: str) -> bytes:
     return coded.getvalue()
 
 
-def one(value: float) -> dict[str, float]:
+def mean(value: float) -> dict[str, float]:
     return {"value": value, "low": value - 0.01, "high": value + 0.01}
 
 
@@ -33,9 +33,9 @@ def data() -> ReportData:
         ],
         searches=[Search("text", "red <b>fruit</b>", ["a", "b"]), Search("item", "a", ["b"])],
         models={
-            "p5mm": {"ndcg@10": one(0.2), "recall@10": one(0.3)},
-            "sasrec": {"ndcg@10": one(0.1), "recall@10": one(0.4)},
-            "oracle": {"ndcg@10": one(0.5), "recall@10": one(0.6)},
+            "p5mm": {"ndcg@10": mean(0.2), "recall@10": mean(0.3)},
+            "sasrec": {"ndcg@10": mean(0.1), "recall@10": mean(0.4)},
+            "oracle": {"ndcg@10": mean(0.5), "recall@10": mean(0.6)},
         },
         training_log=[
             {"epoch": 1, "loss": 3.0, "ndcg@10": 0.1, "seconds": 1.0},
@@ -54,18 +54,31 @@ def data() -> ReportData:
 def test_every_part_is_there_and_tags_close(data, page_of):
     page = page_of(render(data))
     text = page.text
-    for words in ("simulated", "hit", "missed", "oracle", "Training loss", "nearest sold", "train"):
-        assert words in text
-    assert "10 s" in text  # the sum of the times
-    assert "×" in text
-    assert "truncated" in text
+    for words in (
+        "These shoppers are simulated. Drawn from a stated model.",
+        "3 items",
+        "ann hit took, oldest to newest",
+        "bob missed took, oldest to newest",
+        "by text “red <b>fruit</b>”",
+        "oracle: knows the truth 0.600 0.590 – 0.610 0.500 0.490 – 0.510",
+        "NDCG@10 on validation, by epoch",
+        "Training loss, by epoch",
+        "A new one.",
+        "nearest sold items",
+        "2 × truncated x, y",
+        "1 × no such file <i>z</i>",
+        "train 9.0 s all 10 s",
+        "Licence: https://creativecommons.org/licenses/by-sa/4.0/",
+    ):
+        assert words in text, words
 
 
 def test_nothing_is_loaded_from_outside(data, page_of):
     page = page_of(render(data))
     loading = ("src", "href", "xlink:href", "srcset", "poster", "action")
     links = [v for _, name, v in page.attributes if name in loading]
-    assert links
+    pictures, tiles = 3, 12  # a, b, n; each opens large besides
+    assert len(links) == pictures + tiles + pictures
     assert all(v.startswith(("data:", "#")) for v in links)
     html = render(data)
     assert "url(" not in html
@@ -81,6 +94,39 @@ def test_texts_are_escaped(data):
     assert "Shop &amp; &lt;friends&gt;" in html
     assert "red &lt;b&gt;fruit" in html
     assert "<i>z</i>" not in html
+
+
+EVIL = "\"'><img src=x onerror=alert(1)>\r\n\u202e{{ 7 }}\x1b[2J"
+SHOWN = "\"'><img src=x onerror=alert(1)> \ufffd{{ 7 }}\ufffd[2J"
+
+
+def test_every_text_of_a_stranger_is_escaped_and_stays_on_its_line(data, page_of):
+    shopper = Shopper(EVIL, [EVIL, "a"], [EVIL], truth=EVIL)
+    evil = ReportData(
+        title=EVIL,
+        about=EVIL,
+        simulated=EVIL,
+        facts=[(EVIL, EVIL)],
+        shoppers=[shopper],
+        shoppers_note=EVIL,
+        searches=[Search(EVIL, EVIL, [EVIL]), Search("text", EVIL, ["a"])],
+        models={EVIL: data.models["p5mm"]},
+        new_items=[NewItem("a", [EVIL], [shopper])],
+        new_items_note=EVIL,
+        quarantine=[(EVIL, EVIL)],
+        timings=[(EVIL, 1.0)],
+        titles={"a": EVIL},
+        pictures=data.pictures,
+        credits=[EVIL],
+    )
+    html = render(evil)
+    page = page_of(html)
+    assert page.text.count(SHOWN) >= 20
+    for tag, name in (("button", "title"), ("svg", "aria-label"), ("span", "title")):
+        assert SHOWN in page.find(tag, name)
+    assert "<img" not in html
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert not set("\r\x1b\u202e") & set(html)
 
 
 def test_each_picture_is_embedded_once_and_every_use_resolves(data, page_of):

@@ -39,7 +39,7 @@ def test_the_seed_decides_everything(shop, taken):
 def test_draws_follow_the_softmax_of_the_utilities(shop):
     """Twenty thousand shoppers of one taste: the first sticker's frequencies are the softmax."""
     n = 20_000
-    one = replace(
+    crowd = replace(
         shop,
         loves=np.repeat(shop.loves[:, :1], n, axis=1),
         favours=np.repeat(shop.favours[:1], n, axis=0),
@@ -47,9 +47,9 @@ def test_draws_follow_the_softmax_of_the_utilities(shop):
         lengths=np.ones(n, dtype=np.int64),
     )
     row = np.zeros(1, dtype=np.int64)
-    odds = np.exp(one.utilities(row, row - 1, row)[0]) * ~shop.is_new
-    found = np.bincount(simulate(one, 0)[:, 0], minlength=len(odds)) / n
-    assert np.abs(found - odds / odds.sum()).max() < 0.02
+    odds = np.exp(crowd.utilities(row, row - 1, row)[0]) * ~shop.is_new
+    shares = np.bincount(simulate(crowd, 0)[:, 0], minlength=len(odds)) / n
+    assert np.abs(shares - odds / odds.sum()).max() < 0.02
 
 
 def test_utility_rises_with_each_part_of_the_taste(shop):
@@ -119,7 +119,7 @@ def test_lift_is_one_for_chance_and_perfect_for_the_truth(shop, taken):
         new_item_lift(shop, log, rng.permuted(np.tile(np.arange(len(log))[:, None], n_new), axis=0))
         for _ in range(40)
     ]
-    assert np.mean([one.model for one in chance]) == pytest.approx(1.0, abs=0.25)
+    assert np.mean([lift.model for lift in chance]) == pytest.approx(1.0, abs=0.25)
 
 
 def test_colours_are_those_of_the_picture(tmp_path):

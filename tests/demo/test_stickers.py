@@ -18,7 +18,7 @@ def test_every_emoji_with_a_drawing_is_a_sticker():
     assert by_id["2712-FE0F"].drawing.name == "2712.svg"  # the drawing lacks the variation selector
 
 
-def test_kin_are_neighbours():
+def test_like_stands_beside_like():
     names = [s.name for s in stickers()]
     assert abs(names.index("Red apple") - names.index("Green apple")) == 1
 

@@ -48,9 +48,9 @@ def without(model, name):
 @pytest.mark.parametrize("name", ["text", "style"])
 def test_zero_equals_a_model_whose_items_lack_the_modality(fitted, histories, name):
     expected = without(fitted, name).scorer.among(fitted.rows).scores(histories)
-    found = ablated_rankers(fitted)[f"p5mm, {name} zero"].scores(histories)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert np.abs(found - fitted.scorer.among(fitted.rows).scores(histories)).max() > 0.1
+    scores = ablated_rankers(fitted)[f"p5mm, {name} zero"].scores(histories)
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+    assert np.abs(scores - fitted.scorer.among(fitted.rows).scores(histories)).max() > 0.1
 
 
 @pytest.mark.parametrize("how", ["zero", "shuffled"])
@@ -104,20 +104,26 @@ def test_the_report_has_each_modality_with_paired_differences(fitted):
     report = evaluate_model(fitted, "test", None, ["popularity"], ablate=True)
     names = [f"p5mm, {name}" for name in NAMES]
     assert list(report.models) == ["p5mm", "retriever", "popularity", *names]
-    found = report.to_json()["differences"]
+    differences = report.to_json()["differences"]
     for name in names:
-        one = found[f"p5mm - {name}"]["ndcg@10"]
+        difference = differences[f"p5mm - {name}"]["ndcg@10"]
         mean = (report.per_user["p5mm"]["ndcg@10"] - report.per_user[name]["ndcg@10"]).mean()
-        assert one["low"] <= one["value"] == pytest.approx(mean)
+        assert difference["low"] <= difference["value"] == pytest.approx(mean)
         assert name in report.table()
     plain = evaluate_model(fitted, "test", None, ["popularity"])
     assert list(plain.models) == ["p5mm", "retriever", "popularity"]
     np.testing.assert_array_equal(plain.per_user["p5mm"]["mrr"], report.per_user["p5mm"]["mrr"])
 
 
-@pytest.mark.parametrize("ablate", [{"image": "zero"}, {"text": "zeroed"}])
-def test_what_is_unknown_is_told(fitted, ablate):
-    with pytest.raises(InputError, match="unknown"):
+@pytest.mark.parametrize(
+    ("ablate", "message"),
+    [
+        ({"image": "zero"}, "unknown modality to ablate 'image'.*Allowed: style, text"),
+        ({"text": "zeroed"}, "unknown ablation of 'text' 'zeroed'; did you mean 'zero'"),
+    ],
+)
+def test_an_unknown_ablation_is_an_error_that_names_the_known(fitted, ablate, message):
+    with pytest.raises(InputError, match=message):
         ablated(fitted, ablate)
 
 

@@ -41,8 +41,8 @@ def test_the_parts_share_no_item_and_hold_the_share(cold):
 
 
 def test_the_draw_is_a_function_of_the_seed(toys):
-    one, same, other = (ColdStart.draw(toys.toy_dataset(), SHARE, seed) for seed in (5, 5, 6))
-    assert one.held_out == same.held_out != other.held_out
+    first, same, other = (ColdStart.draw(toys.toy_dataset(), SHARE, seed) for seed in (5, 5, 6))
+    assert first.held_out == same.held_out != other.held_out
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 1.0])
@@ -75,12 +75,12 @@ def test_cases_are_the_last_wanted_items_after_something_known(lists, wanted, ot
     cases = last_of(histories, is_wanted, left_out)
     expected = []
     for user, items in enumerate(lists):
-        found = None
+        case = None
         for place, item in enumerate(items):
-            before = [one for one in items[:place] if not left_out[one]]
+            before = [known for known in items[:place] if not left_out[known]]
             if item in wanted and before:
-                found = (user, before, item)
-        expected += [found] if found else []
+                case = (user, before, item)
+        expected += [case] if case else []
     got = [
         (int(user), cases.histories[i].tolist(), int(target))
         for i, (user, target) in enumerate(zip(cases.users, cases.targets, strict=True))
@@ -142,8 +142,8 @@ def test_a_random_ranking_finds_k_of_n():
     rng = np.random.default_rng(0)
     lists = [rng.integers(0, n_items, 3).tolist() for _ in range(users)]
     scores = Counted(np.zeros(n_items, np.int64)).scores(Histories.from_lists(lists))
-    found = (scores > scores[:, :1]).sum(1) < 10
-    assert abs(found.mean() - 10 / n_items) < 0.03
+    hits = (scores > scores[:, :1]).sum(1) < 10
+    assert abs(hits.mean() - 10 / n_items) < 0.03
 
 
 def unit_rows(n, dim, seed):
@@ -178,17 +178,17 @@ def test_an_item_without_content_is_no_nearer_than_chance():
 def test_tuning_takes_the_best_settings():
     vectors = {"text": unit_rows(4, 3, 0), "image": unit_rows(4, 3, 1)}
 
-    def measure(one):
-        return one.weights["image"] - abs(one.decay - 0.8) + one.sharpness
+    def measure(knn):
+        return knn.weights["image"] - abs(knn.decay - 0.8) + knn.sharpness
 
     best = tuned(vectors, measure)
     assert (best.weights, best.decay, best.sharpness) == ({"text": 0.0, "image": 1.0}, 0.8, 16.0)
 
 
 def test_weights_sum_to_one_and_none_is_left_out():
-    found = list(weightings(["a", "b"]))
-    assert len(found) == 5
-    assert all(sum(one.values()) == 1.0 for one in found)
+    weights = list(weightings(["a", "b"]))
+    assert len(weights) == 5
+    assert all(sum(shares.values()) == 1.0 for shares in weights)
 
 
 def shrunk(model, cold):
@@ -233,7 +233,9 @@ def test_items_added_later_score_as_if_they_had_been_there(model, cold):
             "item_id": [item for _ in users for item in model.catalog.item_ids],
         }
     )
-    there, later = (one.score(pairs)["score"].to_numpy() for one in (Recommender(model), grown))
+    there, later = (
+        recommender.score(pairs)["score"].to_numpy() for recommender in (Recommender(model), grown)
+    )
     np.testing.assert_allclose(there, later, atol=2e-4)
 
 

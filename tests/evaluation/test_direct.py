@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -61,7 +62,7 @@ def split() -> LeaveOneOut:
 
 
 @pytest.fixture(scope="module")
-def choices(split: LeaveOneOut) -> StoredCandidates:
+def drawn(split: LeaveOneOut) -> StoredCandidates:
     return StoredCandidates.draw(split, "test", ITEMS, seed=1, count=COUNT)
 
 
@@ -129,59 +130,81 @@ def test_one_seed_one_file(split, tmp_path):
     assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
 
 
-def test_what_is_stored_is_what_is_read(split, choices, tmp_path):
+def test_what_is_stored_is_what_is_read(split, drawn, tmp_path):
     users = [f"u{i}" for i in range(300)]
     items = [f"i{i:03}" for i in range(ITEMS)]
     path = tmp_path / "folder" / "candidates.parquet"
-    choices.write(path, users, items)
+    drawn.write(path, users, items)
     table = pq.read_table(path)
     assert table.column_names == ["user_id", "candidates", "target"]
     first = table.to_pylist()[0]
     assert first["target"] in first["candidates"]
-    assert first["candidates"] == [items[row] for row in choices.candidates[0]]
+    assert first["candidates"] == [items[row] for row in drawn.candidates[0]]
     again = StoredCandidates.read(path, split.cases("test"), users, items)
-    assert np.array_equal(again.candidates, choices.candidates)
+    assert np.array_equal(again.candidates, drawn.candidates)
     with pytest.raises(InputError, match="another split"):
         StoredCandidates.read(path, split.cases("valid"), users, items)
-    one = StoredCandidates(split.cases("test").take(np.array([0])), choices.candidates[:1])
-    one.write(path, users, items)
-    other = next(row for row in one.candidates[0] if row != one.cases.targets[0])
+    first = StoredCandidates(split.cases("test").take(np.array([0])), drawn.candidates[:1])
+    first.write(path, users, items)
+    other = next(row for row in first.candidates[0] if row != first.cases.targets[0])
     items[other] = "renamed"
     with pytest.raises(InputError, match="items that the catalog lacks"):
-        StoredCandidates.read(path, one.cases, users, items)
+        StoredCandidates.read(path, first.cases, users, items)
+
+
+@pytest.mark.parametrize("trick", ["no target", "twice", "shorter", "null"])
+def test_a_file_without_proper_candidates_is_refused(split, drawn, tmp_path, trick):
+    users, items = [f"u{i}" for i in range(300)], [f"i{i:03}" for i in range(ITEMS)]
+    path = tmp_path / "candidates.parquet"
+    drawn.write(path, users, items)
+    rows = pq.read_table(path).to_pylist()
+    others = [item for item in rows[0]["candidates"] if item != rows[0]["target"]]
+    stranger = next(item for item in items if item not in rows[0]["candidates"])
+    rows[0]["candidates"] = {
+        "no target": [*others, stranger],
+        "twice": [rows[0]["target"], *others[:-1], others[0]],
+        "shorter": [rows[0]["target"], *others[:-1]],
+        "null": None,
+    }[trick]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    with pytest.raises(InputError, match="different lengths, with an item twice, or without"):
+        StoredCandidates.read(path, split.cases("test"), users, items)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 30))
-def test_ranks_are_those_of_brute_force(split, choices, seed, levels):
+def test_ranks_are_those_of_brute_force(split, drawn, seed, levels):
     """Few levels make ties; a tie's rank is the mean over the orders of the tied."""
     row = np.random.default_rng(seed).integers(levels, size=ITEMS)
-    found = chosen_ranks(Picked(Fixed(row)), choices)
-    for rank, target, among in zip(found, choices.cases.targets, choices.candidates, strict=True):
+    ranks = chosen_ranks(Picked(Fixed(row)), drawn)
+    for rank, target, among in zip(ranks, drawn.cases.targets, drawn.candidates, strict=True):
         scores = row[among]
         first = 1 + sum(scores > row[target])
         last = first + sum(scores == row[target]) - 1
         assert rank == (first + last) / 2
 
 
-def test_scoring_by_place_or_not_at_all_is_chance(split, choices):
-    hits = int((chosen_ranks(Place(-np.arange(COUNT)), choices) <= 10).sum())
-    assert binomtest(hits, len(choices), 10 / COUNT).pvalue > 1e-3
-    assert np.all(chosen_ranks(Place(np.zeros(COUNT)), choices) == (COUNT + 1) / 2)
+def test_scoring_by_place_or_not_at_all_is_chance(split, drawn):
+    hits = int((chosen_ranks(Place(-np.arange(COUNT)), drawn) <= 10).sum())
+    assert binomtest(hits, len(drawn), 10 / COUNT).pvalue > 1e-3
+    assert np.all(chosen_ranks(Place(np.zeros(COUNT)), drawn) == (COUNT + 1) / 2)
 
 
-def test_report_has_metrics_intervals_and_differences(choices):
-    popular = np.bincount(choices.cases.histories.items, minlength=ITEMS)
+def test_report_has_metrics_intervals_and_differences(drawn):
+    popular = np.bincount(drawn.cases.histories.items, minlength=ITEMS)
     report = direct_report(
-        {"p5mm": Picked(Fixed(popular)), "popularity": Picked(Fixed(-popular))}, choices, "test"
+        {"p5mm": Picked(Fixed(popular)), "popularity": Picked(Fixed(-popular))}, drawn, "test"
     )
-    found = json.loads(json.dumps(report.to_json()))
-    assert found["protocol"]["ranking"] == f"{COUNT} stored candidates"
+    written = json.loads(json.dumps(report.to_json()))
+    assert written["protocol"]["ranking"] == f"{COUNT} stored candidates"
+    ranks = chosen_ranks(Picked(Fixed(popular)), drawn)
     for k in KS:
-        ranks = chosen_ranks(Picked(Fixed(popular)), choices)
-        assert found["models"]["p5mm"][f"hit@{k}"]["value"] == pytest.approx((ranks <= k).mean())
-    assert list(found["differences"]) == ["p5mm - popularity"]
-    assert "ndcg@5" in report.table()
+        gains = np.where(ranks <= k, 1 / np.log2(1 + ranks), 0.0)
+        for metric, values in {f"hit@{k}": ranks <= k, f"ndcg@{k}": gains}.items():
+            mean = written["models"]["p5mm"][metric]
+            assert mean["value"] == pytest.approx(values.mean(), abs=0.01)  # ties share a place
+            assert mean["low"] < mean["value"] < mean["high"]
+    assert list(written["differences"]) == ["p5mm - popularity"]
 
 
 @pytest.fixture(scope="module")
@@ -199,9 +222,9 @@ def test_stored_candidates_serve_every_model(fitted, stored):
 
 
 def test_asked_is_retrieval_plus_weighted_decoder(fitted, stored):
-    choices = stored[0]
+    drawn = stored[0]
     asked = fitted.questions("direct")
-    some = choices.cases.histories.select(np.arange(7)), choices.candidates[:7]
+    some = drawn.cases.histories.select(np.arange(7)), drawn.candidates[:7]
     decoder, retrieval = Asked.of(fitted, asked[:1], None).parts(*some)
     assert Asked.of(fitted, asked[:1], None).choose(*some) == pytest.approx(decoder)
     both = Asked.of(fitted, asked[:1], 0.5).choose(*some)
@@ -212,35 +235,37 @@ def test_asked_is_retrieval_plus_weighted_decoder(fitted, stored):
     vectors = fitted.scorer.vectors[fitted.rows[some[1]]]
     alone = torch.einsum("bd,bcd->bc", queries, vectors).numpy() / 0.0625
     assert retrieval == pytest.approx(alone, abs=1e-4)
-    mean = np.mean([Asked.of(fitted, [one], None).choose(*some) for one in asked[:3]], axis=0)
+    mean = np.mean(
+        [Asked.of(fitted, [question], None).choose(*some) for question in asked[:3]], axis=0
+    )
     assert Asked.of(fitted, asked[:3], None).choose(*some) == pytest.approx(mean, abs=1e-5)
 
 
 def test_a_candidate_is_scored_as_if_it_were_alone(fitted, stored):
-    choices = stored[0]
+    drawn = stored[0]
     chooser = Asked.of(
         fitted,
         fitted.questions("direct")[3:],
         1.0,
     )
-    histories = choices.cases.histories.select(np.arange(3))
-    whole = chooser.choose(histories, choices.candidates[:3])
-    few = chooser.choose(histories, choices.candidates[:3, 4:6])
+    histories = drawn.cases.histories.select(np.arange(3))
+    whole = chooser.choose(histories, drawn.candidates[:3])
+    few = chooser.choose(histories, drawn.candidates[:3, 4:6])
     assert few == pytest.approx(whole[:, 4:6], abs=1e-4)
 
 
 def test_the_toy_shop_is_chosen_well(fitted, stored):
-    choices = stored[0]
+    drawn = stored[0]
     asked = fitted.questions("direct")
-    seen = [one for one in asked if not one.held_out]
-    weight = fit_weight(fitted, asked, choices)
+    seen = [question for question in asked if not question.held_out]
+    weight = fit_weight(fitted, asked, drawn)
     report = direct_report(
         {
             "p5mm": Asked.of(fitted, seen, weight),
             "served": Served(fitted.scorer, fitted.rows),
             "retriever": Picked(fitted.scorer.alone().among(fitted.rows)),
         },
-        choices,
+        drawn,
         "test",
     )
     for name in report.models:

@@ -62,22 +62,38 @@ def report(split: LeaveOneOut) -> Report:
 
 
 def test_json_has_the_shape_that_others_rely_on(report: Report) -> None:
-    found = json.loads(json.dumps(report.to_json()))
-    assert set(found["models"]) == {"item-knn", "popularity", "p5mm", "retriever"}
-    for metrics in found["models"].values():
-        for name in ("recall@5", "recall@10", "hit@10", "ndcg@5", "ndcg@10", "mrr"):
-            one = metrics[name]
-            assert 0 <= one["low"] <= one["value"] <= one["high"] <= 1
-    assert 0 < found["retrieval"]["recall@20"] <= 1
-    protocol = found["protocol"]
-    assert protocol["split"] == "test"
-    assert protocol["users"] == 400
-    assert protocol["seed"] == 3
+    written = json.loads(json.dumps(report.to_json()))
+    assert list(written) == [
+        "protocol", "models", "retrieval", "differences", "coverage", "slices", "tasks"
+    ]  # fmt: skip
+    assert set(written["models"]) == {"item-knn", "popularity", "p5mm", "retriever"}
+    for metrics in written["models"].values():
+        assert set(metrics) == {
+            "recall@5", "recall@10", "hit@5", "hit@10", "ndcg@5", "ndcg@10", "mrr"
+        }  # fmt: skip
+        for mean in metrics.values():
+            assert set(mean) == {"value", "low", "high"}
+            assert 0 <= mean["low"] <= mean["value"] <= mean["high"] <= 1
+    assert list(written["retrieval"]) == ["recall@20"]
+    assert 0 < written["retrieval"]["recall@20"] <= 1
+    assert written["protocol"] == {
+        "split": "test",
+        "held out": "leave-one-out by time",
+        "ranking": "full catalog",
+        "users": 400,
+        "items": ITEMS,
+        "seen filtered": True,
+        "ties": "expected rank",
+        "ks": [5, 10],
+        "intervals": "95 % percentile bootstrap over users, 1000 draws",
+        "seed": 3,
+    }
+    assert written["tasks"] == {}
 
 
 def test_values_are_the_means_over_users(report: Report) -> None:
-    found = report.to_json()["models"]["p5mm"]["ndcg@10"]["value"]
-    assert found == pytest.approx(report.per_user["p5mm"]["ndcg@10"].mean())
+    value = report.to_json()["models"]["p5mm"]["ndcg@10"]["value"]
+    assert value == pytest.approx(report.per_user["p5mm"]["ndcg@10"].mean())
 
 
 def test_differences_are_paired(report: Report) -> None:
@@ -88,11 +104,27 @@ def test_differences_are_paired(report: Report) -> None:
     assert differences["p5mm - popularity"]["ndcg@10"].low > 0
 
 
-def test_table_names_every_model(report: Report) -> None:
-    lines = report.table().splitlines()
-    assert lines[0].split() == ["model", "recall@5", "ndcg@5", "recall@10", "ndcg@10"]
-    assert {line.split()[0] for line in lines[2:]} >= {"item-knn", "popularity", "p5mm"}
-    assert "recall@20" in lines[-1]
+@pytest.mark.parametrize(("width", "shown"), [(80, 2), (200, 4)])
+def test_a_table_is_no_wider_than_it_may_be(report: Report, width: int, shown: int) -> None:
+    lines = report.table(width).splitlines()
+    assert max(map(len, lines)) <= width
+    metrics = ["recall@10", "ndcg@10", "recall@5", "ndcg@5"]
+    assert lines[0].split() == ["model", *metrics[:shown]]
+    rows = {**report.models, **report.differences}
+    assert len(rows) == 4 + 3
+    for line, (name, of) in zip(lines[2 : 2 + len(rows)], rows.items(), strict=True):
+        cells = [f"{of[m].value:.4f} [{of[m].low:.4f}, {of[m].high:.4f}]" for m in metrics[:shown]]
+        assert [cell.strip() for cell in line.split("  ") if cell.strip()] == [name, *cells]
+    rest = [f"not shown: {', '.join(metrics[shown:])}"] if shown < 4 else []
+    recall = report.retrieval["recall@20"]
+    assert lines[2 + len(rows) :] == [*rest, f"retriever recall@20 {recall:.4f}"]
+
+
+@pytest.mark.parametrize(("columns", "width"), [("132", 132), ("", 80)])
+def test_a_table_fits_the_terminal(report: Report, monkeypatch, columns: str, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("sys.__stdout__", None)  # no terminal to ask
+    assert report.table() == report.table(width)
 
 
 def test_known_ranks_and_coverage() -> None:
@@ -114,10 +146,10 @@ def test_equal_scores_get_the_middle(split: LeaveOneOut) -> None:
 
 def test_batches_do_not_matter_and_are_kept(split: LeaveOneOut) -> None:
     ranker = Fixed(np.random.default_rng(0).random(ITEMS))
-    one = evaluate({"r": ranker}, split.cases("test"), ITEMS, batch=7)
+    few = evaluate({"r": ranker}, split.cases("test"), ITEMS, batch=7)
     assert ranker.largest_batch == 7
-    other = evaluate({"r": ranker}, split.cases("test"), ITEMS, batch=1000)
-    np.testing.assert_array_equal(one.per_user["r"]["mrr"], other.per_user["r"]["mrr"])
+    many = evaluate({"r": ranker}, split.cases("test"), ITEMS, batch=1000)
+    np.testing.assert_array_equal(few.per_user["r"]["mrr"], many.per_user["r"]["mrr"])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -126,12 +158,12 @@ def test_an_evaluation_agrees_with_trec_eval_on_unseen_items(seed: int) -> None:
     rng = np.random.default_rng(seed)
     cases = shoppers(60, seed).cases("test")
     scores = np.stack([rng.permutation(ITEMS) for _ in range(len(cases))]).astype(np.float32)
-    by_history = {one.tobytes(): row for one, row in zip(lists_of(cases), scores, strict=True)}
+    by_history = {items.tobytes(): row for items, row in zip(lists_of(cases), scores, strict=True)}
 
     class Known:
         def scores(self, histories: Histories) -> np.ndarray:
             asked = (histories[user].tobytes() for user in range(len(histories)))
-            return np.stack([by_history[one] for one in asked])
+            return np.stack([by_history[items] for items in asked])
 
     ours = evaluate({"known": Known()}, cases, ITEMS, ks=(5, 10), batch=7).per_user["known"]
     run = {
@@ -154,11 +186,11 @@ def lists_of(cases: Cases) -> list[np.ndarray]:
 
 def test_slices_divide_the_cases(split: LeaveOneOut) -> None:
     cases = split.cases("test")
-    found = slices(cases, ITEMS)
+    masks = slices(cases, ITEMS)
     for prefix in ("history", "target taken"):
-        stacked = np.stack([mask for label, mask in found.items() if label.startswith(prefix)])
+        stacked = np.stack([mask for label, mask in masks.items() if label.startswith(prefix)])
         assert (stacked.sum(axis=0) == 1).all()
-    assert (cases.histories.lengths[found["history 0-5"]] <= 5).all()
+    assert (cases.histories.lengths[masks["history 0-5"]] <= 5).all()
 
 
 def test_slice_means_weigh_back_to_the_mean(report: Report) -> None:
@@ -171,12 +203,12 @@ def test_slice_means_weigh_back_to_the_mean(report: Report) -> None:
 def test_item_numbers_carry_no_meaning(name: str, split: LeaveOneOut, one_thread: None) -> None:
     quick = {"bpr": {"factors": (8,), "iterations": (60,)}, "sasrec": {"dim": 16, "epochs": 20}}
     renamed = LeaveOneOut(permuted_items(split.log, ITEMS, seed=5))
-    found = []
-    for one in (split, renamed):
+    means = []
+    for log in (split, renamed):
         model = baselines.get(name)(**quick.get(name, {}))
-        model.fit(one, ITEMS)
-        found.append(evaluate({name: model}, one.cases("test"), ITEMS).models[name]["ndcg@10"])
-    assert found[0].low <= found[1].value <= found[0].high
+        model.fit(log, ITEMS)
+        means.append(evaluate({name: model}, log.cases("test"), ITEMS).models[name]["ndcg@10"])
+    assert means[0].low <= means[1].value <= means[0].high
 
 
 def test_fitted_baselines_are_cached(split: LeaveOneOut, tmp_path, monkeypatch) -> None:

@@ -18,11 +18,11 @@ def report(toy):
 
 
 def test_stories_agree_with_a_ranking_by_hand(report, toy):
-    found = hits_and_misses(report, toy)
+    stories = hits_and_misses(report, toy)
     cases = toy.split.cases("test")
     users, _ = toy.core.histories(list(toy.fitted.items))
-    assert found.hit_count + found.miss_count == len(cases)
-    for story in [*found.hits, *found.misses]:
+    assert stories.hit_count + stories.miss_count == len(cases)
+    for story in [*stories.hits, *stories.misses]:
         case = np.flatnonzero(cases.users == users.index(story.user_id))
         (scores,) = toy.scorer.among(toy.rows).scores(cases.histories.select(case))
         history, target = cases.histories[int(case[0])], cases.targets[case[0]]
@@ -31,22 +31,22 @@ def test_stories_agree_with_a_ranking_by_hand(report, toy):
         assert story.history == [toy.fitted.items[i] for i in history[-HISTORY:]]
         assert story.truth == toy.fitted.items[target]
         assert story.rank == open_items.index(target) + 1
-    assert all(story.truth in story.recommended for story in found.hits)
-    assert all(story.truth not in story.recommended for story in found.misses)
-    assert len(found.hits) == min(EACH, found.hit_count)
-    assert len(found.misses) == min(EACH, found.miss_count)
-    assert hits_and_misses(report, toy) == found
+    assert all(story.truth in story.recommended for story in stories.hits)
+    assert all(story.truth not in story.recommended for story in stories.misses)
+    assert len(stories.hits) == min(EACH, stories.hit_count)
+    assert len(stories.misses) == min(EACH, stories.miss_count)
+    assert hits_and_misses(report, toy) == stories
 
 
 def test_a_hit_is_within_the_first_six_and_a_history_ends_with_its_newest(report, toy, monkeypatch):
     monkeypatch.setattr("p5mm.evaluation.hits_and_misses.HISTORY", 2)
     ranks = np.resize([1.0, 5.5, 6.0, 6.5, 7.0, 49.0], report.protocol["users"])
-    found = hits_and_misses(replace(report, per_user={"p5mm": {"mrr": 1 / ranks}}), toy)
-    assert found.hit_count == (ranks <= RECOMMENDED).sum()
-    assert {story.rank for story in found.misses} <= {6.5, 7.0, 49.0}
+    stories = hits_and_misses(replace(report, per_user={"p5mm": {"mrr": 1 / ranks}}), toy)
+    assert stories.hit_count == (ranks <= RECOMMENDED).sum()
+    assert {story.rank for story in stories.misses} <= {6.5, 7.0, 49.0}
     cases = toy.split.cases("test")
     users, _ = toy.core.histories(list(toy.fitted.items))
-    for story in found.hits:
+    for story in stories.hits:
         case = int(np.flatnonzero(cases.users == users.index(story.user_id))[0])
         assert story.history == [toy.fitted.items[i] for i in cases.histories[case][-2:]]
 
@@ -56,8 +56,11 @@ def test_evenly_spreads(rows, n):
     chosen = evenly(np.arange(rows), n)
     assert len(chosen) == min(rows, n)
     assert len(set(chosen.tolist())) == len(chosen)
-    gaps = np.diff([*chosen, rows + chosen[0]] if rows else [])
-    assert not len(gaps) or rows <= n or gaps.max() - gaps.min() <= 1
+    if rows <= n:
+        assert chosen.tolist() == list(range(rows))
+    else:
+        gaps = np.diff([*chosen, rows + chosen[0]])
+        assert gaps.max() - gaps.min() <= 1
 
 
 def test_misses_that_the_rival_hits(report, toy, page_of):
@@ -65,17 +68,17 @@ def test_misses_that_the_rival_hits(report, toy, page_of):
     ours, theirs = np.resize([1.0, 9.0, 9.0, 6.0], users), np.resize([9.0, 1.0, 9.0, 6.0], users)
     per_user = {"p5mm": report.per_user["p5mm"] | {"mrr": 1 / ours}}
     per_user |= {name: report.per_user["popularity"] | {"mrr": 1 / theirs} for name in ("x", "bpr")}
-    found = hits_and_misses(replace(report, per_user=per_user), toy)
-    assert found.rival == "bpr"
-    assert found.lost_count == ((ours > 6) & (theirs <= 6)).sum()
-    assert found.won_count == ((ours <= 6) & (theirs > 6)).sum()
+    stories = hits_and_misses(replace(report, per_user=per_user), toy)
+    assert stories.rival == "bpr"
+    assert stories.lost_count == ((ours > 6) & (theirs <= 6)).sum()
+    assert stories.won_count == ((ours <= 6) & (theirs > 6)).sum()
     known, _ = toy.core.histories(list(toy.fitted.items))
     cases = toy.split.cases("test").users.tolist()
-    lost = [cases.index(known.index(story.user_id)) for story in found.lost]
+    lost = [cases.index(known.index(story.user_id)) for story in stories.lost]
     assert len(lost) == EACH
     assert all(ours[case] > 6 and theirs[case] <= 6 for case in lost)
-    assert not {s.user_id for s in found.lost} & {s.user_id for s in found.misses}
+    assert not {s.user_id for s in stories.lost} & {s.user_id for s in stories.misses}
     coverage = dict.fromkeys(per_user, report.coverage["p5mm"])
     page = page_of(evaluation_page(replace(report, per_user=per_user, coverage=coverage), toy))
     assert "Missed here, found by BPR" in page.text
-    assert f"{found.lost_count} users; the other way round for {found.won_count}" in page.text
+    assert f"{stories.lost_count} users; the other way round for {stories.won_count}" in page.text

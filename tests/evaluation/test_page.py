@@ -2,6 +2,7 @@ import io
 import re
 from dataclasses import replace
 from functools import partial
+from html import escape
 
 import numpy as np
 import pyarrow as pa
@@ -12,17 +13,12 @@ from PIL import Image
 from p5mm.config import DataConfig
 from p5mm.data.catalog import Catalog
 from p5mm.errors import InputError
+from p5mm.evaluation.comparison import compare, headline, verdict
 from p5mm.evaluation.evaluate import evaluate
 from p5mm.evaluation.hits_and_misses import hits_and_misses
 from p5mm.evaluation.model_report import evaluate_model
-from p5mm.evaluation.page import (
-    compare,
-    evaluation_page,
-    headline,
-    pictured_catalog,
-    slice_tables,
-    verdict,
-)
+from p5mm.evaluation.page import evaluation_page, pictured_catalog
+from p5mm.evaluation.sections import slice_tables
 from p5mm.metrics.intervals import Interval, paired
 from p5mm.serving.folder import read_model, write_model
 
@@ -37,12 +33,12 @@ def png(colour):
 
 @pytest.fixture(scope="module")
 def report(toy):
-    found = evaluate_model(toy, "test", None, ["item-knn", "popularity"])
-    odd = {name: values * 0.5 for name, values in found.per_user["p5mm"].items()}
+    measured = evaluate_model(toy, "test", None, ["item-knn", "popularity"])
+    odd = {name: values * 0.5 for name, values in measured.per_user["p5mm"].items()}
     return replace(
-        found,
-        per_user=found.per_user | {ODD: odd},
-        coverage=found.coverage | {ODD: found.coverage["p5mm"]},
+        measured,
+        per_user=measured.per_user | {ODD: odd},
+        coverage=measured.coverage | {ODD: measured.coverage["p5mm"]},
     )
 
 
@@ -95,23 +91,24 @@ def test_nothing_is_loaded_from_outside_and_nothing_runs(html, page):
 def test_the_table_has_every_model_with_its_intervals_and_marks_the_best(report, html, rows_of):
     rows = rows_of(html, "How good is it?")
     assert len(rows) == len(report.per_user)
-    names = ["item-kNN", "popularity", "p5mm", "p5mm, retriever alone"]
-    assert set(names) < set(rows)
+    assert set(rows) == {"item-kNN", "popularity", "p5mm", "p5mm, retriever alone", escape(ODD)}
     metrics = ["recall@5", "recall@10", "recall@20", "ndcg@10", "mrr"]
     models = report.models
     best = {m: max(of[m].value for of in models.values()) for m in metrics}
     for of, cells in zip(models.values(), rows.values(), strict=True):
-        for metric, cell in zip(metrics, cells[1:], strict=False):
-            one = of[metric]
-            assert f"{one.value:.4f}" in cell
-            assert f"{one.low:.4f} – {one.high:.4f}" in cell
-            assert ("<b>" in cell) == (one.value == best[metric])
+        assert len(cells) == 1 + len(metrics) + 1  # name, metrics, the bar
+        for metric, cell in zip(metrics, cells[1:-1], strict=True):
+            mean = of[metric]
+            assert f"{mean.value:.4f}" in cell
+            assert f"{mean.low:.4f} – {mean.high:.4f}" in cell
+            assert ("<b>" in cell) == (mean.value == best[metric])
 
 
 def test_unknown_models_show_up_and_are_escaped(html, page):
     assert ODD in page.text
     assert "p5mm, <text>" not in html
-    assert html.count("p5mm, &lt;text&gt; zero &amp; more") >= 5  # in every table
+    # How good, the differences, two ways of slicing, coverage: once in each.
+    assert html.count("p5mm, &lt;text&gt; zero &amp; more") == 5
 
 
 @pytest.mark.parametrize(
@@ -129,18 +126,23 @@ def test_verdicts(low, high, words):
 
 
 def test_comparisons_are_paired_over_users(report, html, page_of, rows_of):
-    found = {one.name: one for one in compare(report.models, report.differences, "ndcg@10")}
-    assert set(found) == set(report.per_user) - {"p5mm"}
+    comparisons = {
+        comparison.name: comparison
+        for comparison in compare(report.models, report.differences, "ndcg@10")
+    }
+    assert set(comparisons) == set(report.per_user) - {"p5mm"}
     main = report.per_user["p5mm"]["ndcg@10"]
-    for name, one in found.items():
+    for name, comparison in comparisons.items():
         other = report.per_user[name]["ndcg@10"]
-        assert one.difference.value == pytest.approx(main.mean() - other.mean())
-        assert one.relative == pytest.approx(main.mean() / other.mean() - 1)
+        assert comparison.difference.value == pytest.approx(main.mean() - other.mean())
+        assert comparison.relative == pytest.approx(main.mean() / other.mean() - 1)
         check = paired(main, other, seed=7)
-        assert one.difference.low == pytest.approx(check.low, abs=0.03)
-    assert found[ODD].verdict == "better"
+        assert comparison.difference.low == pytest.approx(check.low, abs=0.03)
+    assert comparisons[ODD].verdict == "better"
     cells = rows_of(html, "Is the difference real?")
-    assert {page_of(row[1]).text for row in cells.values()} == {o.verdict for o in found.values()}
+    assert {page_of(row[1]).text for row in cells.values()} == {
+        o.verdict for o in comparisons.values()
+    }
 
 
 def test_the_headline_says_what_was_shown_and_leaves_out_parts_of_the_model():
@@ -185,7 +187,7 @@ def test_where_nobody_finds_anything_nobody_is_the_best(report, toy):
     nothing = {name: {m: v * 0 for m, v in of.items()} for name, of in report.per_user.items()}
     for of in nothing.values():
         of["mrr"] += 0.01
-    html = evaluation_page(replace(report, per_user=nothing), toy)
+    html = evaluation_page(replace(report, per_user=nothing, tasks={}), toy)
     assert "<td><b>0.000" not in html
     assert "<td><b>0.0100</b>" in html
 
@@ -202,9 +204,9 @@ def test_pictures_are_embedded_and_the_hit_is_framed(report, toy, page_of):
     ids = toy.catalog.item_ids
     table = pa.table({"item_id": ids, "image": [png((9 * i % 256, 9, 9)) for i in range(len(ids))]})
     html = evaluation_page(report, toy, Catalog.from_table(table))
-    found = hits_and_misses(report, toy)
+    chosen = hits_and_misses(report, toy)
     page = page_of(html)
-    stories = [*found.hits, *found.misses, *found.lost]
+    stories = [*chosen.hits, *chosen.misses, *chosen.lost]
     shown = {i for s in stories for i in (*s.history, *s.recommended, s.truth)}
     assert len(re.findall("<symbol ", html)) == len(shown)
     uses = [value for tag, name, value in page.attributes if (tag, name) == ("use", "href")]
@@ -213,8 +215,8 @@ def test_pictures_are_embedded_and_the_hit_is_framed(report, toy, page_of):
     }
     assert set(uses) == numbers
     assert "Titles stand for pictures" not in page.text
-    assert len(re.findall(r'class="tile[^"]* hit"', html)) == 2 * len(found.hits)
-    missed = len(found.misses) + len(found.lost)
+    assert len(re.findall(r'class="tile[^"]* hit"', html)) == 2 * len(chosen.hits)
+    missed = len(chosen.misses) + len(chosen.lost)
     assert len(re.findall(r'class="tile[^"]* miss"', html)) == missed
 
 
@@ -235,11 +237,11 @@ def test_the_catalog_is_opened_again_where_the_data_still_is(toy, toys, tmp_path
     )
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / f"{ids[0]}.png").write_bytes(png("red"))
-    found = pictured_catalog(toy, tmp_path)
-    assert found.picture(ids[0]) is not None
-    assert found.picture(ids[1]) is None
+    catalog = pictured_catalog(toy, tmp_path)
+    assert catalog.picture(ids[0]) is not None
+    assert catalog.picture(ids[1]) is None
     there = with_root(toy, tmp_path)
-    assert pictured_catalog(there).picture(ids[0]) == found.picture(ids[0])
+    assert pictured_catalog(there).picture(ids[0]) == catalog.picture(ids[0])
     write_model(there, tmp_path / "model")
     loaded = read_model(tmp_path / "model")
     assert pictured_catalog(loaded) is loaded.catalog  # a saved model carries no path
@@ -256,9 +258,9 @@ def with_root(model, root):
 
 
 def test_what_the_linter_found_stands_at_the_top(report, toy):
-    told = replace(report, protocol=report.protocol | {"leakage": ["numbers <tell> the order"]})
-    html = evaluation_page(told, toy)
-    assert html.index("numbers &lt;tell&gt; the order") < html.index("How good is it?")
+    warned = replace(report, protocol=report.protocol | {"leakage": ["numbers <give> the order"]})
+    html = evaluation_page(warned, toy)
+    assert html.index("numbers &lt;give&gt; the order") < html.index("How good is it?")
     assert "warns of itself" in html
 
 
@@ -315,3 +317,52 @@ def test_curves_of_one_epoch_with_its_time(report, toy, page_of):
     assert "62 s" in page.text
     assert "Decoder: validation loss, sequential" in page.text
     assert "<title>1.25</title>" in html
+
+
+def test_the_tasks_have_their_sections(report, toy, html, rows_of, page_of):
+    direct, rating = report.tasks["direct"], report.tasks["rating"]
+    for title, task, best in (
+        ("Which of a hundred would it pick?", direct, max),
+        ("How would the user rate it?", rating, min),
+    ):
+        rows = rows_of(html, title)
+        assert len(rows) == len(task.models)
+        assert "p5mm, unseen prompt" in rows
+        for of, cells in zip(task.models.values(), rows.values(), strict=True):
+            for metric, cell in zip(task.metrics, cells[1 : 1 + len(task.metrics)], strict=True):
+                mean = of[metric]
+                assert f"{mean.value:.4f}" in cell
+                assert f"{mean.low:.4f} – {mean.high:.4f}" in cell
+                others = [means[metric].value for means in task.models.values()]
+                assert ("<b>" in cell) == (mean.value == best(others))
+    text = page_of(html).text
+    assert "direct: decoder's weight" in text
+    assert "in RMSE, user by user; below 0 p5mm errs less" in text
+
+
+def test_an_error_below_that_of_others_is_better():
+    below, above = Interval(-0.2, -0.3, -0.1), Interval(0.2, 0.1, 0.3)
+    assert [verdict(d, lower_is_better=True) for d in (below, above)] == ["better", "worse"]
+    assert [verdict(d) for d in (below, above)] == ["worse", "better"]
+
+
+def test_a_report_without_tasks_has_no_such_sections(report, toy):
+    html = evaluation_page(replace(report, tasks={}), toy)
+    assert "Which of a hundred" not in html
+    assert "How would the user rate it" not in html
+
+
+def test_titles_and_ids_of_strangers_are_text_on_one_line(report, toy, page_of):
+    evil = "\"><img src=x onerror=alert(1)>'\r\n\u202e{{ 7 * 7 }}\x1b[2J &amp;"
+    shown = "\"><img src=x onerror=alert(1)>' \ufffd{{ 7 * 7 }}\ufffd[2J &amp;"
+    table = toy.catalog.table
+    titles = pa.array([evil] * len(table))
+    column = table.schema.get_field_index("title")
+    catalog = Catalog.from_table(table.set_column(column, "title", titles))
+    html = evaluation_page(report, replace(toy, catalog=catalog))
+    parsed = page_of(html)
+    assert shown in parsed.text
+    assert shown in parsed.find("span", "title")
+    assert "<img" not in html
+    assert not [name for _, name, _ in parsed.attributes if name.startswith("on")]
+    assert not set("\r\x1b\u202e") & set(html)

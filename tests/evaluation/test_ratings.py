@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p5mm.baselines.base import fit_once
 from p5mm.baselines.biased_mf import BiasedMF
 from p5mm.baselines.rating_means import GlobalMean, ItemMean, RecentBiases
 from p5mm.data.histories import Histories
@@ -59,8 +60,8 @@ def biased(planted) -> BiasedMF:
 def test_recent_biases_find_planted_ones_and_follow_a_change_of_mood():
     split, _, _ = raters(noise=0.1)
     model, still = RecentBiases(), GlobalMean()
-    for one in (model, still):
-        one.fit(split, ITEMS)
+    for baseline in (model, still):
+        baseline.fit(split, ITEMS)
     cases = RatingCases.of(split, "test")
     asked = cases.histories, cases.targets
     assert rmse(model.predict(*asked), cases.ratings) < 0.5 * rmse(
@@ -115,8 +116,8 @@ def test_errors_are_those_of_scikit_learn(planted):
         assert report.models[name]["rmse"].value == pytest.approx(square**0.5)
         size = metrics.mean_absolute_error(cases.ratings, values)
         assert report.models[name]["mae"].value == pytest.approx(size)
-        for one in report.models[name].values():
-            assert one.low < one.value < one.high
+        for mean in report.models[name].values():
+            assert mean.low < mean.value < mean.high
 
 
 def test_differences_are_paired(planted):
@@ -124,17 +125,17 @@ def test_differences_are_paired(planted):
     noise = np.random.default_rng(1).normal(0, 1, len(cases.ratings))
     good, bad = cases.ratings + noise, cases.ratings + 1.05 * noise
     report = rating_report({"good": Said(good), "bad": Said(bad)}, cases, "test")
-    found = report.differences("good")
-    assert list(found) == ["good - bad"]
+    differences = report.differences("good")
+    assert list(differences) == ["good - bad"]
     expected = rmse(good, cases.ratings) - rmse(bad, cases.ratings)
-    one = found["good - bad"]["rmse"]
-    assert one.value == pytest.approx(expected)
+    difference = differences["good - bad"]["rmse"]
+    assert difference.value == pytest.approx(expected)
     # Each model alone is uncertain by far more than the two differ, but never the wrong way round.
-    assert one.low < one.value < one.high < 0
+    assert difference.low < difference.value < difference.high < 0
     own = report.models["good"]["rmse"]
-    assert own.high - own.low > 3 * (one.high - one.low)
+    assert own.high - own.low > 3 * (difference.high - difference.low)
     size = paired(abs(noise), 1.05 * abs(noise))
-    assert found["good - bad"]["mae"].to_json() == pytest.approx(size.to_json())
+    assert differences["good - bad"]["mae"].to_json() == pytest.approx(size.to_json())
 
 
 def test_global_mean_and_item_mean(planted):
@@ -158,15 +159,15 @@ def test_an_item_that_nobody_rated_gets_the_mean(planted):
     for model in (ItemMean(), BiasedMF(factors=(2,), penalties=(50.0,), rounds=2)):
         model.fit(planted[0], ITEMS + 1)
         history = Histories.from_lists([[]])
-        found = model.predict(history, np.array([ITEMS]))
-        assert found[0] == pytest.approx(known_ratings(planted[0].train)[2].mean())
+        ratings = model.predict(history, np.array([ITEMS]))
+        assert ratings[0] == pytest.approx(known_ratings(planted[0].train)[2].mean())
 
 
 def test_biased_mf_recovers_planted_biases(planted, biased):
     split, users, items = planted
     # The truth has no fixed zero: a shift of all users against all items changes no rating.
-    found = biased.items[:, 0] - biased.items[:, 0].mean()
-    assert np.abs(found - (items - items.mean())).max() < 0.15
+    learned = biased.items[:, 0] - biased.items[:, 0].mean()
+    assert np.abs(learned - (items - items.mean())).max() < 0.15
     blank = np.zeros(USERS, dtype=np.int64)
     asked = biased.predict(split.train, blank) - biased.predict(
         Histories.from_lists([[]]), blank[:1]
@@ -230,21 +231,21 @@ def test_a_model_answers_within_its_scale_and_each_user_alone(fitted):
     cases = RatingCases.of(fitted.split, "test")
     asked = fitted.questions("rating")
     model = AskedRating.of(fitted, asked)
-    found = model.predict(cases.histories, cases.targets)
-    assert found.shape == cases.ratings.shape
+    ratings = model.predict(cases.histories, cases.targets)
+    assert ratings.shape == cases.ratings.shape
     low, high = min(fitted.fitted.levels), max(fitted.fitted.levels)
-    assert (low <= found).all()
-    assert (found <= high).all()
-    one = cases.cases.take(np.array([4]))
-    assert model.predict(one.histories, one.targets)[0] == pytest.approx(found[4], abs=1e-4)
+    assert (low <= ratings).all()
+    assert (ratings <= high).all()
+    single = cases.cases.take(np.array([4]))
+    assert model.predict(single.histories, single.targets)[0] == pytest.approx(ratings[4], abs=1e-4)
     parts = [AskedRating.of(fitted, [q]).predict(cases.histories, cases.targets) for q in asked]
-    assert found == pytest.approx(np.mean(parts, axis=0))
+    assert ratings == pytest.approx(np.mean(parts, axis=0))
 
 
 def test_a_model_has_learned_what_the_toy_shop_rates_high(fitted):
     """The first half of each ring has five stars, the second two: the item tells all."""
     cases = RatingCases.of(fitted.split, "test")
-    seen = [one for one in fitted.questions("rating") if not one.held_out]
+    seen = [question for question in fitted.questions("rating") if not question.held_out]
     plain = GlobalMean()
     plain.fit(fitted.split, len(fitted.rows))
     asked = AskedRating.of(fitted, seen).predict(cases.histories, cases.targets)
@@ -258,6 +259,35 @@ def test_held_out_prompts_are_none_of_those_that_are_trained_with(fitted, family
     tasks = make_tasks(fitted.config, prompts, fitted.tokenizer, fitted.fitted.levels)
     trained = {tuple(prompt) for task in tasks for prompt in task.prompts}
     asked = fitted.questions(family)
-    assert [one.held_out for one in asked] == [False] * 3 + [True]
-    for one in asked:
-        assert (one.tokens in trained) is not one.held_out
+    assert [question.held_out for question in asked] == [False] * 3 + [True]
+    for question in asked:
+        assert (question.tokens in trained) is not question.held_out
+
+
+def test_biased_mf_comes_back_from_disk_the_same_and_only_for_its_ratings(planted, tmp_path):
+    split, path = planted[0], tmp_path / "biased-mf.safetensors"
+    cases = RatingCases.of(split, "test")
+
+    def model():
+        return BiasedMF(factors=(2,), penalties=(50.0,), bias_penalties=(0.5,), rounds=1)
+
+    first, again, other = model(), model(), model()
+    fit_once(first, split, ITEMS, path)
+    written = path.read_bytes()
+    fit_once(again, split, ITEMS, path)
+    assert path.read_bytes() == written
+    assert first.n_items() == again.n_items() == ITEMS
+    asked = cases.histories, cases.targets
+    assert np.array_equal(first.predict(*asked), again.predict(*asked))
+    ratings = split.log.ratings.copy()
+    ratings[0] += 1.0
+    rated = LeaveOneOut(Histories(split.log.items, split.log.offsets, ratings))
+    fit_once(other, rated, ITEMS, path)
+    assert path.read_bytes() != written
+    assert not np.array_equal(other.items, first.items)
+
+
+@pytest.mark.parametrize("name", ["items", "ridge", "mean"])
+def test_biased_mf_takes_no_arrays_that_do_not_agree(biased, name):
+    with pytest.raises(ValueError, match="do not agree"):
+        BiasedMF().restore(biased.arrays() | {name: np.zeros((3, 1))})

@@ -3,7 +3,7 @@ import numpy as np
 from p5mm.baselines.popularity import Popularity
 from p5mm.data.histories import Histories
 from p5mm.data.split import Cases, LeaveOneOut
-from p5mm.evaluation.linter.ties import row_order_ranks, ties_tell
+from p5mm.evaluation.linter.ties import row_order_ranks, tie_findings
 from p5mm.metrics.ranks import expected_ranks
 
 ITEMS = 600
@@ -23,10 +23,10 @@ def first_row_wins(users: int = 200) -> Cases:
 
 
 def test_a_ranker_that_hides_behind_ties():
-    found = ties_tell("flat", Flat(), first_row_wins())
-    assert {one.level for one in found} == {"warning"}
-    assert "'flat' gives many items one score: recall@10 is 0.0000" in found[0].what
-    assert "1.0000 with ties in the order of rows" in found[0].what
+    findings = tie_findings("flat", Flat(), first_row_wins())
+    assert {finding.level for finding in findings} == {"warning"}
+    assert "'flat' gives many items one score: recall@10 is 0.0000" in findings[0].what
+    assert "1.0000 with ties in the order of rows" in findings[0].what
 
 
 def test_few_ties_are_no_finding():
@@ -35,7 +35,7 @@ def test_few_ties_are_no_finding():
     split = LeaveOneOut(Histories.from_lists(lists))
     ranker = Popularity()
     ranker.fit(split, ITEMS)
-    assert ties_tell("popularity", ranker, split.cases("test")) == []
+    assert tie_findings("popularity", ranker, split.cases("test")) == []
 
 
 def test_row_order_ranks_are_those_of_a_stable_sort():

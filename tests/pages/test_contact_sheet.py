@@ -1,8 +1,9 @@
 import io
+import time
 
 import numpy as np
 import pytest
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, ImageDraw
 
 from p5mm.pages.contact_sheet import CARD, HIT, PAPER, ContactSheet
 from p5mm.pages.stories import Search, Shopper
@@ -57,9 +58,9 @@ def test_strange_titles(title):
 
 
 def test_more_shoppers_make_a_taller_sheet():
-    one, two = (sheet(shoppers=[Shopper("u", ["a"], ["b"])] * n).draw() for n in (1, 2))
-    assert two.height > one.height
-    assert two.width == one.width
+    low, tall = (sheet(shoppers=[Shopper("u", ["a"], ["b"])] * n).draw() for n in (1, 2))
+    assert tall.height > low.height
+    assert tall.width == low.width
 
 
 def test_sheet_of_nobody():
@@ -92,3 +93,30 @@ def test_no_thumbnail_of_what_cannot_be_read(tmp_path):
     assert thumbnail(b"", 16) is None
     assert thumbnail(tmp_path / "missing.png", 16) is None
     assert thumbnail(tmp_path, 16) is None
+
+
+EVIL = "two\r\nlines \u202eevil\x1b[2J \u2028<b>&"
+
+
+def test_texts_of_strangers_are_drawn_as_one_line(monkeypatch):
+    drawn = []
+    text = ImageDraw.ImageDraw.text
+
+    def noted(self, at, words, *args, **kwargs):
+        drawn.append(words)
+        return text(self, at, words, *args, **kwargs)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", noted)
+    titles = dict.fromkeys("abcdefghijklmnopq", EVIL)
+    searches = [Search("text", EVIL, ["a"])]
+    shoppers = [Shopper(EVIL, ["a"], ["b"], "b")]
+    evil = sheet(title=EVIL, note=EVIL, titles=titles, shoppers=shoppers, searches=searches).draw()
+    assert evil.size == sheet(shoppers=shoppers, searches=searches).draw().size
+    assert "two lines \ufffdevil\ufffd[2J  <b>&" in drawn
+    assert not set("\r\x1b\u202e\u2028") & set("".join(drawn))
+
+
+def test_a_title_of_a_megabyte_is_cut():
+    start = time.process_time()
+    sheet(titles={"n": "word " * 200_000}).draw()
+    assert time.process_time() - start < 5

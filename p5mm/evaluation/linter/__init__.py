@@ -1,1 +1,1 @@
-"""The leakage linter: what makes an evaluation worthless is refused, the rest is told."""
+"""The leakage linter: what makes an evaluation worthless is refused, the rest is a warning."""

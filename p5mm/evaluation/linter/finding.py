@@ -13,7 +13,7 @@ class Finding:
 
     Attributes:
         level: "leak" makes every number worthless; "warning" is harmless here, elsewhere not.
-        what: What was found, with its extent.
+        what: What is wrong, with its extent.
         example: One case of it.
         remedy: What to do.
     """

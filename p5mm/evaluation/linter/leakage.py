@@ -1,99 +1,36 @@
-"""Leaks: what is asked for can be seen by what answers; found, named and refused."""
+"""Leaks: what is asked for can be seen by what answers; named and refused."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p5mm.data.histories import Histories
-from p5mm.data.split import Cases, LeaveOneOut, Part
-from p5mm.errors import InputError
+from p5mm.data.split import LeaveOneOut, Part
+from p5mm.errors import shown
 from p5mm.evaluation.linter.finding import Finding
 from p5mm.evaluation.linter.numbering import DRAWS, follows_held_out
 from p5mm.ranking.similarity import cooccurrence
 
-HELD_OUT: dict[Part, int] = {"valid": 2, "test": 1}
+PARTS: tuple[Part, ...] = ("valid", "test")
 
 
-def lint(
-    split: LeaveOneOut,
-    task_histories: Mapping[str, Histories],
-    numbers: NDArray[np.int64] | None = None,
-    ids_are_input: bool = False,
-) -> list[Finding]:
-    """What is wrong with a split, with what is trained on it, and with the ids of its items.
-
-    A user is represented by the history alone, so a case without its target in the history has
-    no user representation that holds it.
+def trained_on_other_histories(trained_on: str, training_part: str) -> list[Finding]:
+    """Whether a model was trained on other histories than those that the split leaves for it.
 
     Args:
-        split: The split that is evaluated.
-        task_histories: What each task trains on, a history for each user of ``split.log``.
-        numbers: ``[n_items]`` the number in each item's id; the rows themselves where None.
-        ids_are_input: Whether a model reads these numbers, as P5 does; p5mm does not.
-
-    Raises:
-        InputError: A task has histories of other users.
+        trained_on: Digest of the training histories, as the model keeps it.
+        training_part: Digest of the training part of the split that is evaluated.
     """
-    found: list[Finding] = []
-    for part in HELD_OUT:
-        cases = split.cases(part)
-        for task, histories in task_histories.items():
-            found += training_holds_targets(task, histories, part, cases)
-        found += cases_know_too_much(split.log, part, cases)
-    return found + numbers_tell(split, numbers, ids_are_input)
-
-
-def training_holds_targets(
-    task: str, histories: Histories, part: Part, cases: Cases
-) -> list[Finding]:
-    """Training histories that hold what their own user is asked for.
-
-    VIP5 splits its explanations at random and its sequences by time, so most test items are in the
-    training data of another task.
-
-    Raises:
-        InputError: There are fewer histories than users.
-    """
-    if len(histories) <= cases.users.max(initial=-1):
-        raise InputError(
-            f"task '{task}' has {len(histories)} histories, but user {cases.users.max()} is "
-            "asked; give one history for each user of the log, empty where a task has none"
-        )
-    held = _holds(histories.select(cases.users), cases.targets)
-    if not held.any():
+    if trained_on == training_part:
         return []
     return [
         Finding(
             "leak",
-            f"task '{task}' trains on {held.sum()} of {len(cases)} {part} targets",
-            _example(cases, held),
-            "train every task on the split's training part",
+            "the log in the folder is not the one that was trained on: its training part has "
+            "other users, items, histories or ratings",
+            f"digest {shown(trained_on)[:32] or 'empty'}, and {training_part} of the log",
+            "evaluate with the log of the training, or train anew on this one",
         )
-    ]
-
-
-def cases_know_too_much(log: Histories, part: Part, cases: Cases) -> list[Finding]:
-    """Cases whose history holds the target, or anything that is not before it in the log."""
-    before = np.maximum(log.lengths[cases.users] - HELD_OUT[part], 0)
-    known = log.select(cases.users).head(before)
-    asked = cases.histories
-    width = 1 + max(int(h.items.max(initial=0)) for h in (known, asked))
-    strange = ~np.isin(_pairs(asked, width), _pairs(known, width))
-    late = np.bincount(_owners(asked)[strange], minlength=len(cases)) > 0
-    checks = {
-        "have the target in their history": _holds(asked, cases.targets),
-        "have a history with items that are not before the target": late,
-        "have a history longer than what is before the target": asked.lengths > before,
-    }
-    remedy = "end each history before its target and keep the first of repeated items"
-    return [
-        Finding(
-            "leak", f"{bad.sum()} of {len(cases)} {part} cases {what}", _example(cases, bad), remedy
-        )
-        for what, bad in checks.items()
-        if bad.any()
     ]
 
 
@@ -164,7 +101,7 @@ def learned_held_out_ratings(split: LeaveOneOut, counts: NDArray[np.number]) -> 
     ]
 
 
-def numbers_tell(
+def numbering_findings(
     split: LeaveOneOut, numbers: NDArray[np.int64] | None = None, ids_are_input: bool = False
 ) -> list[Finding]:
     """Item numbers made from held-out data, as P5's: the answer is the next number.
@@ -173,9 +110,9 @@ def numbers_tell(
     """
     counts = {
         f"{part} target is {rule}": count
-        for part in HELD_OUT
+        for part in PARTS
         for rule, count in follows_held_out(split, split.cases(part), numbers).items()
-        if count.tells
+        if count.suspicious
     }
     if not counts:
         return []
@@ -190,24 +127,3 @@ def numbers_tell(
             "number items by content, by training data or at random before a model reads numbers",
         )
     ]
-
-
-def _owners(histories: Histories) -> NDArray[np.int64]:
-    return np.repeat(np.arange(len(histories)), histories.lengths)
-
-
-def _pairs(histories: Histories, width: int) -> NDArray[np.int64]:
-    """``[n]`` one integer for each pair of a history and an item below ``width``."""
-    return _owners(histories) * width + histories.items
-
-
-def _holds(histories: Histories, targets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """``[b]`` whether each history holds its target."""
-    owners = _owners(histories)
-    hits = owners[histories.items == targets[owners]]
-    return np.bincount(hits, minlength=len(histories)) > 0
-
-
-def _example(cases: Cases, bad: NDArray[np.bool_]) -> str:
-    first = int(np.flatnonzero(bad)[0])
-    return f"such as user row {cases.users[first]}, item row {cases.targets[first]}"

@@ -1,4 +1,4 @@
-"""Whether a model's evaluation can be believed: what leaks is refused, the rest is told."""
+"""Whether a model's evaluation can be believed: what leaks is refused, the rest is a warning."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,24 +9,26 @@ from p5mm.evaluation.linter.leakage import (
     learned_held_out_items,
     learned_held_out_pairs,
     learned_held_out_ratings,
-    lint,
+    numbering_findings,
+    trained_on_other_histories,
 )
 from p5mm.evaluation.linter.numbering import id_numbers
-from p5mm.evaluation.linter.ties import ties_tell
+from p5mm.evaluation.linter.ties import tie_findings
 from p5mm.metrics.ranker import Ranker
 from p5mm.ranking.trained_model import TrainedModel
+from p5mm.training.training_data import training_digest
 
 
 def model_findings(model: TrainedModel) -> list[Finding]:
-    """What is wrong with a model's split, its items' ids and what it has learned.
+    """What is wrong with a model's log, its items' ids and what it has learned.
 
     Raises:
         LeakageError: Something that it is asked for can be seen by it.
     """
-    split, rows = model.split, model.rows
-    # Every task of `fitting` learns from the split's training part.
-    learned_from = dict.fromkeys(["retrieval", *model.config.train.tasks], split.train)
-    findings = lint(split, learned_from, id_numbers(model.fitted.items))
+    split, rows, fitted = model.split, model.rows, model.fitted
+    digest = training_digest(model.split_users, fitted.items, split.train)
+    findings = trained_on_other_histories(fitted.trained_on, digest)
+    findings += numbering_findings(split, id_numbers(fitted.items))
     findings += learned_held_out_items(split, model.network.items.trained.numpy()[rows])
     findings += learned_held_out_pairs(split, model.neighbours[rows][:, rows])
     if model.network.rating_prior is not None:
@@ -38,10 +40,14 @@ def model_findings(model: TrainedModel) -> list[Finding]:
 
 def ranker_findings(rankers: Mapping[str, Ranker], cases: Cases, seed: int) -> list[Finding]:
     """Rankers whose metrics hang on the order of equal scores."""
-    return [one for name, ranker in rankers.items() for one in ties_tell(name, ranker, cases, seed)]
+    return [
+        finding
+        for name, ranker in rankers.items()
+        for finding in tie_findings(name, ranker, cases, seed)
+    ]
 
 
-def told(model: TrainedModel, findings: Sequence[Finding]) -> dict[str, Any]:
+def leakage_protocol(model: TrainedModel, findings: Sequence[Finding]) -> dict[str, Any]:
     """What the protocol of a report says of leaks and of equal times; plain JSON values."""
     seed = model.config.data.shuffle_ties
     return {

@@ -31,7 +31,7 @@ class Count:
     most: int
 
     @property
-    def tells(self) -> bool:
+    def suspicious(self) -> bool:
         """Far more often than chance."""
         enough = max(LEAST, TIMES * self.expected, SHARE * self.cases)
         return self.hits > self.most and self.hits >= enough
@@ -44,7 +44,7 @@ def follows_held_out(
 
     P5 and VIP5 number items in order of first appearance over whole sequences, so a new item of a
     user is max(seen) + 1. Pairs that some training history holds together are not counted: to
-    number by training data is honest, and such neighbours can be learned from it.
+    number by training data gives nothing away: such neighbours can be learned from it.
 
     Args:
         split: Its training part explains neighbours.
@@ -74,14 +74,14 @@ def follows_held_out(
 
 
 def id_numbers(item_ids: Sequence[str]) -> NDArray[np.int64]:
-    """``[n]`` the numbers that ids are, or where one is no number, the places of the ids.
+    """``[n]`` the numbers that ids are, or where an id is no number, the places of the ids.
 
     Example:
         >>> id_numbers(["1", "10", "2"]).tolist(), id_numbers(["tea", "cup"]).tolist()
         ([1, 10, 2], [0, 1])
     """
-    if all(one.isascii() and one.isdigit() and len(one) < 19 for one in item_ids):
-        return np.array([int(one) for one in item_ids], dtype=np.int64)
+    if all(item.isascii() and item.isdigit() and len(item) < 19 for item in item_ids):
+        return np.array([int(item) for item in item_ids], dtype=np.int64)
     return np.arange(len(item_ids))
 
 

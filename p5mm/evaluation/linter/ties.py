@@ -14,7 +14,7 @@ CASES, BATCH = 500, 250
 METRICS = ("recall@10", "ndcg@10")
 
 
-def ties_tell(
+def tie_findings(
     name: str,
     ranker: Ranker,
     cases: Cases,
@@ -28,23 +28,23 @@ def ties_tell(
     """
     chosen = np.sort(np.random.default_rng(seed).permutation(len(cases))[:limit])
     ranks = [_both_ranks(ranker, cases, rows) for rows in _batches(chosen)]
-    fair, by_row = (metrics_per_user(np.concatenate(one)) for one in zip(*ranks, strict=True))
+    fair, by_row = (metrics_per_user(np.concatenate(way)) for way in zip(*ranks, strict=True))
     columns = np.stack([fair[metric] for metric in METRICS], axis=1)
-    found = []
-    for metric, one in zip(METRICS, intervals(columns, seed), strict=True):
+    findings = []
+    for metric, mean in zip(METRICS, intervals(columns, seed), strict=True):
         value = float(by_row[metric].mean())
-        if not one.low <= value <= one.high:
-            found.append(
+        if not mean.low <= value <= mean.high:
+            findings.append(
                 Finding(
                     "warning",
-                    f"'{name}' gives many items one score: {metric} is {one.value:.4f} "
-                    f"[{one.low:.4f}, {one.high:.4f}] at the expected rank and {value:.4f} with "
+                    f"'{name}' gives many items one score: {metric} is {mean.value:.4f} "
+                    f"[{mean.low:.4f}, {mean.high:.4f}] at the expected rank and {value:.4f} with "
                     "ties in the order of rows",
                     f"{len(chosen)} users",
                     "count ties at their expected rank, as p5mm does, or make scores differ",
                 )
             )
-    return found
+    return findings
 
 
 def row_order_ranks(

@@ -1,4 +1,4 @@
-"""What was found, told: the contact sheet, and the report's data."""
+"""What the demo found out: its contact sheet, and its report's data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,9 +81,9 @@ class Findings:
     @cached_property
     def pictures(self) -> dict[str, Picture]:
         """Pictures by item, and the one that was searched by."""
-        found = {OUTSIDER: self.folder.query} if self.folder.query.exists() else {}
+        query = {OUTSIDER: self.folder.query} if self.folder.query.exists() else {}
         each = ((item, self.catalog.picture(item)) for item in self.catalog.item_ids)
-        return {**found, **{item: picture for item, picture in each if picture is not None}}
+        return {**query, **{item: picture for item, picture in each if picture is not None}}
 
     def contact_sheet(self) -> ContactSheet:
         """Some shoppers and the searches on one picture."""

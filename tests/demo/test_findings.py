@@ -6,12 +6,12 @@ import pytest
 from p5mm.data.catalog import Catalog
 from p5mm.data.interactions import Interactions
 from p5mm.data.split import LeaveOneOut
+from p5mm.demo.findings import NEW, OUTSIDER, Findings
 from p5mm.demo.folder import DemoFolder, Settings
 from p5mm.demo.movies import CREDIT
 from p5mm.demo.report import render
 from p5mm.demo.stickers import attribution, draw_outsider
 from p5mm.demo.stories import shopper_stories
-from p5mm.demo.telling import OUTSIDER, Findings
 from p5mm.encoders.base import Features
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.pages.stories import Search
@@ -24,10 +24,7 @@ class Liking:
         self.colours = colours
 
     def scores(self, histories):
-        means = [
-            self.colours[one].mean(axis=0)
-            for one in map(histories.__getitem__, range(len(histories)))
-        ]
+        means = [self.colours[histories[user]].mean(axis=0) for user in range(len(histories))]
         return (np.stack(means) @ self.colours.T).astype(np.float32)
 
 
@@ -66,7 +63,8 @@ def test_the_report_says_what_is_simulated_and_whose_the_drawings_are(findings):
 def test_new_items_are_shown_with_sold_neighbours_and_a_lift(findings, shop, items):
     report = findings.report([])
     new = {items[row].item_id for row in np.flatnonzero(shop.is_new)}
-    assert report.new_items
+    categories = {shop.category[row] for row in np.flatnonzero(shop.is_new)}
+    assert len(report.new_items) == min(NEW, len(categories))
     for story in report.new_items:
         assert story.item_id in new
         assert not new & set(story.nearest)
