@@ -3,122 +3,265 @@
 import ctypes
 import errno
 import fcntl
+import hashlib
 import os
+import re
+import secrets
 import shutil
+import stat
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from p5mm.errors import InputError
 
 EXCHANGE = 2  # RENAME_EXCHANGE of Linux
 AT_CURRENT_FOLDER = -100
+CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
+TRIES = 100  # how often another writer may come between
+OLD = ".old"
+BLOCK = 2**16  # a disk with less room than this is full
 
 
 @contextmanager
 def whole_file(target: str | Path) -> Iterator[Path]:
-    """A draft beside ``target`` that takes its place when the block ends well.
+    """A draft that takes the place of ``target`` when the block ends well.
 
     After an error, or a kill, ``target`` is what it was before.
+
+    Raises:
+        InputError: There is a folder, a pipe or a device.
+        OSError: It cannot be written; the error names the file.
     """
-    target = Path(target).absolute()
-    _sweep(target)
-    descriptor, name = tempfile.mkstemp(target.suffix, _prefix(target), target.parent)
-    draft = Path(name)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
+    target = Path(os.path.realpath(target))
+    if target.exists() and not target.is_file():
+        raise InputError(f"{target} is no plain file and cannot be replaced by one; give another")
+    with _draft(target) as folder, _naming(folder / target.name, target):
+        draft = folder / target.name
         yield draft
-        draft.chmod(0o666 & ~_umask())
-        _sync(draft)
+        _settle(folder)
         draft.replace(target)
         _sync(target.parent)
-    finally:
-        draft.unlink(missing_ok=True)
-        os.close(descriptor)
 
 
 @contextmanager
 def whole_folder(target: str | Path) -> Iterator[Path]:
-    """A draft folder beside ``target`` that takes its place when the block ends well.
+    """A draft folder that takes the place of ``target`` when the block ends well.
 
     After an error, or a kill, ``target`` is what it was before; where the system can exchange two
     folders at once (Linux), there is no moment without it.
+
+    Raises:
+        InputError: There is a file.
+        OSError: It cannot be written; the error names the folder.
     """
-    target = Path(target).absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
-    draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=_prefix(target)))
-    lock = os.open(draft, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    try:
-        yield draft
-        _open_to_readers(draft)
-        _exchange(draft, target)
+    target = Path(os.path.realpath(target))
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target} is a file and cannot be replaced by a folder; give another")
+    with _made(target.parent), _draft(target) as folder:
+        yield folder
+        _settle(folder)
+        _place(folder, target)
         _sync(target.parent)
+
+
+@contextmanager
+def writing(path: str | Path, *kinds: type[Exception]) -> Iterator[None]:
+    """Turns the errors that a library has of its own into an OSError that names the file."""
+    try:
+        yield
+    except OSError:
+        raise
+    except kinds as error:
+        code = re.search(r"\(os error (\d+)\)", str(error))  # as Rust tells it
+        number = int(code[1]) if code else 0
+        if number or shutil.disk_usage(Path(path).parent).free < BLOCK:
+            number = number or errno.ENOSPC
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise OSError(f"{path} could not be written: {error}") from error
+
+
+def refuse_other_output(
+    path: str | Path, is_same_kind: Callable[[Path], bool], what: str, force: bool = False
+) -> None:
+    """Refuse to put an output where something else is.
+
+    Args:
+        path: Where a file or a folder is to be written.
+        is_same_kind: Whether what is there is an earlier output of the same kind.
+        what: The kind, for the message: "model of p5mm".
+        force: Replace whatever is there.
+
+    Raises:
+        InputError: Something else is there, and is not empty.
+    """
+    path = Path(path)
+    if force or not path.exists():
+        return
+    empty = not any(path.iterdir()) if path.is_dir() else path.is_file() and not path.stat().st_size
+    if not empty and not is_same_kind(path):
+        raise InputError(
+            f"{path} exists and is no {what}; nothing was written. Give another place, or take "
+            "away what is there"
+        )
+
+
+def holds_only(folder: Path, names: set[str]) -> bool:
+    """Whether ``folder`` is a folder and nothing but these names is in it."""
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= names
+
+
+def is_still(folder: Path, held: os.stat_result | None) -> bool:
+    """Whether a path leads to what was ``held`` before; None stands for nothing at all."""
+    try:
+        now = os.stat(folder)
+    except OSError:
+        return held is None
+    return held is not None and os.path.samestat(now, held)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder, made where it is missing; what was made goes again after an error."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
+@contextmanager
+def _draft(target: Path) -> Iterator[Path]:
+    """A new folder beside ``target``, locked while its writer lives, gone after the block."""
+    with _naming(target.parent, target):
+        _sweep(target)
+        draft, lock = _locked_folder(target)
+    try:
+        with _naming(draft, target):
+            yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         os.close(lock)
 
 
+@contextmanager
+def _naming(draft: Path, target: Path) -> Iterator[None]:
+    """OSErrors about a draft name the file that was to be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:  # of write() itself, or of a library
+            if error.errno is not None:
+                raise OSError(error.errno, os.strerror(error.errno), str(target)) from error
+            told = str(error).replace(str(draft), str(target))
+            raise OSError(told if str(target) in told else f"{target}: {told}") from error
+        name = str(error.filename)
+        if not name.startswith(str(draft)):
+            raise
+        wanted = str(target) if draft == target.parent else name.replace(str(draft), str(target))
+        raise OSError(error.errno or errno.EIO, error.strerror, wanted) from error
+
+
 def _prefix(target: Path) -> str:
-    return f".{target.name}.draft-"
+    name = target.name
+    if len(os.fsencode(name)) > 200:  # a name ends at 255 bytes
+        name = hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()
+    return f".{name}.draft-"
+
+
+def _locked_folder(target: Path) -> tuple[Path, int]:
+    while True:
+        draft = target.with_name(_prefix(target) + secrets.token_hex(4))
+        draft.mkdir()  # with the rights that the umask leaves
+        try:
+            lock = os.open(draft, os.O_RDONLY)
+        except FileNotFoundError:  # another writer swept it before it was locked
+            continue
+        with suppress(OSError):  # a file system without locks: nothing is swept there either
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if is_still(draft, os.fstat(lock)):
+            return draft, lock
+        os.close(lock)
 
 
 def _sweep(target: Path) -> None:
     """Remove the drafts of writers that were killed: whoever is alive holds a lock on his."""
-    drafts = [name for name in os.listdir(target.parent) if name.startswith(_prefix(target))]
-    for draft in (target.parent / name for name in drafts):
-        try:
+    ours = re.compile(re.escape(_prefix(target)) + r"[0-9a-f]{8}(\.old)?")
+    names = sorted(filter(ours.fullmatch, os.listdir(target.parent)), reverse=True)
+    for draft in (target.parent / name for name in names):
+        with suppress(OSError):
             descriptor = os.open(draft, os.O_RDONLY)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
-        except OSError:
-            continue
-        finally:
-            os.close(descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if draft.name.endswith(OLD) and not target.exists():
+                    draft.rename(target)  # its writer was killed between two renames
+                else:
+                    shutil.rmtree(draft)
+            finally:
+                os.close(descriptor)
 
 
-def _open_to_readers(folder: Path) -> None:
-    """Give files and folders the rights that the umask leaves, and write them to the disk."""
-    mask = _umask()
+def _settle(folder: Path) -> None:
+    """Give every file the rights that the umask leaves, and write all to the disk."""
+    rights = stat.S_IMODE(folder.stat().st_mode) & 0o666
     for where, _, names in os.walk(folder, topdown=False):
         for name in names:
-            os.chmod(os.path.join(where, name), 0o666 & ~mask)
-            _sync(Path(where, name))
-        os.chmod(where, 0o777 & ~mask)
-        _sync(Path(where))
+            path = os.path.join(where, name)
+            os.chmod(path, rights)  # libraries make theirs 0600
+            _sync(path)
+        _sync(where)
 
 
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
-def _sync(path: Path) -> None:
+def _sync(path: str | Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:  # some file systems cannot do it for folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 
 
-def _exchange(draft: Path, target: Path) -> None:
-    """Moves ``draft`` to ``target``; leaves the old folder, if any, in the place of ``draft``."""
-    if not target.exists():
-        draft.rename(target)
-    elif not _exchanged_at_once(draft, target):
-        old = draft.with_name(draft.name + ".old")
+def _place(draft: Path, target: Path) -> None:
+    """Move ``draft`` to ``target``; what was there before takes the place of ``draft``."""
+    for _ in range(TRIES):  # other writers may put or take theirs between any two steps
+        try:
+            if not target.exists():
+                draft.rename(target)
+            elif not _exchanged_at_once(draft, target):
+                _exchanged_in_turn(draft, target)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    raise OSError(errno.EBUSY, "is replaced again and again by other writers", str(target))
+
+
+def _exchanged_in_turn(draft: Path, target: Path) -> None:
+    old = draft.with_name(draft.name + OLD)
+    lock = os.open(target, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # or a sweep takes it for a dead one's
         target.rename(old)
         try:
             draft.rename(target)
         except OSError:
-            old.rename(target)
+            if target.exists():
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                old.rename(target)
             raise
-        old.rename(draft)
+        with suppress(FileNotFoundError):  # another writer cleared it up
+            old.rename(draft)
+    finally:
+        os.close(lock)
 
 
 def _exchanged_at_once(draft: Path, target: Path) -> bool:
@@ -132,6 +275,6 @@ def _exchanged_at_once(draft: Path, target: Path) -> bool:
     if rename(here, os.fsencode(draft), here, os.fsencode(target), EXCHANGE) == 0:
         return True
     code = ctypes.get_errno()
-    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+    if code in CANNOT_EXCHANGE:
         return False
     raise OSError(code, os.strerror(code), str(target))

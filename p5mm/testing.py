@@ -1,5 +1,6 @@
 """The conformance kit: one line tells whether a stranger's encoder keeps the contract."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.encoders.base import Encoder
-from p5mm.encoders.encode import encode_items
+from p5mm.encoders.encode import as_files, encode_items
 
 
 class ConformanceError(AssertionError):
@@ -26,7 +27,8 @@ def check_encoder(
 
     Args:
         encoder: The encoder.
-        samples: At least two different raw values that it must load.
+        samples: At least two different raw values that it must load; with ``reads_files`` a text
+            is the path of a file.
         broken: Raw values that ``load`` must refuse with a ValueError.
         again: Makes the encoder anew; its fingerprint must be the same.
         tolerance: Largest difference between a vector alone and in a batch, relative to length.
@@ -41,6 +43,7 @@ def check_encoder(
     _require(len(samples) >= 2, "give at least two samples")
     for name in ("modality", "dim", "fingerprint", "load", "encode"):
         _require(hasattr(encoder, name), f"it has no '{name}'")
+    samples, broken = _raws(encoder, samples), _raws(encoder, broken)
     if hasattr(encoder, "prepare"):
         encoder.prepare(samples)
     _check_identity(encoder)
@@ -51,6 +54,19 @@ def check_encoder(
         _require(
             again().fingerprint == encoder.fingerprint, "the fingerprint differs when made again"
         )
+
+
+def _raws(encoder: Encoder, raws: Sequence[Any]) -> Sequence[Any]:
+    """The values as the encoder gets them in a run."""
+    if getattr(encoder, "reads_files", False):
+        return as_files(raws)
+    named = [raw for raw in raws if isinstance(raw, str) and os.path.isfile(raw)]
+    _require(
+        not named,
+        f"{named[:1]} names a file; an encoder that opens files by their names must say "
+        "reads_files = True, or the store keeps a vector when its file has changed",
+    )
+    return raws
 
 
 def _check_identity(encoder: Encoder) -> None:
@@ -105,21 +121,21 @@ def _check_run(
 ) -> None:
     raws = [*samples, None, *broken]
     features = encode_items(encoder, "checked", raws, batch_size=2, workers=_workers(encoder))
-    _same(features.vectors[: len(samples)], vectors, tolerance, "worker processes change vectors")
-    rows = [one.row for one in features.quarantine]
+    _same(features.vectors[: len(samples)], vectors, tolerance, "threads change vectors")
+    rows = [value.row for value in features.quarantine]
     expected = list(range(len(samples) + 1, len(raws)))
     _require(rows == expected, f"quarantine holds the rows {rows}, not {expected}")
 
 
 def _workers(encoder: Encoder) -> int:
-    return 0 if getattr(encoder, "in_process", False) else 2
+    return 0 if getattr(encoder, "one_thread", False) else 2
 
 
 def _same(
-    one: NDArray[np.float32], other: NDArray[np.float32], tolerance: float, message: str
+    given: NDArray[np.float32], expected: NDArray[np.float32], tolerance: float, message: str
 ) -> None:
-    scale = max(float(np.abs(other).max(initial=0.0)), 1e-12)
-    worst = float(np.abs(one - other).max(initial=0.0)) / scale
+    scale = max(float(np.abs(expected).max(initial=0.0)), 1e-12)
+    worst = float(np.abs(given - expected).max(initial=0.0)) / scale
     _require(worst <= tolerance, f"{message} (by {worst:.1e} of the largest value)")
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
+from p5mm.arrays import Expected, read_arrays, write_arrays
 from p5mm.errors import InputError
 from p5mm.retrieval.tuning import import_faiss
+
+REMEDY = "it holds no codebooks: fit the codes again"
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,12 @@ class Codes:
         )
 
     def save(self, path: str | Path) -> None:
-        """Writes the codebooks as safetensors."""
-        save_file({"codebooks": self.codebooks}, path)
+        """Writes the codebooks as safetensors.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        write_arrays(path, {"codebooks": self.codebooks})
 
     @classmethod
     def load(cls, path: str | Path) -> "Codes":
@@ -93,10 +98,8 @@ class Codes:
         Raises:
             InputError: The file is missing or holds no codebooks.
         """
-        try:
-            return cls(load_file(path)["codebooks"])
-        except (OSError, SafetensorError, KeyError) as error:
-            raise InputError(f"{path} holds no codebooks: {error}; fit the codes again") from error
+        expected = {"codebooks": Expected((None, None, None))}
+        return cls(read_arrays(path, expected, REMEDY)["codebooks"])
 
     def _quantise(
         self, vectors: NDArray[np.float32]

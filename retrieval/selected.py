@@ -1,5 +1,6 @@
 """An approximate faiss index in which only some rows may be found."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from p5mm.retrieval.tuning import import_faiss
 class Selected:
     """A faiss index searched with a selector; it finds places among the rows selected.
 
+    The fewer rows are selected, the farther apart are those that are asked for: the effort that
+    finds the best of all rows grows by as much.
+
     Args:
         index: IVF, HNSW, or one of them with refined scores.
         rows: ``[m]`` int64, ascending.
@@ -21,27 +25,27 @@ class Selected:
         self._index = index
         self._rows = np.ascontiguousarray(rows, dtype=np.int64)
         self._selector = import_faiss().IDSelectorBatch(self._rows)
+        self._more = index.ntotal / max(1, len(rows))
 
     def search(
         self, queries: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Scores and places ``[b, k]``, best first; -1 where nothing more was found."""
-        parameters = _parameters(self._index, self._selector)
+        parameters = _parameters(self._index, self._selector, self._more)
         scores, rows = self._index.search(queries, k, params=parameters)
         return scores, np.where(rows < 0, -1, np.searchsorted(self._rows, rows))
 
 
-def _parameters(index: Any, selector: Any) -> Any:
-    """Search parameters of an index's own effort, with a selector."""
+def _parameters(index: Any, selector: Any, more: float) -> Any:
+    """Search parameters with a selector, and ``more`` times an index's own effort."""
     faiss = import_faiss()
     if isinstance(index, faiss.IndexRefine):
-        base = _parameters(faiss.downcast_index(index.base_index), selector)
+        base = _parameters(faiss.downcast_index(index.base_index), selector, more)
         return faiss.IndexRefineSearchParameters(k_factor=index.k_factor, base_index_params=base)
-    if isinstance(index, faiss.IndexPreTransform):
-        inner = _parameters(faiss.downcast_index(index.index), selector)
-        return faiss.SearchParametersPreTransform(index_params=inner)
     if isinstance(index, faiss.IndexIVF):
-        return faiss.SearchParametersIVF(sel=selector, nprobe=index.nprobe)
+        lists = min(index.nlist, math.ceil(more * index.nprobe))
+        return faiss.SearchParametersIVF(sel=selector, nprobe=lists)
     if isinstance(index, faiss.IndexHNSW):
-        return faiss.SearchParametersHNSW(sel=selector, efSearch=index.hnsw.efSearch)
+        queue = min(index.ntotal, math.ceil(more * index.hnsw.efSearch))
+        return faiss.SearchParametersHNSW(sel=selector, efSearch=queue)
     return faiss.SearchParameters(sel=selector)

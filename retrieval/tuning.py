@@ -1,6 +1,7 @@
 """Which faiss index for how many vectors, and how hard it must look to find them."""
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,13 @@ from p5mm.errors import InputError, unknown
 KINDS = ("auto", "exact", "ivf", "hnsw", "ivf-pq")
 EXACT_UP_TO = 1_000_000
 RECALL_GOAL = 0.99
+# The factory strings that are made and opened again: whole vectors or codes of them; all of them,
+# in inverted lists or in a graph; the best of them scored anew.
+CODES, SCALAR = r"(?:Flat|SQ\w{1,4}|PQ\d{1,4}(?:x\d{1,2})?)", r"(?:Flat|SQ\w{1,4})"
+FACTORY = re.compile(
+    rf"(?:IVF(?P<lists>\d{{1,9}}),(?:{CODES}|PQ\d{{1,4}}x4fs)|HNSW\d{{1,3}},{CODES}|{CODES})"
+    rf"(?:,RFlat|,Refine\({SCALAR}\))?"
+)
 
 
 def import_faiss() -> Any:
@@ -30,8 +38,8 @@ def factory_string(kind: str, n: int, dim: int) -> str:
     """The faiss factory string of a kind for ``n`` vectors of ``dim`` dimensions.
 
     Exact to a million vectors; then inverted lists, about four times sqrt(n) of them (the faiss
-    guidelines), and from 20 million on their vectors compressed to 4 bits a dimension pair and
-    re-scored at 8 bits.
+    guidelines), and from 20 million on their vectors compressed to 4 bits a pair of dimensions
+    (each dimension where their number is odd) and re-scored at 8 bits.
 
     Example:
         >>> factory_string("auto", 10_000, 64), factory_string("auto", 4_000_000, 64)
@@ -48,7 +56,7 @@ def factory_string(kind: str, n: int, dim: int) -> str:
         "exact": "Flat",
         "ivf": f"IVF{lists},Flat",
         "hnsw": "HNSW32,Flat",
-        "ivf-pq": f"IVF{lists},PQ{math.ceil(dim / 2)}x4fs,Refine(SQ8)",
+        "ivf-pq": f"IVF{lists},PQ{dim if dim % 2 else dim // 2}x4fs,Refine(SQ8)",
     }
     if kind in strings:
         return strings[kind]
@@ -56,12 +64,17 @@ def factory_string(kind: str, n: int, dim: int) -> str:
 
 
 def _checked_factory(string: str, dim: int) -> str:
-    faiss = import_faiss()
+    faiss, known = import_faiss(), FACTORY.fullmatch(string)
     try:
+        if known is None:
+            raise RuntimeError("not one of the forms that are opened again")
         faiss.index_factory(dim, string, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         message = unknown("index kind", string, KINDS)
-        raise InputError(f"{message}, or a faiss factory string such as IVF256,Flat") from error
+        raise InputError(
+            f"{message}, or a faiss factory string such as IVF256,Flat or HNSW32,SQ8 or "
+            "IVF1024,PQ16x4fs,Refine(SQ8)"
+        ) from error
     return string
 
 
@@ -71,7 +84,8 @@ def tune(
     """Raises an approximate index's search effort until recall@100 is .99; what it reached.
 
     The dial is nprobe (lists looked into) or efSearch (length of the graph's search queue),
-    doubled from small to all; an index without a dial is only measured.
+    doubled from small to all, and then how many times the items asked for are scored anew; an
+    index without a dial is only measured.
     """
     faiss = import_faiss()
     if queries is None:
@@ -91,10 +105,12 @@ def tune(
 
 def _settings(index: Any, n: int) -> list[str]:
     faiss = import_faiss()
-    refine = "k_factor_rf=8," if isinstance(index, faiss.IndexRefine) else ""
+    refined = isinstance(index, faiss.IndexRefine)
     ivf = faiss.try_extract_index_ivf(getattr(index, "base_index", index))
     if ivf is not None:
-        return [f"{refine}nprobe={v}" for v in _doublings(1, ivf.nlist)]
+        refine, last = "k_factor_rf=8," if refined else "", f"nprobe={ivf.nlist}"
+        more = [f"k_factor_rf={factor},{last}" for factor in (16, 32, 64)] if refined else []
+        return [f"{refine}nprobe={lists}" for lists in _doublings(1, ivf.nlist)] + more
     if isinstance(index, faiss.IndexHNSW):
         return [f"efSearch={v}" for v in _doublings(64, max(64, n))]
     return [""]
@@ -104,6 +120,6 @@ def _doublings(low: int, high: int) -> list[int]:
     return [low * 2**i for i in range(int(math.log2(high / low)) + 1)] + [high]
 
 
-def _overlap(found: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
-    hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, truth, strict=True))
+def _overlap(rows: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
+    hits = sum(len(np.intersect1d(a, b)) for a, b in zip(rows, truth, strict=True))
     return hits / truth.size

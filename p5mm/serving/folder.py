@@ -1,57 +1,91 @@
 """A model on disk: readable by anyone, executed by no one."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file as load_arrays
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file, save_file
 
-from p5mm.config import RatingConfig, config_from_dict
-from p5mm.data.catalog import Catalog
+from p5mm.arrays import Expected, check_names, read_arrays, write_arrays
+from p5mm.config import Config
 from p5mm.data.interactions import Interactions
 from p5mm.data.tables import read_table
 from p5mm.errors import InputError
-from p5mm.files import whole_folder
+from p5mm.files import holds_only, refuse_other_output, whole_folder
 from p5mm.fusion.base import fusions
+from p5mm.indexing.folder import read_items
 from p5mm.model.build import build_network
 from p5mm.model.content import Content
+from p5mm.model.network import Network
 from p5mm.model.prompts import read_prompts
 from p5mm.model.rating_prior import RatingPrior
-from p5mm.model.t5 import load_t5
-from p5mm.model.tokenizer import load_tokenizer
-from p5mm.ranking.fitted import Fitted
+from p5mm.model.t5 import T5, load_t5
+from p5mm.model.tokenizer import load_tokenizer, save_tokenizer
+from p5mm.plain import read_json, reading
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.retrieval.index import VectorIndex
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from p5mm.serving.checks import (
+    check_fitted,
+    check_index,
+    check_settings,
+    check_tokenizer,
+    read_settings,
+)
+from p5mm.steady import read_steadily
 
 VERSION = 3
-PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib"}
+PICKLES = {
+    ".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".tar",
+}  # fmt: skip
+CHECKPOINT = "checkpoint"  # what an unfinished training leaves in the folder of its model
+OURS = {
+    "config.json", "model.safetensors", "content.safetensors", "neighbours.safetensors",
+    "prompts.txt", "items.parquet", "interactions.parquet", "index", "t5", CHECKPOINT,
+}  # fmt: skip
+NEIGHBOURS = ("data", "indices", "indptr")  # the arrays of a sparse matrix
+REMEDY = "train again, or take another copy"
 
 
 def is_model(folder: Path) -> bool:
     """Whether the folder holds a finished model."""
-    return (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
+    try:
+        return (folder / "model.safetensors").is_file() and "p5mm" in read_json(
+            folder / "config.json", REMEDY
+        )
+    except InputError:
+        return False
 
 
-def write_model(model: TrainedModel, folder: Path) -> None:
-    """Write a model folder; the T5 in it opens with Hugging Face's T5ForConditionalGeneration.
+def check_target(folder: Path, force: bool = False) -> None:
+    """Refuse to put a model where something else is than a model, or one in training.
 
     Raises:
-        InputError: The folder holds something else than a model.
+        InputError: Something else is there.
+    """
+    refuse_other_output(folder, _is_replaceable, "model of p5mm alone", force)
+
+
+def write_model(model: TrainedModel, folder: Path, force: bool = False) -> None:
+    """Write a model folder; the T5 in it opens with Hugging Face's T5ForConditionalGeneration.
+
+    Args:
+        model: Trained.
+        folder: New, empty, or a model's, which is replaced whole.
+        force: Replace whatever else is in the folder.
+
+    Raises:
+        InputError: The folder holds something else than a model, or is a file.
+        OSError: It cannot be written.
     """
     import pyarrow.parquet as pq
 
+    check_target(folder, force)
     with whole_folder(folder) as draft:
         _write_t5(model, draft / "t5")
-        weights = {n: p.contiguous() for n, p in _own_weights(model).items()}
-        save_file(weights, draft / "model.safetensors")
+        write_arrays(draft / "model.safetensors", _own_weights(model.network))
         model.content.save(draft / "content.safetensors")
         lines = [prompt.line for prompt in model.prompts]
         (draft / "prompts.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -63,23 +97,12 @@ def write_model(model: TrainedModel, folder: Path) -> None:
 
 
 def read_model(folder: Path) -> TrainedModel:
-    """Read a model folder.
+    """Read a model folder, as it stood at one moment.
 
     Raises:
-        InputError: It is no model folder, is damaged, or holds a pickle.
+        InputError: It is no model folder, is damaged, holds a pickle, or leads out of itself.
     """
-    if not is_model(folder):
-        raise InputError(
-            f"{folder} is no model folder (config.json and model.safetensors are missing); "
-            "p5mm train CONFIG.yaml --out MODEL makes one"
-        )
-    refuse_pickles(folder)
-    try:
-        return _read(folder)
-    except (KeyError, ValueError, OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"the model folder {folder} is damaged: {error}") from error
+    return read_steadily(folder, _read)
 
 
 def refuse_pickles(folder: Path) -> None:
@@ -96,21 +119,21 @@ def refuse_pickles(folder: Path) -> None:
             )
 
 
-def _own_weights(model: TrainedModel) -> "dict[str, Tensor]":
-    state = model.network.state_dict()
+def _is_replaceable(folder: Path) -> bool:
+    return holds_only(folder, {CHECKPOINT}) or (is_model(folder) and holds_only(folder, OURS))
+
+
+def _own_weights(network: Network) -> dict[str, torch.Tensor]:
+    state = network.state_dict()
     return {name: tensor for name, tensor in state.items() if not name.startswith("t5.")}
 
 
 def _write_t5(model: TrainedModel, folder: Path) -> None:
     folder.mkdir()
     t5 = model.network.t5
-    save_file(
-        {n: p.contiguous() for n, p in t5.state_dict().items()},
-        folder / "model.safetensors",
-        metadata={"format": "pt"},
-    )
+    write_arrays(folder / "model.safetensors", t5.state_dict(), {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(t5.config.to_dict(), indent=2))
-    model.tokenizer.save(str(folder / "tokenizer.json"))
+    save_tokenizer(model.tokenizer, folder / "tokenizer.json")
 
 
 def _describe(model: TrainedModel) -> dict[str, Any]:
@@ -129,57 +152,100 @@ def _describe(model: TrainedModel) -> dict[str, Any]:
 
 
 def _read(folder: Path) -> TrainedModel:
-    about = json.loads((folder / "config.json").read_text())
-    if about.get("p5mm") != VERSION:
-        raise InputError(
-            f"{folder} was written in format {about.get('p5mm')}; this p5mm reads format {VERSION}"
-        )
-    config = config_from_dict(about["config"])
-    fusions.refuse_strange_path(config.model.fusion, str(folder))
-    catalog = Catalog.load(folder / "items.parquet")
-    content = Content.load(
-        folder / "content.safetensors", len(catalog), dict(about["fingerprints"])
-    )
-    weights = load_file(folder / "model.safetensors")
-    trained = weights["items.trained"]
-    fitted = _fitted(about["fitted"])
-    prior = (
-        _empty_prior(len(catalog), fitted, config.rating)
-        if "rating_prior.totals" in weights
-        else None
-    )
-    network = build_network(config.model, content, trained, load_t5(folder / "t5"), prior)
-    missing, unexpected = network.load_state_dict(weights, strict=False)
-    wrong = [name for name in missing if not name.startswith("t5.")] + unexpected
-    if wrong:
-        raise InputError(f"{folder}: the weights do not fit the configuration: {wrong[:3]}")
-    log = Interactions.from_table(read_table(folder / "interactions.parquet"))
+    _check_form(folder)
+    about = read_json(folder / "config.json", REMEDY)
+    with reading(folder / "config.json", REMEDY):
+        config, fitted, fingerprints = read_settings(about)
+        fusions.refuse_strange_path(config.model.fusion, str(folder))
+    catalog = read_items(folder / "items.parquet", REMEDY)
+    items = len(catalog)
+    content = Content.load(folder / "content.safetensors", items, fingerprints)
     tokenizer = load_tokenizer(folder / "t5")
-    neighbours = _read_neighbours(folder / "neighbours.safetensors", len(catalog))
+    t5 = load_t5(folder / "t5")
+    with reading(folder / "config.json", REMEDY):
+        check_settings(config, t5.config, items)
+        check_fitted(fitted, content, set(catalog.item_ids), t5.config.vocab_size)
+    with reading(folder / "t5" / "tokenizer.json", REMEDY):
+        check_tokenizer(tokenizer, t5.config.vocab_size)
+    network = _read_network(folder / "model.safetensors", config, content, t5, fitted.levels)
+    with reading(folder / "interactions.parquet", REMEDY):
+        table = read_table(folder / "interactions.parquet")
+        table.validate(full=True)
+        log = Interactions.from_table(table)
+        log.known(catalog.item_ids)  # there must be some
+    neighbours = _read_neighbours(folder / "neighbours.safetensors", items)
     index = VectorIndex.load(folder / "index")
-    prompts = read_prompts(folder / "prompts.txt")
+    with reading(folder / "index", REMEDY):
+        known = np.flatnonzero(network.items.known.numpy())
+        check_index(index, [catalog.item_ids[row] for row in known], t5.config.d_model + 1)
+    with reading(folder / "prompts.txt", REMEDY):
+        prompts = read_prompts(folder / "prompts.txt")
     return TrainedModel(
-        config, catalog, log, content, network.eval(), tokenizer, prompts, neighbours, fitted, index
-    )
+        config, catalog, log, content, network.eval(), tokenizer, prompts, neighbours, fitted,
+        index, str(folder),
+    )  # fmt: skip
 
 
-def _empty_prior(items: int, fitted: Fitted, settings: RatingConfig) -> RatingPrior:
-    """A prior that the stored weights are read into."""
-    return RatingPrior(torch.zeros(items), torch.zeros(items), fitted.levels, settings)
+def _check_form(folder: Path) -> None:
+    """Check that it is a model folder of this version, without pickles."""
+    if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
+        raise InputError(
+            f"{folder} is no model folder (config.json and model.safetensors are missing); "
+            "p5mm train CONFIG.yaml --out MODEL makes one"
+        )
+    version = read_json(folder / "config.json", REMEDY).get("p5mm")
+    if version != VERSION:
+        raise InputError(
+            f"{folder} was written in format {str(version)[:20]}; this p5mm reads format {VERSION}"
+        )
+    refuse_pickles(folder)
 
 
-def _fitted(values: dict[str, Any]) -> Fitted:
-    listed = {name: tuple(values[name]) for name in ("rating_scale", "levels", "prompt", "items")}
-    return Fitted(**(values | listed))
+def _read_network(
+    path: Path, config: Config, content: Content, t5: T5, levels: Sequence[float]
+) -> Network:
+    """The network with its weights; its sizes are those of the weights, or nothing is built."""
+    arrays = read_arrays(path, None, REMEDY)
+    with reading(path, REMEDY):
+        width = config.model.soft_tokens * t5.config.d_model
+        for name, expected in {
+            "items.trained": Expected((content.items,), ("bool",)),
+            "items.residual.weight": Expected((content.items, width)),
+        }.items():
+            if name not in arrays:
+                raise InputError(f"the array '{name}' is missing")
+            expected.check(arrays[name], name)
+        prior = None
+        if "rating_prior.totals" in arrays:  # its numbers are read into an empty one
+            totals, counts = torch.zeros(2, content.items).unbind()
+            prior = RatingPrior(totals, counts, levels, config.rating)
+        trained = torch.from_numpy(arrays["items.trained"].copy())
+        if not trained.any():
+            raise InputError("no item was trained")
+        network = build_network(config.model, content, trained, t5, prior)
+        own = {name: tensor.numpy() for name, tensor in _own_weights(network).items()}
+        check_names(arrays, own)
+        for name, array in own.items():
+            Expected(array.shape, (array.dtype.name,)).check(arrays[name], name)
+        weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        network.load_state_dict(weights, strict=False)  # the T5's own are in its folder
+        return network
 
 
 def _write_neighbours(neighbours: Any, path: Path) -> None:
-    save_arrays({name: getattr(neighbours, name) for name in ("data", "indices", "indptr")}, path)
+    write_arrays(path, {name: getattr(neighbours, name) for name in NEIGHBOURS})
 
 
 def _read_neighbours(path: Path, items: int) -> Any:
     from scipy.sparse import csr_matrix
 
-    arrays = load_arrays(path)
-    entries = (arrays["data"], arrays["indices"], arrays["indptr"])
-    return csr_matrix(entries, shape=(items, items))
+    whole, arrays = ("int32", "int64"), read_arrays(path, None, REMEDY)
+    with reading(path, REMEDY):
+        check_names(arrays, dict.fromkeys(NEIGHBOURS))
+        data, indices, indptr = (arrays[name] for name in NEIGHBOURS)
+        Expected((data.size,)).check(data, "data")
+        Expected((data.size,), whole, 0, items - 1).check(indices, "indices")
+        Expected((items + 1,), whole).check(indptr, "indptr")
+        if indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
+            raise InputError("indptr does not rise from 0 to the number of indices")
+        return csr_matrix((data, indices, indptr), shape=(items, items))

@@ -165,7 +165,7 @@ class Fitting:
         def validate(network: Network) -> dict[str, float]:
             return objective.validate(network, batches)
 
-        return self._training("tasks", parts, objective, config, validate).run()
+        return self._training("decoder", parts, objective, config, validate).run()
 
     def scorer(self, asked: Sequence[int]) -> Scorer:
         """The network as it is now, as a retriever."""

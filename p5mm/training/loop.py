@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from p5mm.config import Config, TrainConfig
 from p5mm.data.histories import Histories
-from p5mm.errors import InputError
 from p5mm.data.split import Cases
+from p5mm.errors import InputError
 from p5mm.model.batches import Batch, training_batches
 from p5mm.model.network import Network
 from p5mm.model.prompts import Prompt
