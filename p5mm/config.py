@@ -164,7 +164,8 @@ class RetrievalConfig:
 
     Attributes:
         candidates: Items that the retriever hands to the reranker.
-        index: auto, exact, ivf, hnsw, ivf-pq, or a faiss factory string.
+        index: auto, exact, ivf, hnsw, ivf-pq, or a faiss factory string of Flat, SQ or PQ vectors,
+            with IVF or HNSW in front and RFlat or Refine behind.
     """
 
     candidates: int = 100

@@ -35,7 +35,7 @@ def whole_file(target: str | Path) -> Iterator[Path]:
         OSError: It cannot be written; the error names the file.
     """
     target = Path(os.path.realpath(target))
-    if target.exists() and not target.is_file():
+    if not _free_for(target, stat.S_ISREG):
         raise InputError(f"{target} is no plain file and cannot be replaced by one; give another")
     with _draft(target) as folder, _naming(folder / target.name, target):
         draft = folder / target.name
@@ -57,7 +57,7 @@ def whole_folder(target: str | Path) -> Iterator[Path]:
         OSError: It cannot be written; the error names the folder.
     """
     target = Path(os.path.realpath(target))
-    if target.exists() and not target.is_dir():
+    if not _free_for(target, stat.S_ISDIR):
         raise InputError(f"{target} is a file and cannot be replaced by a folder; give another")
     with _made(target.parent), _draft(target) as folder:
         yield folder
@@ -102,8 +102,8 @@ def refuse_other_output(
     empty = not any(path.iterdir()) if path.is_dir() else path.is_file() and not path.stat().st_size
     if not empty and not is_same_kind(path):
         raise InputError(
-            f"{path} exists and is no {what}; nothing was written. Give another place, or take "
-            "away what is there"
+            f"{path} exists and is no {what}; nothing was written. Give another place, or replace "
+            "it with --force (in Python force=True)"
         )
 
 
@@ -119,6 +119,14 @@ def is_still(folder: Path, held: os.stat_result | None) -> bool:
     except OSError:
         return held is None
     return held is not None and os.path.samestat(now, held)
+
+
+def _free_for(target: Path, kind: Callable[[int], bool]) -> bool:
+    """Whether nothing is there, or the right kind; one look, for other writers come and go."""
+    try:
+        return kind(os.stat(target).st_mode)
+    except FileNotFoundError:
+        return True
 
 
 @contextmanager

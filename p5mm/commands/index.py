@@ -3,6 +3,7 @@
 import argparse
 
 from p5mm.commands.options import add_options, options_of
+from p5mm.commands.output import add_force
 from p5mm.config import DataConfig, EncoderConfig
 
 DATA = {"images": "--images", "text": "--text"}
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, DataConfig(), DATA)
     add_options(parser, EncoderConfig(), ENCODERS)
     parser.add_argument("--align", action="store_true", help="let text find pictures")
+    add_force(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -29,8 +31,8 @@ def run(options: argparse.Namespace) -> None:
     from p5mm.indexing.build import build_index
     from p5mm.indexing.folder import check_target
 
-    check_target(options.out)
+    check_target(options.out, options.force)
     data = options_of(options, DataConfig(), DATA)
     encoders = options_of(options, EncoderConfig(), ENCODERS)
     catalog = Catalog.read(options.catalog, images=data.images, text=data.text)
-    build_index(catalog, options.out, encoders, options.align)
+    build_index(catalog, options.out, encoders, options.align, options.force)

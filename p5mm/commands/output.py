@@ -25,7 +25,7 @@ FORMS = {
 def add_force(parser: argparse.ArgumentParser) -> None:
     """Give a parser the option ``--force``."""
     parser.add_argument(
-        "--force", action="store_true", help="write over a file that is no earlier output"
+        "--force", action="store_true", help="write over what is no earlier output of this command"
     )
 
 
@@ -62,10 +62,7 @@ def target(path: str, is_ours: Callable[[Path], bool], what: str, force: bool) -
         raise InputError(f"{path} cannot be written: give a file in a folder that exists")
     if not os.access(parent, os.W_OK):
         raise InputError(f"{path} cannot be written: its folder may only be read; give another")
-    try:
-        refuse_other_output(file, is_ours, what, force)
-    except InputError as error:
-        raise InputError(f"{error}; --force writes over it") from error
+    refuse_other_output(file, is_ours, what, force)
     return file
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p5mm.commands.options import keys
+from p5mm.commands.output import add_force
 from p5mm.commands.terminal import columns, say
 from p5mm.config import sections
 from p5mm.errors import InputError
@@ -42,17 +43,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action=_List, help="list the presets that come with p5mm")
     parser.add_argument("--data", metavar="DIR", help="folder of the data (data.root)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the model")
+    add_force(parser)
     told = (f"  --{key} {value}\n      {about}" for key, value, about in keys(sections()))
     parser.epilog = "\n".join(["keys of the configuration, with their defaults:", *told])
 
 
 def run(options: argparse.Namespace) -> None:
     """Train, or go on with a training that was interrupted."""
-    train(options.config, options.out, options.data, options.overrides)
+    train(options.config, options.out, options.data, options.overrides, options.force)
 
 
 def train(
-    config: str | Path, out: str | Path, data: str | None = None, overrides: Sequence[str] = ()
+    config: str | Path,
+    out: str | Path,
+    data: str | None = None,
+    overrides: Sequence[str] = (),
+    force: bool = False,
 ) -> "TrainedModel":
     """Trains a model by a configuration and saves it; goes on where a training was interrupted.
 
@@ -61,36 +67,31 @@ def train(
         out: The model's folder.
         data: Folder of the data; that of the configuration where None.
         overrides: Dotted keys and their values.
+        force: Replace whatever is in ``out``.
 
     Raises:
         InputError: The configuration or the data cannot be used, or ``out`` holds something else.
     """
     from p5mm.data.dataset import open_dataset
     from p5mm.presets import read_config
+    from p5mm.serving.folder import check_target, is_model
     from p5mm.serving.recommender import Recommender
 
     folder = Path(out)
-    _check_target(folder)
+    if is_model(folder) and not force:
+        raise InputError(
+            f"{folder} holds a finished model; give another --out, or --force to train it anew"
+        )
+    check_target(folder, force)
     settings = read_config(config, overrides)
     if data is not None:
         settings = replace(settings, data=replace(settings.data, root=data))
     start = time.perf_counter()
     dataset = open_dataset(settings.data)
     recommender = Recommender.fit(dataset, settings, checkpoint=folder / "checkpoint")
-    recommender.save(folder)
+    recommender.save(folder, force)
     say(*_told(recommender.model), f"{folder}: done in {time.perf_counter() - start:.0f} s")
     return recommender.model
-
-
-def _check_target(folder: Path) -> None:
-    from p5mm.serving.folder import is_model
-
-    if is_model(folder):
-        raise InputError(f"{folder} holds a finished model; give another --out, or remove it")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give a new folder as --out")
-    if folder.is_dir() and any(path.name != "checkpoint" for path in folder.iterdir()):
-        raise InputError(f"{folder} holds other files; give a new or empty folder as --out")
 
 
 def _told(model: "TrainedModel") -> list[str]:

@@ -19,7 +19,11 @@ log = logging.getLogger(__name__)
 
 
 def build_index(
-    catalog: Catalog, out: str | Path, encoders: EncoderConfig, align: bool = False
+    catalog: Catalog,
+    out: str | Path,
+    encoders: EncoderConfig,
+    align: bool = False,
+    force: bool = False,
 ) -> CatalogIndex:
     """Encode a catalog and write its index.
 
@@ -28,18 +32,19 @@ def build_index(
         out: The index folder; new, empty, or an index to replace.
         encoders: What makes the vectors.
         align: Whether to train the heads that let text find pictures.
+        force: Replace whatever is in ``out``.
 
     Raises:
         InputError: As the message says.
     """
     start = time.perf_counter()
-    check_target(out)
+    check_target(out, force)
     if align:
         check_pairs(catalog)
-    before = CatalogIndex.load(out) if is_index(out) else None
+    before = _before(out)
     features = encode_catalog(catalog, encoders, FeatureStore())
     index = _kept_alignment(CatalogIndex.build(catalog, features), before)
-    index.save(out)
+    index.save(out, force)
     log.info("%s", _summary(index))
     if align:
         index = _aligned_too(index, out)
@@ -60,6 +65,17 @@ def check_pairs(catalog: Catalog) -> None:
             f"--align needs {MIN_PAIRS} items with both a picture and a text; {pairs} of the "
             f"catalog's {len(catalog)} have both. Leave --align out, or give texts or pictures"
         )
+
+
+def _before(out: str | Path) -> CatalogIndex | None:
+    """The index that will be replaced; None where there is none that can be read."""
+    if not is_index(out):
+        return None
+    try:
+        return CatalogIndex.load(out)
+    except InputError as error:
+        log.warning("the index that was there is replaced, with its alignment if any: %s", error)
+        return None
 
 
 def _aligned_too(index: CatalogIndex, out: str | Path) -> CatalogIndex:

@@ -159,13 +159,13 @@ class CatalogIndex(IndexContents):
         best = np.argsort(-scores, kind="stable")[: _checked_k(k)]
         return _hits([[self.item_ids[row] for row in rows[best]]], scores[best][None])
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, force: bool = False) -> None:
         """Writes the index into a folder, whole or not at all; see `p5mm.indexing.folder`.
 
         Raises:
             InputError: The folder exists, is not empty and is no index.
         """
-        write_index(self, folder)
+        write_index(self, folder, force)
 
     @classmethod
     def load(cls, folder: str | Path, trust: Sequence[str] = ()) -> "CatalogIndex":

@@ -184,9 +184,17 @@ class Recommender:
         """
         return Recommender(add_items(self.model, new, store or FeatureStore(), trust))
 
-    def save(self, folder: str | Path) -> None:
-        """Write the model folder: configuration, weights, tokenizer, items, log, index."""
-        write_model(self.model, Path(folder))
+    def save(self, folder: str | Path, force: bool = False) -> None:
+        """Write the model folder: configuration, weights, tokenizer, items, log, index.
+
+        Args:
+            folder: New, empty, or a model's, which is replaced whole.
+            force: Replace whatever else is in the folder.
+
+        Raises:
+            InputError: The folder holds something else than a model, or is a file.
+        """
+        write_model(self.model, Path(folder), force)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Recommender":

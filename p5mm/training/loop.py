@@ -175,7 +175,9 @@ class Training:
         return weights | averages | best | optimizer_tensors(self.optimizer)
 
     def _resume(self) -> None:
-        kept = self.checkpoint.load() if self.checkpoint is not None else None
+        if self.checkpoint is None:
+            return
+        kept = self.checkpoint.load(self._tensors(), self.optimizer)
         if kept is None:
             return
         self.progress, tensors = kept

@@ -269,7 +269,9 @@ def test_wrong_use_is_told_before_anything_is_done(model, folder, capsys):
     assert "give its folder with --data" in message("train", config, "--out", out)
     assert "does not exist" in message("train", config, "--data", "none", "--out", out)
     assert "finished model" in message("train", config, "--data", shop, "--out", model)
-    assert "holds other files" in message("train", config, "--data", shop, "--out", shop)
+    assert "is no model of p5mm alone; nothing was written" in message(
+        "train", config, "--data", shop, "--out", shop
+    )
     assert "no model folder" in message("evaluate", shop)
     assert "invalid choice: 'tset'" in message("evaluate", model, "--split", "tset")
     pairs = shop / "catalog.parquet"

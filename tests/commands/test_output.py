@@ -47,7 +47,7 @@ def test_an_earlier_output_is_written_over_and_nothing_else(tmp_path, suffix):
     assert table_target(str(path), COLUMNS, force=False) == path
     write_table(TABLE.select(["user_id", "item_id"]), path)
     before = path.read_bytes()
-    with pytest.raises(InputError, match="--force writes over it"):
+    with pytest.raises(InputError, match="replace it with --force"):
         table_target(str(path), COLUMNS, force=False)
     assert path.read_bytes() == before
     assert table_target(str(path), COLUMNS, force=True) == path

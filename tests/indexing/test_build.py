@@ -103,6 +103,24 @@ def test_a_misspelt_encoder_is_told_before_the_work(tmp_path, monkeypatch):
         build_index(catalog(60), tmp_path / "i", EncoderConfig(image="noise", text="noize"))
 
 
+def test_a_broken_index_is_replaced_with_a_word(tmp_path, caplog):
+    build_index(catalog(80), tmp_path / "i", BOTH, align=True)
+    (tmp_path / "i" / "alignment.safetensors").write_bytes(b"broken")
+    build_index(catalog(80), tmp_path / "i", BOTH)
+    assert "the index that was there is replaced" in caplog.text
+    assert CatalogIndex.load(tmp_path / "i").alignment is None
+
+
+def test_a_thesis_is_replaced_by_force_alone(tmp_path):
+    (tmp_path / "i").mkdir()
+    (tmp_path / "i" / "thesis.txt").write_text("years")
+    with pytest.raises(InputError, match="nothing was written"):
+        build_index(catalog(3), tmp_path / "i", BOTH)
+    assert (tmp_path / "i" / "thesis.txt").read_text() == "years"
+    build_index(catalog(3), tmp_path / "i", BOTH, force=True)
+    assert len(CatalogIndex.load(tmp_path / "i").catalog) == 3
+
+
 def test_an_index_says_what_its_texts_are_made_of(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         build_index(catalog(3), tmp_path / "i", BOTH)

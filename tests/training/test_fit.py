@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from p5mm.config import TrainConfig
 from p5mm.errors import InputError
@@ -57,3 +58,17 @@ def test_a_trained_model_keeps_the_digest_of_what_it_was_trained_on(fitted):
 def test_settings_without_sense_are_named(key, value):
     with pytest.raises(InputError, match=f"train.{key}"):
         TrainConfig(**{key: value})
+
+
+@pytest.mark.parametrize("how", ["missing", "other shape"])
+def test_a_damaged_checkpoint_is_told(toys, tmp_path, how):
+    fit(toys.toy_dataset(), toys.toy_config(epochs=1, tasks={}), checkpoint=tmp_path)
+    file = next((tmp_path / "retriever").glob("*.safetensors"))
+    tensors = load_file(file)
+    if how == "missing":
+        tensors.pop("weight.0")
+    else:
+        tensors["weight.0"] = tensors["weight.0"][:1].clone()
+    save_file(tensors, file)
+    with pytest.raises(InputError, match=file.name):
+        fit(toys.toy_dataset(), toys.toy_config(epochs=1, tasks={}), checkpoint=tmp_path)
