@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.baselines.base import Baseline, baselines, fit_once
-from p5mm.data.histories import Histories
 from p5mm.data.split import Cases, LeaveOneOut
 from p5mm.errors import InputError
 from p5mm.evaluation.report import RETRIEVER, PerUser, Report
@@ -112,12 +111,6 @@ def slices(cases: Cases, n_items: int) -> dict[str, NDArray[np.bool_]]:
     taken = np.bincount(cases.histories.items, minlength=n_items)[cases.targets]
     by_length = _bins("history", cases.histories.lengths, LENGTH_EDGES)
     return by_length | _bins("target taken", taken, TAIL_EDGES)
-
-
-def permuted_items(histories: Histories, n_items: int, seed: int = 0) -> Histories:
-    """The same histories under other item numbers: no metric may care."""
-    renamed = np.random.default_rng(seed).permutation(n_items)
-    return Histories(renamed[histories.items], histories.offsets, histories.ratings)
 
 
 def _rank_all(

@@ -127,7 +127,7 @@ def test_a_folder_with_pickled_weights_is_refused(pair, tmp_path):
     theirs, _, folder = pair
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(InputError, match=r"pytorch_model\.bin\) are never opened|never opened"):
+    with pytest.raises(InputError, match=r"such as pytorch_model\.bin are never opened"):
         load_t5(tmp_path)
 
 
