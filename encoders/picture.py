@@ -147,7 +147,8 @@ def _white(picture: Image.Image) -> float:
 
 def _eight_bits(picture: Image.Image, factor: float) -> Image.Image:
     """16-bit, 32-bit and float greys to 8 bits by their range (Pillow's convert clips them)."""
-    scaled = np.nan_to_num(np.asarray(picture).astype(np.float64)) * factor
+    with np.errstate(invalid="ignore"):  # a signalling NaN is one like any other
+        scaled = np.nan_to_num(np.asarray(picture).astype(np.float64)) * factor
     return Image.fromarray(np.round(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)).convert("RGB")
 
 

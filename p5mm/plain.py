@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from p5mm.errors import InputError
 
 LARGEST = 2**63 - 1
+NOT_ALLOWED = "may not be read: permission denied; chmod u+r, or ask whose it is"
 
 
 @contextmanager
@@ -29,9 +30,11 @@ def reading(path: str | Path, remedy: str) -> Iterator[None]:
         if str(path) in str(error):
             raise
         raise InputError(f"{path}: {error}; {remedy}") from error
+    except PermissionError as error:
+        raise InputError(f"{path} {NOT_ALLOWED}") from error
     except FileNotFoundError as error:  # safetensors says so of a file that it may not read, too
-        told = "cannot be read" if os.path.exists(path) else "is missing"
-        raise InputError(f"{path} {told}; {remedy}") from error
+        told = NOT_ALLOWED if os.path.exists(path) else f"is missing; {remedy}"
+        raise InputError(f"{path} {told}") from error
     except Exception as error:  # libraries meet a broken file with errors of every kind
         raise InputError(f"{path} {_reason(error)}; {remedy}") from error
 

@@ -157,7 +157,8 @@ def test_json_that_is_no_object_is_told(tmp_path, content):
 def test_errors_of_every_kind_name_the_file_once():
     for error, told in (
         (KeyError("x"), r"^f is damaged: 'x' \(KeyError\); again$"),
-        (PermissionError(13, "Permission denied"), r"^f cannot be read: Permission denied; again$"),
+        (PermissionError(13, "Permission denied"), r"^f may not be read: permission denied; chmod"),
+        (OSError(5, "Input/output error"), r"^f cannot be read: Input/output error; again$"),
         (FileNotFoundError(), r"^f is missing; again$"),
         (MemoryError(), r"^f does not fit into memory, or is damaged; again$"),
         (InputError("odd"), r"^f: odd; again$"),
@@ -169,7 +170,7 @@ def test_errors_of_every_kind_name_the_file_once():
 def test_a_file_that_may_not_be_read_is_not_missing(tmp_path):
     (tmp_path / "f").touch()
     with (
-        pytest.raises(InputError, match="f cannot be read; again"),
+        pytest.raises(InputError, match="f may not be read: permission denied"),
         reading(tmp_path / "f", "again"),
     ):
         raise FileNotFoundError

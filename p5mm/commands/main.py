@@ -37,8 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return FAILED
     except (OSError, MemoryError, ImportError) as error:
-        return _fail(f"{type(error).__name__}: {error}", FAILED)
+        return _fail(_told(error), FAILED)
     return DONE
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:

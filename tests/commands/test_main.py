@@ -295,6 +295,15 @@ def test_a_failure_of_the_machine_is_exit_code_1(model, folder, monkeypatch, cap
     assert "No space left" in capsys.readouterr().err
 
 
+def test_a_full_disk_is_told_with_the_file_and_without_python(folder, monkeypatch, capsys):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device", "x/vectors.bin")
+
+    monkeypatch.setattr("p5mm.indexing.build.build_index", full)
+    assert run("index", folder / "shop" / "catalog.parquet", "--out", folder / "full") == 1
+    assert capsys.readouterr().err.endswith("p5mm: x/vectors.bin: No space left on device\n")
+
+
 def test_no_message_obeys_what_strangers_write(model, folder, capsys):
     users = folder / "escape.jsonl"
     users.write_text('{"user_id": "\\u001b[31mred\\nnobody"}\n')

@@ -1,5 +1,6 @@
 import io
 import os
+import warnings
 import zlib
 
 import numpy as np
@@ -62,6 +63,14 @@ def test_deep_greys_are_scaled_and_not_clipped(form, dtype, top):
 def test_a_dark_16_bit_picture_stays_dark():
     dark = Image.fromarray(np.full((8, 8), 514, np.uint16))
     assert_close(read_picture(as_bytes(dark)), Image.new("RGB", (8, 8), (2, 2, 2)), 0)
+
+
+def test_numbers_that_are_none_are_black_without_a_warning():
+    bits = np.array([[0x7F800001, 0x7FC00000, 0xFF800000]], np.uint32)  # signalling, quiet, -inf
+    odd = np.concatenate([bits.view(np.float32), np.full((1, 1), 255, np.float32)], axis=1)
+    with warnings.catch_warnings(action="error"):
+        read = np.asarray(read_picture(as_bytes(Image.fromarray(odd), "TIFF")))[0]
+    assert read.tolist() == [[0, 0, 0]] * 3 + [[255, 255, 255]]
 
 
 def test_transparency_becomes_white():
