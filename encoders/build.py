@@ -136,7 +136,8 @@ def _registered() -> set[str]:
 def _refusal(spec: str, origin: str, why: str) -> InputError:
     return InputError(
         f"{origin} wants the encoder '{spec}', {why}. Nothing is imported, opened or fetched "
-        f"because a folder says so; if you trust it, add: --trust {shlex.quote(spec)}"
+        f"because a folder says so; if you trust it, add: --trust {shlex.quote(spec)} "
+        f"(in Python: trust=[{spec!r}])"
     )
 
 
