@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps([_described(hit, index) for hit in hits]))
         return
     if options.text is not None and index.catalog.text:
-        say(f"texts are made of: {', '.join(index.catalog.text)}")
+        say(f"text is made of: {', '.join(index.catalog.text)}")
     print(_table(hits, index))
 
 
