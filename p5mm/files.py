@@ -85,7 +85,7 @@ def writing(path: str | Path, *kinds: type[Exception]) -> Iterator[None]:
 def refuse_other_output(
     path: str | Path, is_same_kind: Callable[[Path], bool], what: str, force: bool = False
 ) -> None:
-    """Refuse to put an output where something else is.
+    """Refuse to put an output where something else is, or where nothing may be written.
 
     Args:
         path: Where a file or a folder is to be written.
@@ -94,9 +94,13 @@ def refuse_other_output(
         force: Replace whatever is there.
 
     Raises:
-        InputError: Something else is there, and is not empty.
+        InputError: Something else is there, and is not empty; the folder may only be read.
     """
     path = Path(path)
+    above = path.absolute().parents or (path,)
+    folder = next(parent for parent in above if parent.is_dir())
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{path} cannot be written: its folder may only be read; give another")
     if force or not path.exists():
         return
     empty = not any(path.iterdir()) if path.is_dir() else path.is_file() and not path.stat().st_size

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,11 +56,8 @@ def target(path: str, is_ours: Callable[[Path], bool], what: str, force: bool) -
     from p5mm.files import refuse_other_output
 
     file = Path(path)
-    parent = file.absolute().parent
-    if file.is_dir() or not parent.is_dir():
+    if file.is_dir() or not file.absolute().parent.is_dir():
         raise InputError(f"{path} cannot be written: give a file in a folder that exists")
-    if not os.access(parent, os.W_OK):
-        raise InputError(f"{path} cannot be written: its folder may only be read; give another")
     refuse_other_output(file, is_ours, what, force)
     return file
 

@@ -191,7 +191,7 @@ def test_files_that_evaluate_cannot_write_are_told_before_the_work(
     assert "each a file of its own" in message("--html", page, "--json", page)
     assert "name the page with --html FILE" in message("--data", folder / "shop")
     assert "does not exist" in message("--html", page, "--data", folder / "none")
-    monkeypatch.setattr("p5mm.commands.output.os.access", lambda *given: False)
+    monkeypatch.setattr("p5mm.files.os.access", lambda *given: False)
     assert "may only be read" in message("--html", page)
     assert not page.exists()
 
@@ -293,6 +293,19 @@ def test_a_failure_of_the_machine_is_exit_code_1(model, folder, monkeypatch, cap
     monkeypatch.setattr(pq, "write_table", full)
     assert run("recommend", model, "--users", "all", "--out", folder / "x.parquet") == 1
     assert "No space left" in capsys.readouterr().err
+
+
+def test_a_folder_that_may_only_be_read_is_told_before_the_work(folder, capsys, monkeypatch):
+    monkeypatch.setattr("p5mm.files.os.access", lambda *given: False)
+    monkeypatch.setattr("p5mm.indexing.build.build_index", None)
+    monkeypatch.setattr("p5mm.training.fit.fit", None)
+    shut = folder / "a" / "new" / "place"
+    index = ["index", folder / "shop" / "catalog.parquet"]
+    train = ["train", folder / "c.yaml", "--data", folder / "shop"]
+    for arguments in (index, train):
+        err = wrong_use(capsys, *arguments, "--out", shut)
+        assert f"{shut} cannot be written: its folder may only be read" in err
+    assert not (folder / "a").exists()
 
 
 def test_a_full_disk_is_told_with_the_file_and_without_python(folder, monkeypatch, capsys):
