@@ -1,9 +1,9 @@
 """The commands from outside: files in, files out, exit codes."""
 
 import json
+import resource
 import subprocess
 import sys
-import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -366,10 +366,10 @@ def test_the_public_names_come_when_they_are_asked_for():
 
 
 def test_python_dash_m_is_the_command():
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     done = subprocess.run(
         [sys.executable, "-m", "p5mm", "evaluate"], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2
     assert "the following arguments are required: model" in done.stderr
-    assert time.perf_counter() - start < 5
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1  # torch takes longer

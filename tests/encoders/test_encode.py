@@ -276,16 +276,18 @@ def test_neither_shared_memory_nor_temporary_files_are_needed(monkeypatch, pictu
 
 
 def test_an_error_that_is_no_reason_ends_the_run_at_once():
+    loaded = []
+
     class Dies(Where):
         def load(self, raw):
-            if raw == "7":
+            loaded.append(raw)
+            if raw == "1007":  # of the longest, which come first
                 raise SystemExit("the worker is dead")
             return super().load(raw)
 
-    start = time.monotonic()
     with pytest.raises(SystemExit, match="dead"):
         encode_items(Dies(), "s", [str(i) for i in range(5000)], workers=2, batch_size=4)
-    assert time.monotonic() - start < 3
+    assert len(loaded) < 100
 
 
 def test_a_model_that_fails_leaves_no_thread_behind():
