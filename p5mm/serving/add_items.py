@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 
 import pyarrow as pa
 import torch
@@ -60,7 +59,7 @@ def add_items(
         catalog=_joined(model.catalog, catalog),
         content=content,
         network=network.eval(),
-        neighbours=_grown(model.neighbours, content.items),
+        counts=model.counts.grown(content.items),
         saved_index=None,
     )
 
@@ -103,10 +102,3 @@ def _joined(known: Catalog, new: Catalog) -> Catalog:
 
 def _pictures(catalog: Catalog) -> list[Picture | None]:
     return [None] * len(catalog) if catalog.pictures is None else list(catalog.pictures)
-
-
-def _grown(neighbours: Any, items: int) -> Any:
-    """The same neighbours among more items: a new item has none."""
-    grown = neighbours.copy()
-    grown.resize((items, items))
-    return grown
