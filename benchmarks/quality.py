@@ -32,7 +32,7 @@ from p5mm.presets import read_config
 
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10", "recall@20", "ndcg@20")
 SETS = ("ml-100k", "ml-100k-openp5", "amazon-beauty")
-PAIRED = ("p5mm - sasrec", "p5mm - retriever")
+PAIRED = ("p5mm - sasrec", "p5mm - similarities", "p5mm - retriever")
 
 
 def main() -> None:

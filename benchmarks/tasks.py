@@ -136,7 +136,7 @@ def _sequential(
         for question in model.questions("sequential"):
             scorer = model.scorer.asked_by(question.tokens)
             name = f"{who}, retriever + decoder, {question.name}"
-            rankers[name] = scorer.weighing(None, {DECODER: weight}).among(model.rows)
+            rankers[name] = scorer.weighing({DECODER: weight}).among(model.rows)
     rankers |= {"retriever": joint.scorer.alone().among(joint.rows), **baselines}
     report = evaluate(rankers, joint.split.cases(part), len(joint.rows), split=part)
     return _with_differences(report, f"{JOINT}, as served", ["retriever", *baselines])

@@ -123,7 +123,6 @@ class TrainConfig:
         prompts: File of prompts; p5mm's own (p5mm/model/prompts.txt) where not
             given.
         rank_requests: Requests of a task in a step.
-        rank_candidates: Candidates of a direct request in training, the target among them.
         precision: auto measures on this machine whether bf16 is faster than fp32.
         seed: Seed of everything random.
     """
@@ -139,14 +138,13 @@ class TrainConfig:
     task_epochs: int = 8
     prompts: str | None = None
     rank_requests: int = 64
-    rank_candidates: int = 16
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         least = {
             "epochs": 1, "task_epochs": 1, "patience": 1, "positions": 1, "warmup": 1,
-            "rank_requests": 1, "rank_candidates": 2, "negatives": 0, "seed": 0, "weight_decay": 0,
+            "rank_requests": 1, "negatives": 0, "seed": 0, "weight_decay": 0,
         }  # fmt: skip
         for key, lowest in least.items():
             if not getattr(self, key) >= lowest:

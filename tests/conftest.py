@@ -106,7 +106,7 @@ def toy_dataset(order: Sequence[int] | None = None) -> Dataset:
 def toy_config(**train: Any) -> Config:
     settings: dict[str, Any] = {
         "epochs": 8, "patience": 8, "positions": 128, "learning_rate": 5e-3, "warmup": 10,
-        "rank_candidates": 8, "precision": "fp32",
+        "precision": "fp32",
         "tasks": {"sequential": 0.5, "direct": 0.1, "rating": 0.5},
     }  # fmt: skip
     return Config(

@@ -79,7 +79,6 @@ def test_what_is_wrong_is_told(write, text, overrides, message):
         (ModelConfig, {"id_dropout": -0.1}),
         (ModelConfig, {"soft_tokens": 0}),
         (TrainConfig, {"epochs": 0}),
-        (TrainConfig, {"rank_candidates": 1}),
     ],
 )
 def test_values_out_of_range(part, values, write):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from p5mm.evaluation.report import MAIN, RETRIEVER
+from p5mm.evaluation.report import MAIN, RETRIEVER, SIMILARITIES
 from p5mm.metrics.intervals import Interval
 from p5mm.pages.page import called, spoken
 
@@ -77,7 +77,7 @@ def headline(models: Models, comparisons: Sequence[Comparison], metric: str) -> 
 
 def _own(name: str) -> bool:
     """Whether a model is a part of p5mm, or p5mm with something taken away."""
-    return name == RETRIEVER or name.startswith(f"{MAIN}, ")
+    return name in (RETRIEVER, SIMILARITIES) or name.startswith(f"{MAIN}, ")
 
 
 def _listed(names: Sequence[str]) -> str:

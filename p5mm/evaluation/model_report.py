@@ -9,7 +9,7 @@ from p5mm.data.split import Part
 from p5mm.evaluation.ablation import ablated_rankers
 from p5mm.evaluation.evaluate import BASELINES, evaluate, fit_baselines
 from p5mm.evaluation.linter.model import leakage_protocol, model_findings, ranker_findings
-from p5mm.evaluation.report import MAIN, RETRIEVER, Report
+from p5mm.evaluation.report import MAIN, RETRIEVER, SIMILARITIES, Report
 from p5mm.evaluation.tasks import task_reports
 from p5mm.metrics.ranker import Ranker
 from p5mm.ranking.trained_model import TrainedModel
@@ -42,6 +42,7 @@ def evaluate_model(
     cases = model.split.cases(split)
     rankers: dict[str, Ranker] = {
         MAIN: model.scorer.among(model.rows),
+        SIMILARITIES: model.scorer.weighing(model.fitted.similarities).among(model.rows),
         RETRIEVER: model.scorer.alone().among(model.rows),
     }
     seed = model.config.train.seed

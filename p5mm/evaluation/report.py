@@ -15,6 +15,7 @@ PerUser = dict[str, NDArray[np.float64]]
 Means = Mapping[str, Mapping[str, Interval]]
 
 MAIN, RETRIEVER = "p5mm", "retriever"
+SIMILARITIES = "similarities"  # the retriever and two linear similarities: what T5 must beat
 
 
 @dataclass(frozen=True)

@@ -120,15 +120,6 @@ class Network(nn.Module):
         states: Tensor = self.t5.decoder(x, len(prompt), encoded.memory, seen)
         return states
 
-    def rank(
-        self, encoded: Encoded, seen: Tensor, prompt: Sequence[int], candidates: Tensor
-    ) -> Tensor:
-        """Logits ``[b, m, n]`` of candidate tokens ``[b, m, n, d]``, in one pass for all."""
-        slots = candidates[:, :, :0]
-        states = self.requests(encoded, seen, prompt, candidates, slots)
-        logits: Tensor = self.rank_head(states[:, :, len(prompt) :]).squeeze(-1)
-        return logits
-
     def rerank(
         self, prompt: Sequence[int], facts: Tensor, relations: Tensor, lengths: Tensor
     ) -> Tensor:

@@ -16,6 +16,7 @@ PICTURE = 240
 """Pixels of the longer side of a picture inside a page: a tile shows it small, a click large."""
 LABELS = {
     "retriever": "p5mm, retriever alone",
+    "similarities": "p5mm, no decoder",
     "sasrec": "SASRec",
     "bpr": "BPR",
     "item-knn": "item-kNN",

@@ -33,7 +33,7 @@ from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.loop import Objective, Training, Validate, training_key
 from p5mm.training.ranking_cases import MOST, RankingCases, held_back
 from p5mm.training.retrieval_objective import RetrievalObjective
-from p5mm.training.task_objective import Task, TaskObjective
+from p5mm.training.task_objective import RANKING, Task, TaskObjective
 from p5mm.training.tasks import make_tasks
 from p5mm.training.training_data import TrainingData
 
@@ -201,7 +201,6 @@ class Fitting:
             network,
             tasks,
             settings.rank_requests,
-            settings.rank_candidates,
             cases,
             held_out,
             self.data.levels,
@@ -274,7 +273,7 @@ class Fitting:
 
 def reranks(tasks: Sequence[Task]) -> bool:
     """Whether the decoder learns to rank candidates."""
-    return any(task.family == "sequential" for task in tasks)
+    return any(task.family in RANKING for task in tasks)
 
 
 def rating_prior(

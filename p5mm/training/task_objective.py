@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from p5mm.model.batches import Batch, scaled
-from p5mm.model.network import Encoded, Network
+from p5mm.model.network import Network
 from p5mm.training.ranking_cases import RankingCases
 from p5mm.training.retrieval_objective import Losses
 
+RANKING = ("sequential", "direct")  # families that ask for a choice among candidates
 TOGETHER = 256  # validation cases in memory at once
 
 
@@ -36,17 +37,15 @@ class Task:
 class TaskObjective:
     """The decoder's loss: one family of prompts a step; the retriever gets no gradient.
 
-    The sequential family ranks the candidates of requests whose answers their retriever has not
-    seen; the others ask at prefixes of the training histories, on the trained retriever's states.
+    Two families rank the candidates of requests whose answers their retriever has not seen; the
+    others ask at prefixes of the training histories, on the trained retriever's states.
 
     Attributes:
         tasks: Drawn in proportion to their weights.
         requests: Requests of a step.
-        candidates: Candidates of a direct request, the target among them.
-        cases: What the sequential family learns from; None where it is not trained.
-        held_out: What tells how well it has learned; None where it is not trained.
+        cases: What ranking is learned from; None where it is not.
+        held_out: What tells how well it is learned; None where it is not.
         tokens: Soft tokens ``[t, k, d]`` of the trained items.
-        vectors: Their unit retrieval vectors ``[t, d]``.
         places: ``[n]`` int64 place of each catalog row among the trained items.
         levels: Values of the rating levels, ascending.
         rating_scale: Mean and spread of the ratings, for the history's tokens.
@@ -54,11 +53,9 @@ class TaskObjective:
 
     tasks: Sequence[Task]
     requests: int
-    candidates: int
     cases: RankingCases | None
     held_out: RankingCases | None
     tokens: Tensor
-    vectors: Tensor
     places: Tensor
     levels: Sequence[float] = ()
     rating_scale: tuple[float, float] = (0.0, 1.0)
@@ -70,7 +67,6 @@ class TaskObjective:
         network: Network,
         tasks: Sequence[Task],
         requests: int,
-        candidates: int,
         cases: RankingCases | None = None,
         held_out: RankingCases | None = None,
         levels: Sequence[float] = (),
@@ -82,9 +78,8 @@ class TaskObjective:
         tokens = network.items(rows)
         places = torch.zeros(len(network.items), dtype=torch.int64)
         places[rows] = torch.arange(len(rows))
-        vectors = network.vectors(tokens)
         return cls(
-            tasks, requests, candidates, cases, held_out, tokens, vectors, places, levels,
+            tasks, requests, cases, held_out, tokens, places, levels,
             rating_scale,
         )  # fmt: skip
 
@@ -92,7 +87,7 @@ class TaskObjective:
         """The loss of one task, drawn anew each step."""
         weights = torch.tensor([task.weight for task in self.tasks])
         task = self.tasks[int(torch.multinomial(weights, 1))]
-        if task.family == "sequential":
+        if task.family in RANKING:
             loss = self.ranking(task, network)
         else:
             loss = self.loss(task, network, batch)
@@ -107,11 +102,11 @@ class TaskObjective:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             for task in self.tasks:
-                if task.family == "sequential":
+                if task.family in RANKING:
                     losses[task.family] = self._held_out_ranking(task, network)
             for batch in batches:
                 for task in self.tasks:
-                    if task.family != "sequential":
+                    if task.family not in RANKING:
                         loss = self.loss(task, network, batch, held_out=True)
                         if loss is not None:
                             losses[task.family].append(float(loss))
@@ -151,8 +146,7 @@ class TaskObjective:
         """
         # A held-out target may be an item that no training history has: there is no token for it.
         known = (batch.targets >= 0) & network.items.trained[batch.targets.clamp(min=0)]
-        if task.family == "rating":
-            known = known & ~batch.target_ratings.isnan()
+        known = known & ~batch.target_ratings.isnan()
         chosen = torch.nonzero(known.any(1)).flatten()
         if not len(chosen):
             return None
@@ -168,14 +162,10 @@ class TaskObjective:
         positions, real = draw_positions(known, -(-self.requests // len(known)))
         prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
         targets = placed.targets.gather(1, positions).clamp(min=0)
-        if task.family == "rating":
-            seen = encoded.seen_until(positions)
-            logits = network.answer(encoded, seen, prompt, self.tokens[targets], task.answers)
-            logits = logits + self.prior(network, batch, positions, held_out)
-            labels = nearest_level(batch.target_ratings.gather(1, positions), self.levels)
-        else:
-            logits = self.choice(network, encoded, placed, positions, targets, prompt)
-            labels = torch.zeros_like(targets)
+        seen = encoded.seen_until(positions)
+        logits = network.answer(encoded, seen, prompt, self.tokens[targets], task.answers)
+        logits = logits + self.prior(network, batch, positions, held_out)
+        labels = nearest_level(batch.target_ratings.gather(1, positions), self.levels)
         return F.cross_entropy(logits[real], labels[real])
 
     def prior(
@@ -189,38 +179,6 @@ class TaskObjective:
         own = (batch.target_ratings.gather(1, positions) - mean) / spread
         logits: Tensor = network.rating_prior(batch, positions, targets, None if held_out else own)
         return logits
-
-    def choice(
-        self,
-        network: Network,
-        encoded: Encoded,
-        batch: Batch,
-        positions: Tensor,
-        targets: Tensor,
-        prompt: Sequence[int],
-    ) -> Tensor:
-        """Logits ``[b, m, candidates]`` of the target (first) among negatives.
-
-        The decoder learns what it adds to the retriever: the retrieval logit takes part, without
-        gradient, as it does when the two are combined for ranking.
-        """
-        rows = torch.arange(len(positions))[:, None]
-        queries = encoded.queries[rows, positions]
-        with torch.no_grad():
-            logits = queries @ self.vectors.T / network.temperature
-            hidden = logits.scatter(2, targets[..., None], -torch.inf)
-            read = torch.arange(batch.rows.shape[1]) < batch.lengths[:, None]
-            own = torch.where(read[:, None], batch.rows[:, None], targets[..., None])
-            hidden = hidden.scatter(2, own, -torch.inf)
-            width = min(self.candidates - 1, hidden.shape[-1] - 1)
-            negatives = torch.randint(hidden.shape[-1], (*targets.shape, width))
-            candidates = torch.cat([targets[..., None], negatives], dim=-1)
-            prior = logits.gather(2, candidates)
-            blocked = hidden.gather(2, candidates).isinf()
-            blocked[..., 0] = False
-        tokens = F.embedding(candidates, self.tokens.mean(dim=1))
-        ranked = network.rank(encoded, encoded.seen_until(positions), prompt, tokens)
-        return (ranked + prior).masked_fill(blocked, -torch.inf)
 
 
 def ranking_loss(network: Network, prompt: Sequence[int], cases: RankingCases) -> Tensor:

@@ -103,7 +103,7 @@ def test_shuffled_hides_which_item_looks_like_which(fitted):
 def test_the_report_has_each_modality_with_paired_differences(fitted):
     report = evaluate_model(fitted, "test", None, ["popularity"], ablate=True)
     names = [f"p5mm, {name}" for name in NAMES]
-    assert list(report.models) == ["p5mm", "retriever", "popularity", *names]
+    assert list(report.models) == ["p5mm", "similarities", "retriever", "popularity", *names]
     differences = report.to_json()["differences"]
     for name in names:
         difference = differences[f"p5mm - {name}"]["ndcg@10"]
@@ -111,7 +111,7 @@ def test_the_report_has_each_modality_with_paired_differences(fitted):
         assert difference["low"] <= difference["value"] == pytest.approx(mean)
         assert name in report.table()
     plain = evaluate_model(fitted, "test", None, ["popularity"])
-    assert list(plain.models) == ["p5mm", "retriever", "popularity"]
+    assert list(plain.models) == ["p5mm", "similarities", "retriever", "popularity"]
     np.testing.assert_array_equal(plain.per_user["p5mm"]["mrr"], report.per_user["p5mm"]["mrr"])
 
 

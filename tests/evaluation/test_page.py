@@ -91,7 +91,11 @@ def test_nothing_is_loaded_from_outside_and_nothing_runs(html, page):
 def test_the_table_has_every_model_with_its_intervals_and_marks_the_best(report, html, rows_of):
     rows = rows_of(html, "How good is it?")
     assert len(rows) == len(report.per_user)
-    assert set(rows) == {"item-kNN", "popularity", "p5mm", "p5mm, retriever alone", escape(ODD)}
+    assert set(rows) == {
+        "item-kNN", "popularity", "p5mm", "p5mm, no decoder",
+        "p5mm, retriever alone", escape(ODD),
+    }  # fmt: skip
+
     metrics = ["recall@5", "recall@10", "recall@20", "ndcg@10", "mrr"]
     models = report.models
     best = {m: max(of[m].value for of in models.values()) for m in metrics}

@@ -58,7 +58,7 @@ def test_json_has_both_tasks_in_the_shape_of_the_main_table(report):
                 assert list(mean) == ["value", "low", "high"]
                 assert mean["low"] <= mean["value"] <= mean["high"]
     assert list(written["tasks"]["direct"]["models"]) == [
-        "p5mm", "p5mm, held-out", "retriever", *BASELINES
+        "p5mm", "p5mm, held-out", "similarities", "retriever", *BASELINES
     ]  # fmt: skip
     assert list(written["tasks"]["rating"]["models"]) == [
         "p5mm", "p5mm, held-out", "global mean", "item mean", "recent biases", "biased MF"
@@ -76,6 +76,9 @@ def test_direct_is_what_is_measured_by_hand(fitted, report):
     choosers = {
         "p5mm": Asked.of(fitted, questions[:3], weight),
         "p5mm, held-out": Asked.of(fitted, questions[3:], weight),
+        "similarities": Picked(
+            fitted.scorer.weighing(fitted.fitted.similarities).among(fitted.rows)
+        ),
         "retriever": Picked(fitted.scorer.alone().among(fitted.rows)),
     }
     choosers |= {

@@ -46,7 +46,8 @@ def rank(network, encoded, candidates, positions=None):
     at = encoded.lengths[:, None] if positions is None else positions
     tokens = network.items().mean(1)[candidates]
     tokens = tokens[:, None] if tokens.ndim == 3 else tokens
-    return network.rank(encoded, encoded.seen_until(at), PROMPT, tokens)
+    states = network.requests(encoded, encoded.seen_until(at), PROMPT, tokens, tokens[:, :, :0])
+    return network.rank_head(states[:, :, len(PROMPT) :]).squeeze(-1)
 
 
 @torch.no_grad()
@@ -150,3 +151,66 @@ def test_an_untrained_reranker_says_nothing():
     fresh = Network(items, T5(sizes), 0.0625, RelationReader(3, 3, 4, sizes))
     scores = rank(fresh, read(fresh, [[1]]), torch.tensor([[2, 3]]))
     assert not scores.any()
+
+
+def pair(seed, b=2, n=5, s=4):
+    made = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor([3, 0])[:b]
+    relations = torch.randn(b, n, s, 3, generator=made)
+    relations[torch.arange(s) >= lengths[:, None, None].expand(b, n, 1)] = 0
+    return torch.randn(b, n, 3, generator=made), relations, lengths
+
+
+@torch.no_grad()
+def test_a_reranked_candidate_does_not_see_the_others(network):
+    facts, relations, lengths = pair(0)
+    scores = network.rerank(PROMPT, facts, relations, lengths)
+    assert scores.std() > 1e-3
+    for row in range(2):
+        for place in range(5):
+            one = (slice(row, row + 1), slice(place, place + 1))
+            alone = network.rerank(PROMPT, facts[one], relations[one], lengths[row : row + 1])
+            torch.testing.assert_close(alone[0, 0], scores[row, place], **CLOSE)
+
+
+@torch.no_grad()
+def test_what_a_history_does_not_have_is_not_read(network):
+    facts, relations, lengths = pair(1)
+    padded = torch.cat([relations, torch.zeros(2, 5, 0, 3)], dim=2)
+    short = network.rerank(PROMPT, facts[:1], relations[:1, :, :3], lengths[:1])
+    torch.testing.assert_close(network.rerank(PROMPT, facts, padded, lengths)[:1], short, **CLOSE)
+    nothing = network.rerank(PROMPT, facts[1:], relations[1:, :, :1], lengths[1:])
+    torch.testing.assert_close(
+        network.rerank(PROMPT, facts, relations, lengths)[1:], nothing, **CLOSE
+    )
+
+
+@torch.no_grad()
+def test_relations_their_places_and_facts_are_read(network):
+    facts, relations, lengths = pair(2, b=1)
+    scores = network.rerank(PROMPT, facts, relations, lengths)
+    swapped = relations[:, :, [1, 0, 2, 3]]
+    for changed in ((facts, relations * 2), (facts, swapped), (facts + 1, relations)):
+        moved = network.rerank(PROMPT, *changed, lengths)
+        assert (moved - scores).abs().min() > 1e-5
+
+
+@torch.no_grad()
+def test_relation_attention_is_a_softmax_over_keys_and_biases(network):
+    """By hand, one candidate and head at a time."""
+    layer, attention = network.reader.layers[0], network.t5.decoder.block[0].layer[1].sublayer
+    torch.nn.init.normal_(layer.bias.weight)
+    h = torch.randn(1, 2, D)
+    pairs, mask = torch.randn(1, 2, 4, 16), torch.zeros(1, 1, 1, 4)
+    mask[..., 3] = -torch.inf
+    found = layer(attention, h, pairs, mask)
+    size = D // attention.heads
+    for place in range(2):
+        heads = []
+        for head in range(attention.heads):
+            own = slice(head * size, (head + 1) * size)
+            query = attention.q(h[0, place])[own]
+            keys = layer.keys(pairs[0, place])[:, own]
+            logits = keys @ query + layer.bias(pairs[0, place])[:, head] + mask[0, 0, 0]
+            heads.append(logits.softmax(0) @ layer.values(pairs[0, place])[:, own])
+        torch.testing.assert_close(found[0, place], attention.o(torch.cat(heads)), **CLOSE)
