@@ -113,8 +113,12 @@ class RelationReader(nn.Module):
 
     def tokens(self, facts: Tensor, relations: Tensor) -> Tensor:
         """Candidate tokens ``[b, n, d]`` of facts ``[b, n, f]`` and relations ``[b, n, s, r]``."""
-        made: Tensor = self.token((_numbers(facts, relations) - self.mean) / self.spread)
+        made: Tensor = self.token(self.numbers(facts, relations))
         return made
+
+    def numbers(self, facts: Tensor, relations: Tensor) -> Tensor:
+        """What a token is made of ``[b, n, numbers]``: facts and pooled relations, in units."""
+        return (_numbers(facts, relations) - self.mean) / self.spread
 
     def pairs(self, relations: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """A vector of each pair, and which pairs there are.

@@ -163,5 +163,6 @@ def _looked_up(matrix: Any, rows: NDArray[np.int64], candidates: Tensor) -> Tens
     b, n, s = len(rows), candidates.shape[1], rows.shape[1]
     past = np.broadcast_to(rows[:, None], (b, n, s)).ravel()
     own = np.broadcast_to(candidates.numpy()[..., None], (b, n, s)).ravel()
-    found = np.asarray(matrix[past, own], dtype=np.float32)
+    values = matrix[past, own] if past.size else []  # scipy gives a matrix where none is asked for
+    found = np.asarray(values, dtype=np.float32)
     return torch.from_numpy(found.reshape(b, n, s))

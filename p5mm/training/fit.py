@@ -218,7 +218,7 @@ class Fitting:
         def validate(network: Network) -> dict[str, float]:
             return objective.validate(network, batches)
 
-        return self._training("decoder", parts, objective, config, validate).run()
+        return self._training("decoder", parts, objective, config, validate, falling=True).run()
 
     def scorer(self, asked: Sequence[int]) -> Scorer:
         """The network as it is now, as a retriever."""
@@ -264,10 +264,11 @@ class Fitting:
         objective: Objective,
         config: Config,
         validate: Validate,
+        falling: bool = False,
     ) -> Training:
         kept = None if self.checkpoint is None else Checkpoint(self.checkpoint / name, self.key)
         return Training(
-            name, self.network, parts, objective, config, self.data.learned, validate, kept
+            name, self.network, parts, objective, config, self.data.learned, validate, kept, falling
         )
 
 

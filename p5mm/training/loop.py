@@ -51,6 +51,8 @@ class Training:
         train: Histories to learn from.
         validate: Gives ``score`` (higher is better; it decides when to stop) and other metrics.
         checkpoint: Where the state is kept after each epoch; None keeps nothing.
+        falling: Whether the learning rate falls to nothing over the epochs; otherwise it stays,
+            and the running average does what a falling rate would.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class Training:
         train: Histories,
         validate: Validate,
         checkpoint: Checkpoint | None = None,
+        falling: bool = False,
     ) -> None:
         self.name = name
+        self.falling = falling
         self.network = network
         self.parts = parts
         self.parameters = [p for part in parts for p in part.parameters()]
@@ -107,7 +111,7 @@ class Training:
             self.train, self.max_history, self.settings.positions, self.settings.seed, p.epoch
         ):
             torch.manual_seed(self.settings.seed * 1_000_003 + p.step)
-            rate = self.settings.learning_rate * min(1.0, (p.step + 1) / self.settings.warmup)
+            rate = self._rate()
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["share"]
             self.optimizer.zero_grad()
@@ -127,6 +131,12 @@ class Training:
             total, count = total + parts.get("loss", 0.0), count + ("loss" in parts)
             shown.tick(f"epoch {p.epoch + 1}, step {count:,}, loss {total / max(count, 1):.3f}")
         self._validate(total / max(count, 1), start)
+
+    def _rate(self) -> float:
+        p, settings = self.progress, self.settings
+        rising = min(1.0, (p.step + 1) / settings.warmup)
+        falling = 1 - p.epoch / settings.epochs if self.falling else 1.0
+        return settings.learning_rate * rising * falling
 
     def _validate(self, loss: float, start: float) -> None:
         p = self.progress

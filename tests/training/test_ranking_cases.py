@@ -1,0 +1,115 @@
+"""What the reranker learns from: nothing that it is asked for may have been counted or learned."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p5mm.data.catalog import Catalog
+from p5mm.data.dataset import Dataset
+from p5mm.data.histories import Histories
+from p5mm.data.interactions import Interactions
+from p5mm.model.relation_reader import relation_names
+from p5mm.ranking.relations import Counts
+from p5mm.serving.recommender import Recommender
+from p5mm.training.fit import fit
+from p5mm.training.ranking_cases import SHARE, RankingCases, held_back
+
+LISTS = st.lists(st.lists(st.integers(0, 30), unique=True, max_size=25), min_size=1, max_size=6)
+
+
+@given(LISTS)
+@settings(max_examples=60, deadline=None)
+def test_the_last_items_of_each_history_are_held_back(lists):
+    learned, cases = held_back(Histories.from_lists(lists))
+    asked = iter(range(len(cases)))
+    for user, items in enumerate(lists):
+        back = min(max(1, len(items) // SHARE), max(len(items) - 1, 0))
+        assert learned[user].tolist() == items[: len(items) - back]
+        for place in range(len(items) - back, len(items)):
+            case = next(asked)
+            assert cases.users[case] == user
+            assert cases.histories[case].tolist() == items[:place]
+            assert cases.targets[case] == items[place]
+    assert next(asked, None) is None
+
+
+@given(LISTS)
+@settings(max_examples=40, deadline=None)
+def test_no_pair_of_a_target_is_counted(lists):
+    """Counts are those of a log in which the targets never happened."""
+    learned, cases = held_back(Histories.from_lists(lists))
+    counts = Counts.of(learned, 31, 300)
+    for case in range(len(cases)):
+        target, user = cases.targets[case], cases.users[case]
+        others = [set(learned[u].tolist()) for u in range(len(learned)) if u != user]
+        assert counts.taken[target] == sum(target in items for items in others)
+        for past in cases.histories[case]:
+            elsewhere = any({past, target} <= items for items in others)
+            for pairs in (counts.together, counts.after):
+                assert elsewhere or not pairs[past, target]
+
+
+def test_cases_hold_what_the_retriever_finds(toy):
+    scorer, rows = toy.scorer.alone().within(toy.rows), toy.rows
+    cases = toy.split.cases("valid").in_rows(rows)
+    made = RankingCases.of(scorer, cases)
+    found = scorer.retrieve(scorer.encode(cases.histories), cases.histories)
+    hits = (found == cases.targets[:, None]).any(1)
+    assert len(made) == hits.sum() > 0
+    width, reach = found.shape[1], made.relations.shape[2]
+    names = relation_names(toy.content.vectors)
+    assert made.relations.shape == (len(made), width, reach, len(names))
+    assert made.relations.dtype == torch.float16
+    best = made.logits.argmax(1)
+    ranked = scorer.alone().rank(cases.histories, 1)[0][:, 0]
+    assert (best == made.targets).sum() == (ranked == cases.targets)[hits].sum()
+    assert len(RankingCases.of(scorer, cases, most=7)) <= 7
+
+
+def tiny(toys, lists, items=12, time=None):
+    """A catalog of a few items, and who took them in this order."""
+    catalog = Catalog.from_table(
+        pa.table({"item_id": [f"i{n}" for n in range(items)],
+                  "title": [f"ring{n % 4} step{n}" for n in range(items)]})
+    )  # fmt: skip
+    rows = [
+        (f"u{user}", f"i{item}", place if time is None else time)
+        for user, taken in enumerate(lists)
+        for place, item in enumerate(taken)
+    ]
+    log = Interactions.from_rows(rows)
+    config = toys.toy_config(epochs=1, tasks={"sequential": 0.5})
+    encoders = replace(config.encoders, others=())
+    retrieval = replace(config.retrieval, candidates=100)
+    return Dataset(catalog, log, log), replace(config, encoders=encoders, retrieval=retrieval)
+
+
+@pytest.mark.parametrize(
+    ("lists", "time"),
+    [
+        ([[0, 1, 2], [3, 4, 5], [6, 7, 8]], None),  # a training part of one item each
+        ([[0, 1], [1, 2], [2, 3], [3, 4, 5]], None),  # most have two items
+        ([[n, n + 1, n + 2, n + 3, n + 4] for n in range(7)], 5),  # all at one time
+        ([[n % 12, (n + 1) % 12, (n + 2) % 12, (n + 5) % 12] for n in range(20)], None),
+    ],
+)
+def test_small_and_odd_logs_give_a_model_that_recommends(toys, lists, time):
+    model = fit(*tiny(toys, lists, time=time))
+    weights = model.fitted.weights
+    assert set(weights) == {"decoder", "neighbours", "content.text"}
+    assert all(np.isfinite(list(weights.values())))
+    table = Recommender(model).recommend(["u0"], k=100)
+    left = 12 - len(set(lists[0]))
+    assert table.num_rows == left
+    assert len(set(table["item_id"].to_pylist())) == left
+
+
+def test_nothing_to_hold_back_is_a_decoder_without_weight(toys):
+    model = fit(*tiny(toys, [[0, 1, 2], [3, 4, 5], [6, 7, 8]]))
+    assert model.fitted.weights["decoder"] == 0.0
+    assert [*model.fitted.task_log[-1]][:3] == ["epoch", "loss", "score"]
