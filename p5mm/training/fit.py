@@ -155,6 +155,8 @@ class Fitting:
         )
         batches = self._held_out()
         parts = [network.t5.shared, network.t5.decoder, network.rank_head]
+        if network.codes is not None:
+            parts.append(network.codes)
         if not network.t5.config.tie_word_embeddings:
             parts.append(network.t5.lm_head)
         if network.rating_prior is not None:

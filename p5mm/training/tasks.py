@@ -10,7 +10,7 @@ from p5mm.model.prompts import Prompt, choose
 from p5mm.model.tokenizer import level_tokens, prompt_tokens
 from p5mm.training.task_objective import Task
 
-TRAINED_FAMILIES = ("sequential", "direct", "rating")
+TRAINED_FAMILIES = ("sequential", "direct", "rating", "codes")
 
 
 def make_tasks(
@@ -29,7 +29,8 @@ def make_tasks(
             continue
         asked = [
             prompt_tokens(tokenizer, prompt, config.model.soft_tokens)
-            for prompt in choose(prompts, family)
+            # What comes next may be answered in a code as well.
+            for prompt in choose(prompts, "sequential" if family == "codes" else family)
         ]
         answers = level_tokens(tokenizer, len(levels)) if family == "rating" else ()
         tasks.append(Task(family, weight, asked, answers))

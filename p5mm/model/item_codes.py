@@ -1,0 +1,93 @@
+"""Item codes in the T5's decoder: how a digit is read, and what the next one is likely to be."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from p5mm.retrieval.trie import Trie
+
+NEARER = 1e-3  # what a place in the last digit costs: items of one code come nearest first
+
+
+class ItemCodes(nn.Module):
+    """Reads and predicts the digits of item codes in the geometry of the retriever.
+
+    The centroids are retrieval vectors, so a digit is worth the query's inner product with its
+    centroid before anything is learned: the sum over the levels is nearly the retriever's logit.
+    The decoder turns the query, at every digit anew. What it reads of a code is the point that the
+    code has reached. Neither knows an item by name, so that a new item needs only a code.
+
+    Args:
+        books: ``[levels, size, d]`` codebooks of unit retrieval vectors.
+        digits: ``[n, levels + 1]`` int64 code of each item of the catalog; -1 where it has none.
+    """
+
+    def __init__(self, books: Tensor, digits: Tensor) -> None:
+        super().__init__()
+        levels, size, d = books.shape
+        self.register_buffer("books", books)
+        self.register_buffer("digits", digits)
+        self.turn = nn.ModuleList(nn.Linear(d, d, bias=False) for _ in range(levels))
+        self.bias = nn.Parameter(torch.zeros(levels, size))
+        for layer in self.turn:
+            nn.init.zeros_(layer.weight)
+        self.books: Tensor
+        self.digits: Tensor
+
+    @property
+    def levels(self) -> int:
+        """Digits that the decoder predicts; one more tells items of one code apart."""
+        return len(self.books)
+
+    def trie(self, rows: Tensor) -> Trie:
+        """The trie of those items ``[n]`` that have a code."""
+        coded = rows[self.digits[rows, 0] >= 0]
+        return Trie.of(self.digits[coded].numpy(), coded.numpy(), len(self.digits))
+
+    def read(self, digits: Tensor) -> Tensor:
+        """Decoder inputs ``[..., l, d]`` of the first ``l`` digits ``[..., l]`` of codes."""
+        steps = [F.embedding(digits[..., at], self.books[at]) for at in range(digits.shape[-1])]
+        points = torch.stack(steps, dim=-2).cumsum(dim=-2)
+        return points * points.shape[-1] ** 0.5
+
+    def logits(self, level: int, states: Tensor, queries: Tensor) -> Tensor:
+        """Logits ``[..., size]`` of one level's digits.
+
+        Args:
+            level: From 0.
+            states: ``[..., d]`` of the decoder, after the digits before.
+            queries: ``[..., d]`` of the retriever, over its temperature.
+        """
+        return (queries + self.turn[level](states)) @ self.books[level].T + self.bias[level]
+
+
+def shares(trie: Trie, weights: Tensor | None = None) -> Tensor:
+    """``[nodes]`` log of the items below each node of a trie, the prior of every digit.
+
+    Args:
+        trie: Of the items that can be generated.
+        weights: ``[items]`` above 0, what an item of the catalog counts; 1 each where None.
+    """
+    ranked = torch.ones(len(trie)) if weights is None else weights[trie.rows]
+    summed = F.pad(ranked.double().cumsum(0), (1, 0))
+    leaves = torch.arange(trie.levels[-2], trie.levels[-1], device=summed.device)
+    prior = torch.log(summed[trie.high] - summed[trie.low])
+    prior[leaves] -= NEARER * trie.digits[leaves]
+    return prior.float()
+
+
+def chosen(logits: Tensor, trie: Trie, prior: Tensor, nodes: Tensor, level: int) -> Tensor:
+    """Log-probabilities ``[..., c]`` of the children of nodes; minus infinity for padding.
+
+    Args:
+        logits: ``[..., size]`` of the level's digits; of the last digit there are none, ``size`` 0.
+        trie: Of the items that can be generated.
+        prior: ``[nodes]`` from ``shares``.
+        nodes: ``[...]`` of one level.
+        level: Theirs; the root's is 0.
+    """
+    children = trie.children(nodes, level)
+    scores = prior[children.nodes]
+    if logits.shape[-1]:
+        scores = scores + logits.gather(-1, children.digits)
+    return scores.masked_fill(~children.real, -torch.inf).log_softmax(dim=-1)

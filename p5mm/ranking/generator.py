@@ -1,0 +1,262 @@
+"""The T5 writes codes: beams that are always items, and the likelihood of items given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from p5mm.data.histories import Histories
+from p5mm.model.item_codes import ItemCodes, chosen, shares
+from p5mm.model.network import Encoded, Network
+from p5mm.ranking.decoding import Paths
+from p5mm.retrieval.trie import Trie
+
+TOGETHER = 64  # histories whose beams are in memory at once
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Generates candidates from codes alone; no item vector and no index is looked at.
+
+    Attributes:
+        network: In evaluation mode, trained with codes.
+        trie: Of the items that can be generated.
+        prior: ``[nodes]`` log of what the items below each node count.
+        weights: ``[items]`` what each item of the catalog counts.
+    """
+
+    network: Network
+    trie: Trie
+    prior: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(cls, network: Network, handicap: float = 0.0) -> "Generator":
+        """A generator of all items that have a code.
+
+        Args:
+            network: Trained with codes.
+            handicap: What the logits of items never taken are lowered by.
+
+        Raises:
+            InputError: The network was trained without codes.
+        """
+        trie = network.known_codes.trie(torch.nonzero(network.items.known).flatten())
+        weights = torch.where(network.items.trained, 0.0, -handicap).exp()
+        return cls(network, trie, shares(trie, weights), weights)
+
+    def among(self, rows: NDArray[np.int64]) -> "Generator":
+        """The same generator when only some catalog rows may be generated."""
+        trie = self.codes.trie(torch.from_numpy(np.unique(rows)))
+        return replace(self, trie=trie, prior=shares(trie, self.weights))
+
+    @property
+    def codes(self) -> ItemCodes:
+        """How codes are read and predicted."""
+        return self.network.known_codes
+
+    def find(
+        self,
+        encoded: Encoded,
+        prompt: Sequence[int],
+        histories: Histories,
+        count: int,
+        filter_seen: bool,
+    ) -> NDArray[np.int64]:
+        """Catalog rows ``[b, count]`` (fewer columns in a small catalog), likeliest first.
+
+        Args:
+            encoded: The histories, read once.
+            prompt: Token ids that the decoder reads.
+            histories: ``b`` histories, in catalog rows.
+            count: How many items each gets.
+            filter_seen: Leave out what the history holds.
+
+        Returns:
+            int64; -1 where there are no more items.
+        """
+        seen = _padded(histories) if filter_seen else torch.full((len(histories), 1), -1)
+        found = [
+            self.beam(_part(encoded, part), prompt, count, denied=seen[part])[0]
+            for part in torch.arange(len(histories)).split(TOGETHER)
+        ]
+        width = min(count, len(self.trie))
+        empty = torch.empty(0, width, dtype=torch.int64)
+        return torch.cat([empty, *found]).numpy()
+
+    @torch.inference_mode()
+    def beam(
+        self,
+        encoded: Encoded,
+        prompt: Sequence[int],
+        width: int,
+        allowed: Tensor | None = None,
+        denied: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The likeliest items that a beam finds, and their log-likelihoods.
+
+        A beam only goes on where an item is left, so that ``width`` different ones come back
+        wherever there are as many. With a width of all items the order is exact.
+
+        Args:
+            encoded: The histories, read once.
+            prompt: Token ids that the decoder reads.
+            width: Beams that are kept, and items that come back.
+            allowed: ``[b, m]`` the only rows that may come back, -1 for padding; None for all.
+            denied: ``[b, m]`` rows that may not, -1 for padding; None for none.
+
+        Returns:
+            Rows ``[b, w]`` int64, -1 beyond the last item, and log-likelihoods ``[b, w]``, minus
+            infinity there; ``w`` is ``width``, or all items if fewer.
+        """
+        width, codes = min(width, len(self.trie)), self.codes
+        left = Left.of(self.trie, allowed, denied)
+        queries = encoded.last[:, None] / self.network.temperature
+        paths = Paths.start(self.network.t5, encoded, prompt, codes.levels)
+        nodes = torch.zeros(len(encoded.lengths), 1, dtype=torch.int64)
+        scores, read = torch.zeros(nodes.shape), torch.zeros(*nodes.shape, 0, dtype=torch.int64)
+        for level in range(self.trie.depth):
+            logits = self._logits(level, paths.states, queries)
+            among = chosen(logits, self.trie, self.prior, nodes, level)
+            children = self.trie.children(nodes, level)
+            there = children.real & left.any(children.nodes)
+            among = (among + scores[..., None]).masked_fill(~there, -torch.inf).flatten(1)
+            scores, best = among.topk(min(width, among.shape[1]))
+            nodes = children.nodes.flatten(1).gather(1, best)
+            parents = best // there.shape[2]
+            if level < codes.levels - 1:
+                digits = children.digits.flatten(1).gather(1, best)
+                read = torch.cat([_taken(read, parents), digits[..., None]], dim=-1)
+                paths = paths.onward(parents, codes.read(read)[:, :, -1])
+            elif level < codes.levels:
+                paths = replace(paths, states=_taken(paths.states, parents))
+        return self._answers(nodes, scores, width)
+
+    @torch.inference_mode()
+    def likelihood(self, encoded: Encoded, prompt: Sequence[int], rows: Tensor) -> Tensor:
+        """Exact log-likelihoods ``[b, n]`` of items, each shared beginning computed once.
+
+        Args:
+            encoded: The histories, read once.
+            prompt: Token ids that the decoder reads.
+            rows: ``[b, n]`` int64 catalog rows; minus infinity for those without a code.
+        """
+        trie, codes = self.trie, self.codes
+        coded = trie.places[rows] >= 0
+        rows = torch.where(coded, rows, trie.rows[0])
+        path, digits = trie.path(rows), codes.digits[rows]
+        queries = encoded.last[:, None] / self.network.temperature
+        paths = Paths.start(self.network.t5, encoded, prompt, codes.levels)
+        place = torch.zeros_like(rows)
+        total = torch.zeros(rows.shape)
+        nodes = path[:, :1, 0]
+        for level in range(trie.depth):
+            logits = self._logits(level, paths.states, queries)
+            among = chosen(logits, trie, self.prior, nodes, level)
+            child = path[..., level + 1] - trie.first[path[..., level]]
+            line = torch.arange(len(rows))[:, None]
+            total = total + among[line, place, child]
+            if level == codes.levels:
+                break
+            first, after = _distinct(path[..., level + 1])
+            nodes = path[..., level + 1].gather(1, first)
+            parents, place = place.gather(1, first), after
+            if level < codes.levels - 1:
+                read = _taken(digits, first)[..., : level + 1]
+                paths = paths.onward(parents, codes.read(read)[:, :, -1])
+            else:
+                paths = replace(paths, states=_taken(paths.states, parents))
+        return total.masked_fill(~coded, -torch.inf)
+
+    def _logits(self, level: int, states: Tensor, queries: Tensor) -> Tensor:
+        """Logits of a level's digits; none of the last digit, which tells nothing of an item."""
+        if level == self.codes.levels:
+            return states[..., :0]
+        return self.codes.logits(level, states, queries)
+
+    def _answers(self, leaves: Tensor, scores: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """Items ``[b, width]`` and scores of leaves, -1 and minus infinity beyond the last."""
+        rows = torch.where(scores > -torch.inf, self.trie.items(leaves), -1)
+        missing = (0, width - rows.shape[1])
+        pad = torch.nn.functional.pad
+        return pad(rows, missing, value=-1), pad(scores, missing, value=-torch.inf)
+
+
+@dataclass(frozen=True)
+class Left:
+    """Which nodes have an item left below them that a request may have.
+
+    Attributes:
+        trie: Of all items.
+        ranks: ``[b, m]`` sorted ranks of a list a request; None leaves everything.
+        only: The list is all that is left, rather than what is not.
+    """
+
+    trie: Trie
+    ranks: Tensor | None
+    only: bool
+
+    @classmethod
+    def of(cls, trie: Trie, allowed: Tensor | None, denied: Tensor | None) -> "Left":
+        """What lists of rows leave."""
+        if allowed is None:
+            return cls(trie, None if denied is None else trie.ranks(denied), only=False)
+        if denied is not None:
+            lines = torch.arange(len(allowed))[:, None] * len(trie.places)
+            both = torch.isin(allowed + lines, (denied + lines)[denied >= 0])
+            allowed = allowed.masked_fill(both, -1)
+        return cls(trie, trie.ranks(allowed), only=True)
+
+    def any(self, nodes: Tensor) -> Tensor:
+        """``[b, ...]`` bool of nodes, True where something is left."""
+        if self.ranks is None:
+            return torch.ones_like(nodes, dtype=torch.bool)
+        listed = self.trie.below(nodes, self.ranks)
+        return listed > 0 if self.only else listed < self.trie.sizes(nodes)
+
+
+def _taken(values: Tensor, places: Tensor) -> Tensor:
+    """``[b, w, ...]`` of values ``[b, n, ...]`` at places ``[b, w]``."""
+    return values[torch.arange(len(values))[:, None], places]
+
+
+def _distinct(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each different value of a line stands, and which of them each place holds.
+
+    Args:
+        values: ``[b, n]``.
+
+    Returns:
+        ``[b, u]`` places of the different values, repeated where a line has fewer, and ``[b, n]``
+        numbers below u.
+    """
+    ordered, order = values.sort(dim=1, stable=True)
+    begins = torch.ones_like(values)
+    begins[:, 1:] = (ordered[:, 1:] != ordered[:, :-1]).long()
+    number = begins.cumsum(1) - 1
+    which = torch.empty_like(number).scatter_(1, order, number)
+    first = order[:, :1].repeat(1, int(number.max()) + 1)
+    return first.scatter_(1, number, order), which
+
+
+def _padded(histories: Histories) -> Tensor:
+    """Item rows ``[b, longest]`` of histories, -1 for padding."""
+    lengths = histories.lengths
+    places = np.arange(max(1, int(lengths.max(initial=0))))
+    real = places < lengths[:, None]
+    rows = np.full(real.shape, -1, dtype=np.int64)
+    rows[real] = histories.items
+    return torch.from_numpy(rows)
+
+
+def _part(encoded: Encoded, lines: Tensor) -> Encoded:
+    """Some of the histories ``[m]``."""
+    return replace(
+        encoded,
+        memory=encoded.memory[lines],
+        queries=encoded.queries[lines],
+        lengths=encoded.lengths[lines],
+    )

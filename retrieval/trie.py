@@ -1,0 +1,202 @@
+"""A trie of item codes in flat arrays: children, ranges of items and what is left of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from p5mm.errors import InputError
+
+DENSE = 1 << 22  # entries of the table that gives the children of the first levels at once
+
+
+@dataclass(frozen=True)
+class Children:
+    """The children of some nodes, side by side.
+
+    Attributes:
+        nodes: ``[..., c]`` int64, ascending digits; 0 (the root, nobody's child) for padding.
+        digits: ``[..., c]`` int64; 0 for padding.
+        real: ``[..., c]`` bool, False for padding.
+    """
+
+    nodes: Tensor
+    digits: Tensor
+    real: Tensor
+
+
+@dataclass(frozen=True)
+class Trie:
+    """Codes of items, sorted: every node is a range of items, its children lie side by side.
+
+    Nodes are numbered level by level, in the order of their codes; node 0 is the root. The arrays
+    are those of a CSR matrix; the same torch code reads them on any device. For the first levels a
+    dense table holds the padded children, so that a step there is one gather.
+
+    Attributes:
+        first: ``[nodes + 1]`` int64: the children of node i are ``first[i]`` to ``first[i + 1]``.
+        digits: ``[nodes]`` int64 last digit of each node.
+        low: ``[nodes]`` int64 rank of a node's first item.
+        high: ``[nodes]`` int64 rank after its last one.
+        levels: ``[depth + 2]`` number of the first node of each level, and of all nodes.
+        widths: ``[depth]`` most children of a node of each level.
+        rows: ``[n]`` int64 item row of each rank.
+        places: Item row to rank ``[items]`` int64; -1 for items that are not in it.
+        table: ``[dense nodes, width]`` int64 children of the first nodes; 0 for padding.
+    """
+
+    first: Tensor
+    digits: Tensor
+    low: Tensor
+    high: Tensor
+    levels: tuple[int, ...]
+    widths: tuple[int, ...]
+    rows: Tensor
+    places: Tensor
+    table: Tensor
+
+    @classmethod
+    def of(cls, codes: NDArray[np.int64], rows: NDArray[np.int64], items: int) -> "Trie":
+        """The trie of some items' codes.
+
+        Args:
+            codes: ``[n, depth]``, all different, digits from 0.
+            rows: ``[n]`` their item rows, all different.
+            items: Size of the catalog that ``rows`` count in.
+
+        Raises:
+            InputError: There is no item, or two have one code.
+        """
+        if codes.ndim != 2 or not len(codes) or codes.shape[1] < 1:
+            raise InputError(f"a trie needs codes [n, depth], at least one; given {codes.shape}")
+        order = np.lexsort(codes.T[::-1])
+        ordered = codes[order]
+        # The level, from 1, at which an item's code leaves that of the item before it.
+        differs = np.vstack([np.ones(codes.shape[1], dtype=bool), np.diff(ordered, axis=0) != 0])
+        if not differs.any(axis=1).all():
+            raise InputError("two items have the same code; Codes.unique gives each its own")
+        parts = _levels(ordered, np.logical_or.accumulate(differs, axis=1))
+        return cls._laid_out(parts, np.asarray(rows)[order], items)
+
+    @classmethod
+    def _laid_out(
+        cls, parts: "list[tuple[NDArray[np.int64], NDArray[np.int64]]]", rows: NDArray[np.int64],
+        items: int,
+    ) -> "Trie":  # fmt: skip
+        """Arrays of all levels, from the starts and digits of each."""
+        sizes = [len(starts) for starts, _ in parts]
+        levels = np.cumsum([0, *sizes])
+        low = np.concatenate([starts for starts, _ in parts])
+        high = np.concatenate([np.append(starts[1:], len(rows)) for starts, _ in parts])
+        first = [
+            levels[depth + 1] + np.searchsorted(parts[depth + 1][0], parts[depth][0])
+            for depth in range(len(parts) - 1)
+        ]
+        first = np.concatenate([*first, np.full(sizes[-1] + 1, levels[-1])])
+        counts = np.diff(first)
+        widths = tuple(
+            int(counts[levels[depth] : levels[depth + 1]].max()) for depth in range(len(parts) - 1)
+        )
+        places = np.full(items, -1, dtype=np.int64)
+        places[rows] = np.arange(len(rows))
+        digits = np.concatenate([digits for _, digits in parts])
+        tensors = [torch.from_numpy(a.astype(np.int64)) for a in (first, digits, low, high)]
+        known = tuple(int(level) for level in levels)
+        table = _dense(tensors[0], known, widths)
+        ranks = torch.from_numpy(rows.astype(np.int64)), torch.from_numpy(places)
+        return cls(*tensors, known, widths, *ranks, table)
+
+    @property
+    def depth(self) -> int:
+        """Digits of a code."""
+        return len(self.widths)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to(self, device: torch.device | str) -> "Trie":
+        """The same trie on another device."""
+        moved = {
+            name: value.to(device) for name, value in vars(self).items() if torch.is_tensor(value)
+        }
+        return Trie(**{**vars(self), **moved})
+
+    def children(self, nodes: Tensor, level: int) -> Children:
+        """The children of nodes ``[...]`` of one level, the root being level 0."""
+        if self.levels[level + 1] <= len(self.table):
+            found = self.table[nodes][..., : self.widths[level]]
+            real = found > 0
+        else:
+            begin = self.first[nodes][..., None]
+            found = begin + torch.arange(self.widths[level], device=nodes.device)
+            real = found < self.first[nodes + 1][..., None]
+            found = torch.where(real, found, 0)
+        return Children(found, self.digits[found], real)
+
+    def sizes(self, nodes: Tensor) -> Tensor:
+        """How many items are below nodes ``[...]``."""
+        return self.high[nodes] - self.low[nodes]
+
+    def path(self, rows: Tensor) -> Tensor:
+        """``[..., depth + 1]`` nodes from the root to items ``[...]`` that are in the trie."""
+        ranks = self.places[rows]
+        nodes = []
+        for level in range(self.depth + 1):
+            begin, end = self.levels[level], self.levels[level + 1]
+            found = torch.searchsorted(self.low[begin:end], ranks, right=True) - 1
+            nodes.append(begin + found)
+        return torch.stack(nodes, dim=-1)
+
+    def items(self, leaves: Tensor) -> Tensor:
+        """The item rows ``[...]`` of leaves ``[...]``."""
+        return self.rows[self.low[leaves]]
+
+    def ranks(self, rows: Tensor) -> Tensor:
+        """Sorted ranks ``[b, m]`` of lists of item rows ``[b, m]``, each item counted once.
+
+        Args:
+            rows: -1 for padding; items that are not in the trie are left out.
+
+        Returns:
+            int64; the number of items stands for what is left out.
+        """
+        known = rows >= 0
+        ranks = torch.where(known, self.places[rows.clamp(min=0)], -1)
+        ranks = torch.where(ranks < 0, len(self), ranks).sort(dim=-1).values
+        again = torch.zeros_like(known)
+        again[:, 1:] = ranks[:, 1:] == ranks[:, :-1]
+        return ranks.masked_fill(again, len(self)).sort(dim=-1).values
+
+    def below(self, nodes: Tensor, ranks: Tensor) -> Tensor:
+        """How many items of each request's list are below its nodes.
+
+        Args:
+            nodes: ``[b, ...]``.
+            ranks: ``[b, m]`` from ``ranks``.
+        """
+        flat = nodes.flatten(1)
+        until = torch.searchsorted(ranks, self.high[flat])
+        count = until - torch.searchsorted(ranks, self.low[flat])
+        return count.view(nodes.shape)
+
+
+def _levels(
+    codes: NDArray[np.int64], opens: NDArray[np.bool_]
+) -> "list[tuple[NDArray[np.int64], NDArray[np.int64]]]":
+    """First ranks and digits of the nodes of each level, the root's first."""
+    root = (np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
+    starts = [np.flatnonzero(level) for level in opens.T]
+    return [root, *((start, codes[start, at]) for at, start in enumerate(starts))]
+
+
+def _dense(first: Tensor, levels: tuple[int, ...], widths: tuple[int, ...]) -> Tensor:
+    """Padded children of all nodes of the first levels, as many levels as the table may hold."""
+    kept, width = 0, 0
+    for level, most in enumerate(widths):
+        if levels[level + 1] * max(width, most) > DENSE:
+            break
+        kept, width = levels[level + 1], max(width, most)
+    found = first[:kept, None] + torch.arange(width)
+    return torch.where(found < first[1 : kept + 1, None], found, 0)
