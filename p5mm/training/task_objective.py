@@ -79,7 +79,9 @@ class TaskObjective:
         places[rows] = torch.arange(len(rows))
         vectors = network.vectors(tokens)
         codes = CodeObjective.of(network)
-        return cls(tasks, requests, candidates, tokens, vectors, places, levels, rating_scale, codes)
+        return cls(
+            tasks, requests, candidates, tokens, vectors, places, levels, rating_scale, codes
+        )
 
     def __call__(self, network: Network, batch: Batch) -> Losses:
         """The loss of one task, drawn anew each step."""
