@@ -17,8 +17,8 @@ class Children:
     """The children of some nodes, side by side.
 
     Attributes:
-        nodes: ``[..., c]`` int64, ascending digits; 0 (the root, nobody's child) for padding.
-        digits: ``[..., c]`` int64; 0 for padding.
+        nodes: ``[..., c]`` int64, ascending digits; padding repeats the last child.
+        digits: ``[..., c]`` int64 likewise, so that scattering by them blocks nothing.
         real: ``[..., c]`` bool, False for padding.
     """
 
@@ -33,7 +33,7 @@ class Trie:
 
     Nodes are numbered level by level, in the order of their codes; node 0 is the root. The arrays
     are those of a CSR matrix; the same torch code reads them on any device. For the first levels a
-    dense table holds the padded children, so that a step there is one gather.
+    dense table holds the padded children, so that a step there copies lines.
 
     Attributes:
         first: ``[nodes + 1]`` int64: the children of node i are ``first[i]`` to ``first[i + 1]``.
@@ -44,7 +44,9 @@ class Trie:
         widths: ``[depth]`` most children of a node of each level.
         rows: ``[n]`` int64 item row of each rank.
         places: Item row to rank ``[items]`` int64; -1 for items that are not in it.
-        table: ``[dense nodes, width]`` int64 children of the first nodes; 0 for padding.
+        table: ``[dense nodes, width]`` int64 children of the first nodes.
+        table_digits: ``[dense nodes, width]`` int64 their digits.
+        table_real: ``[dense nodes, width]`` bool, False for padding.
     """
 
     first: Tensor
@@ -56,6 +58,8 @@ class Trie:
     rows: Tensor
     places: Tensor
     table: Tensor
+    table_digits: Tensor
+    table_real: Tensor
 
     @classmethod
     def of(cls, codes: NDArray[np.int64], rows: NDArray[np.int64], items: int) -> "Trie":
@@ -104,9 +108,9 @@ class Trie:
         digits = np.concatenate([digits for _, digits in parts])
         tensors = [torch.from_numpy(a.astype(np.int64)) for a in (first, digits, low, high)]
         known = tuple(int(level) for level in levels)
-        table = _dense(tensors[0], known, widths)
+        dense = _dense(tensors[0], tensors[1], known, widths)
         ranks = torch.from_numpy(rows.astype(np.int64)), torch.from_numpy(places)
-        return cls(*tensors, known, widths, *ranks, table)
+        return cls(*tensors, known, widths, *ranks, dense.nodes, dense.digits, dense.real)
 
     @property
     def depth(self) -> int:
@@ -125,15 +129,14 @@ class Trie:
 
     def children(self, nodes: Tensor, level: int) -> Children:
         """The children of nodes ``[...]`` of one level, the root being level 0."""
-        if self.levels[level + 1] <= len(self.table):
-            found = self.table[nodes][..., : self.widths[level]]
-            real = found > 0
-        else:
-            begin = self.first[nodes][..., None]
-            found = begin + torch.arange(self.widths[level], device=nodes.device)
-            real = found < self.first[nodes + 1][..., None]
-            found = torch.where(real, found, 0)
-        return Children(found, self.digits[found], real)
+        width = self.widths[level]
+        if self.levels[level + 1] > len(self.table):
+            return _children(self.first, self.digits, nodes, width)
+        parts = (
+            table[:, :width].index_select(0, nodes.flatten()).view(*nodes.shape, width)
+            for table in (self.table, self.table_digits, self.table_real)
+        )
+        return Children(*parts)
 
     def sizes(self, nodes: Tensor) -> Tensor:
         """How many items are below nodes ``[...]``."""
@@ -191,12 +194,23 @@ def _levels(
     return [root, *((start, codes[start, at]) for at, start in enumerate(starts))]
 
 
-def _dense(first: Tensor, levels: tuple[int, ...], widths: tuple[int, ...]) -> Tensor:
-    """Padded children of all nodes of the first levels, as many levels as the table may hold."""
+def _children(first: Tensor, digits: Tensor, nodes: Tensor, width: int) -> Children:
+    """At most ``width`` children of nodes ``[...]`` by the arrays of the trie."""
+    begin, end = first[nodes][..., None], first[nodes + 1][..., None]
+    found = begin + torch.arange(width, device=nodes.device)
+    real = found < end
+    found = torch.minimum(found, end - 1)
+    taken = digits.index_select(0, found.flatten())  # several times faster than digits[found]
+    return Children(found, taken.view(found.shape), real)
+
+
+def _dense(
+    first: Tensor, digits: Tensor, levels: tuple[int, ...], widths: tuple[int, ...]
+) -> Children:
+    """Children of all nodes of the first levels, as many levels as the table may hold."""
     kept, width = 0, 0
     for level, most in enumerate(widths):
         if levels[level + 1] * max(width, most) > DENSE:
             break
         kept, width = levels[level + 1], max(width, most)
-    found = first[:kept, None] + torch.arange(width)
-    return torch.where(found < first[1 : kept + 1, None], found, 0)
+    return _children(first, digits, torch.arange(kept), width)
