@@ -84,14 +84,14 @@ def main() -> None:
     for level in range(trie.depth):
         logits = torch.zeros(len(wanted), vocabulary)
         prefix, nodes = torch.from_numpy(codes[wanted.numpy(), :level]), path[:, level]
-        flat, mask = timed(lambda l=logits, n=nodes, at=level: masked(trie, l, n, at), 200)
-        slow, checked = timed(lambda p=prefix, l=logits: processor(p, l), 20)
+        flat, mask = timed(lambda x=logits, n=nodes, at=level: masked(trie, x, n, at), 200)
+        slow, checked = timed(lambda p=prefix, x=logits: processor(p, x), 20)
         if not torch.equal(mask, checked):
             raise ValueError(f"the masks of level {level + 1} differ")
         # The beams of a history begin as one: only the processor computes the first step for all.
         begun = slice(None, None, given.beams if level == 0 else 1)
         ours, _ = timed(
-            lambda l=logits[begun], n=nodes[begun], at=level: allowed(trie, l, n, at), 200
+            lambda x=logits[begun], n=nodes[begun], at=level: allowed(trie, x, n, at), 200
         )
         totals += [slow, flat, ours]
         print(

@@ -1,5 +1,6 @@
 """A trie of item codes in flat arrays: children, ranges of items and what is left of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from p5mm.errors import InputError
 
+Level = tuple[NDArray[np.int64], NDArray[np.int64]]  # first ranks and digits of its nodes
 DENSE = 1 << 22  # entries of the table that gives the children of the first levels at once
 
 
@@ -85,32 +87,28 @@ class Trie:
         return cls._laid_out(parts, np.asarray(rows)[order], items)
 
     @classmethod
-    def _laid_out(
-        cls, parts: "list[tuple[NDArray[np.int64], NDArray[np.int64]]]", rows: NDArray[np.int64],
-        items: int,
-    ) -> "Trie":  # fmt: skip
+    def _laid_out(cls, parts: Sequence[Level], rows: NDArray[np.int64], items: int) -> "Trie":
         """Arrays of all levels, from the starts and digits of each."""
-        sizes = [len(starts) for starts, _ in parts]
-        levels = np.cumsum([0, *sizes])
+        levels = np.cumsum([0, *(len(starts) for starts, _ in parts)])
+        begins = [
+            levels[depth + 1] + np.searchsorted(parts[depth + 1][0], starts)
+            for depth, (starts, _) in enumerate(parts[:-1])
+        ]
+        leaves = np.full(len(parts[-1][0]) + 1, levels[-1])
+        first = _tensor(np.concatenate([*begins, leaves]))
+        digits = _tensor(np.concatenate([digits for _, digits in parts]))
         low = np.concatenate([starts for starts, _ in parts])
         high = np.concatenate([np.append(starts[1:], len(rows)) for starts, _ in parts])
-        first = [
-            levels[depth + 1] + np.searchsorted(parts[depth + 1][0], parts[depth][0])
-            for depth in range(len(parts) - 1)
-        ]
-        first = np.concatenate([*first, np.full(sizes[-1] + 1, levels[-1])])
-        counts = np.diff(first)
-        widths = tuple(
-            int(counts[levels[depth] : levels[depth + 1]].max()) for depth in range(len(parts) - 1)
-        )
-        places = np.full(items, -1, dtype=np.int64)
+        places = np.full(items, -1)
         places[rows] = np.arange(len(rows))
-        digits = np.concatenate([digits for _, digits in parts])
-        tensors = [torch.from_numpy(a.astype(np.int64)) for a in (first, digits, low, high)]
         known = tuple(int(level) for level in levels)
-        dense = _dense(tensors[0], tensors[1], known, widths)
-        ranks = torch.from_numpy(rows.astype(np.int64)), torch.from_numpy(places)
-        return cls(*tensors, known, widths, *ranks, dense.nodes, dense.digits, dense.real)
+        counts = torch.split(torch.diff(first), np.diff(levels).tolist())
+        widths = tuple(int(count.max()) for count in counts[:-1])
+        dense = _dense(first, digits, known, widths)
+        return cls(
+            first, digits, _tensor(low), _tensor(high), known, widths, _tensor(rows),
+            _tensor(places), dense.nodes, dense.digits, dense.real,
+        )  # fmt: skip
 
     @property
     def depth(self) -> int:
@@ -185,9 +183,11 @@ class Trie:
         return count.view(nodes.shape)
 
 
-def _levels(
-    codes: NDArray[np.int64], opens: NDArray[np.bool_]
-) -> "list[tuple[NDArray[np.int64], NDArray[np.int64]]]":
+def _tensor(values: NDArray[np.int64]) -> Tensor:
+    return torch.from_numpy(values.astype(np.int64))
+
+
+def _levels(codes: NDArray[np.int64], opens: NDArray[np.bool_]) -> list[Level]:
     """First ranks and digits of the nodes of each level, the root's first."""
     root = (np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
     starts = [np.flatnonzero(level) for level in opens.T]

@@ -27,10 +27,8 @@ class ItemCodes(nn.Module):
         levels, size, d = books.shape
         self.register_buffer("books", books)
         self.register_buffer("digits", digits)
-        self.turn = nn.ModuleList(nn.Linear(d, d, bias=False) for _ in range(levels))
+        self.turn = nn.Parameter(torch.zeros(levels, d, d))
         self.bias = nn.Parameter(torch.zeros(levels, size))
-        for layer in self.turn:
-            nn.init.zeros_(layer.weight)
         self.books: Tensor
         self.digits: Tensor
 
@@ -48,7 +46,8 @@ class ItemCodes(nn.Module):
         """Decoder inputs ``[..., l, d]`` of the first ``l`` digits ``[..., l]`` of codes."""
         steps = [F.embedding(digits[..., at], self.books[at]) for at in range(digits.shape[-1])]
         points = torch.stack(steps, dim=-2).cumsum(dim=-2)
-        return points * points.shape[-1] ** 0.5
+        scaled: Tensor = points * points.shape[-1] ** 0.5
+        return scaled
 
     def logits(self, level: int, states: Tensor, queries: Tensor) -> Tensor:
         """Logits ``[..., size]`` of one level's digits.
@@ -58,7 +57,8 @@ class ItemCodes(nn.Module):
             states: ``[..., d]`` of the decoder, after the digits before.
             queries: ``[..., d]`` of the retriever, over its temperature.
         """
-        return (queries + self.turn[level](states)) @ self.books[level].T + self.bias[level]
+        turned = queries + states @ self.turn[level]
+        return turned @ self.books[level].T + self.bias[level]
 
 
 def shares(trie: Trie, weights: Tensor | None = None) -> Tensor:

@@ -34,19 +34,19 @@ class Generator:
     weights: Tensor
 
     @classmethod
-    def of(cls, network: Network, handicap: float = 0.0) -> "Generator":
+    def of(cls, network: Network) -> "Generator":
         """A generator of all items that have a code.
-
-        Args:
-            network: Trained with codes.
-            handicap: What the logits of items never taken are lowered by.
 
         Raises:
             InputError: The network was trained without codes.
         """
         trie = network.known_codes.trie(torch.nonzero(network.items.known).flatten())
-        weights = torch.where(network.items.trained, 0.0, -handicap).exp()
-        return cls(network, trie, shares(trie, weights), weights)
+        return cls(network, trie, shares(trie), torch.ones(len(network.items)))
+
+    def handicapped(self, handicap: float) -> "Generator":
+        """The same generator when an item that nobody took counts exp(-handicap)."""
+        weights = torch.where(self.network.items.trained, 0.0, -handicap).exp()
+        return replace(self, prior=shares(self.trie, weights), weights=weights)
 
     def among(self, rows: NDArray[np.int64]) -> "Generator":
         """The same generator when only some catalog rows may be generated."""
@@ -81,7 +81,7 @@ class Generator:
         seen = _padded(histories) if filter_seen else torch.full((len(histories), 1), -1)
         found = [
             self.beam(_part(encoded, part), prompt, count, denied=seen[part])[0]
-            for part in torch.arange(len(histories)).split(TOGETHER)
+            for part in torch.split(torch.arange(len(histories)), TOGETHER)
         ]
         width = min(count, len(self.trie))
         empty = torch.empty(0, width, dtype=torch.int64)

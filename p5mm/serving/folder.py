@@ -1,13 +1,14 @@
 """A model on disk: readable by anyone, executed by no one."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from p5mm.arrays import Expected, check_names, read_arrays, write_arrays
 from p5mm.config import Config
@@ -19,6 +20,7 @@ from p5mm.fusion.base import fusions
 from p5mm.indexing.folder import read_items
 from p5mm.model.build import build_network
 from p5mm.model.content import Content
+from p5mm.model.item_codes import ItemCodes
 from p5mm.model.network import Network
 from p5mm.model.prompts import read_prompts
 from p5mm.model.rating_prior import RatingPrior
@@ -28,6 +30,7 @@ from p5mm.plain import read_json, reading
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.retrieval.index import VectorIndex
 from p5mm.serving.checks import (
+    check_codes,
     check_fitted,
     check_index,
     check_settings,
@@ -36,7 +39,7 @@ from p5mm.serving.checks import (
 )
 from p5mm.steady import read_steadily
 
-VERSION = 3
+VERSION = 4
 PICKLES = {
     ".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".tar",
 }  # fmt: skip
@@ -45,6 +48,7 @@ OURS = {
     "config.json", "model.safetensors", "content.safetensors", "neighbours.safetensors",
     "prompts.txt", "items.parquet", "interactions.parquet", "index", "t5", CHECKPOINT,
 }  # fmt: skip
+CODES = ("codes.books", "codes.digits")
 NEIGHBOURS = ("data", "indices", "indptr")  # the arrays of a sparse matrix
 REMEDY = "train again, or take another copy"
 
@@ -92,7 +96,8 @@ def write_model(model: TrainedModel, folder: Path, force: bool = False) -> None:
         _write_neighbours(model.neighbours, draft / "neighbours.safetensors")
         model.catalog.write(draft / "items.parquet")
         pq.write_table(model.log.table, draft / "interactions.parquet")
-        model.index.save(draft / "index")
+        if not model.config.retrieval.generate:
+            model.index.save(draft / "index")
         (draft / "config.json").write_text(json.dumps(_describe(model), indent=2))
 
 
@@ -174,10 +179,12 @@ def _read(folder: Path) -> TrainedModel:
         log = Interactions.from_table(table)
         log.known(catalog.item_ids)  # there must be some
     neighbours = _read_neighbours(folder / "neighbours.safetensors", items)
-    index = VectorIndex.load(folder / "index")
-    with reading(folder / "index", REMEDY):
-        known = np.flatnonzero(network.items.known.numpy())
-        check_index(index, [catalog.item_ids[row] for row in known], t5.config.d_model + 1)
+    index = None
+    if not config.retrieval.generate:
+        index = VectorIndex.load(folder / "index")
+        with reading(folder / "index", REMEDY):
+            known = np.flatnonzero(network.items.known.numpy())
+            check_index(index, [catalog.item_ids[row] for row in known], t5.config.d_model + 1)
     with reading(folder / "prompts.txt", REMEDY):
         prompts = read_prompts(folder / "prompts.txt")
     return TrainedModel(
@@ -223,6 +230,7 @@ def _read_network(
         if not trained.any():
             raise InputError("no item was trained")
         network = build_network(config.model, content, trained, t5, prior)
+        network.codes = _read_codes(arrays, network, config)
         own = {name: tensor.numpy() for name, tensor in _own_weights(network).items()}
         check_names(arrays, own)
         for name, array in own.items():
@@ -230,6 +238,21 @@ def _read_network(
         weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
         network.load_state_dict(weights, strict=False)  # the T5's own are in its folder
         return network
+
+
+def _read_codes(
+    arrays: Mapping[str, NDArray[Any]], network: Network, config: Config
+) -> ItemCodes | None:
+    """The codes among the arrays of a model; their own weights are still to be loaded."""
+    if not any(name.startswith("codes.") for name in arrays):
+        if config.retrieval.generate:
+            raise InputError("retrieval.generate is true, yet the model has no codes")
+        return None
+    check_names({name: 0 for name in arrays if name in CODES}, dict.fromkeys(CODES))
+    books, digits = (arrays[name] for name in CODES)
+    Expected((None, None, network.t5.config.d_model)).check(books, "codes.books")
+    check_codes(digits, books, network.items.known.numpy())
+    return ItemCodes(torch.from_numpy(books.copy()), torch.from_numpy(digits.copy()))
 
 
 def _write_neighbours(neighbours: Any, path: Path) -> None:

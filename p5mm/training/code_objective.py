@@ -1,5 +1,6 @@
-"""The loss of codes: each digit of the next item's, among those that go on in the trie."""
+"""Codes in training: fitted on the retriever's vectors, then each digit is a choice to learn."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,10 @@ from torch import Tensor
 
 from p5mm.model.item_codes import ItemCodes, chosen, shares
 from p5mm.model.network import Encoded, Network
+from p5mm.retrieval.codes import fit_codes
 from p5mm.retrieval.trie import Trie
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,3 +70,29 @@ class CodeObjective:
             place = path[..., level + 1] - self.trie.first[path[..., level]]
             loss = loss - among.gather(-1, place[..., None]).squeeze(-1)
         return loss
+
+
+def fit_item_codes(
+    vectors: Tensor,
+    known: Tensor,
+    taken: Tensor,
+    item_ids: Sequence[str],
+    sizes: tuple[int, int],
+    seed: int,
+) -> ItemCodes:
+    """Codes of a catalog, with their statistics in the log before anything learns from them.
+
+    Args:
+        vectors: ``[n, d]`` unit retrieval vectors.
+        known: ``[n]`` bool, True where something is known of an item: only these get a code.
+        taken: ``[n]`` bool, True where the codebooks are fitted on an item.
+        item_ids: Of the catalog.
+        sizes: Levels, and values of a digit.
+        seed: Of the codebooks.
+    """
+    codes = fit_codes(vectors[taken].numpy(), *sizes, seed)
+    coded, ids = vectors[known].numpy(), [item_ids[row] for row in torch.nonzero(known).flatten()]
+    log.info("codes: %s", codes.report(coded, ids))
+    digits = torch.full((len(vectors), codes.levels + 1), -1)
+    digits[known] = torch.from_numpy(codes.unique(coded, ids))
+    return ItemCodes(torch.from_numpy(codes.codebooks), digits)

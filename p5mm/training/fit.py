@@ -20,6 +20,7 @@ from p5mm.metrics.validation import validation_metrics
 from p5mm.model.batches import Batch, last_batches
 from p5mm.model.build import build_network, make_t5
 from p5mm.model.content import Content
+from p5mm.model.item_codes import ItemCodes
 from p5mm.model.network import Network
 from p5mm.model.prompts import choose, read_prompts
 from p5mm.model.rating_prior import RatingPrior
@@ -31,6 +32,7 @@ from p5mm.ranking.similarity import ItemSimilarity, cooccurrence, cosine_neighbo
 from p5mm.ranking.trained_model import TrainedModel, asking
 from p5mm.training.calibration import fit_handicap, fit_weights
 from p5mm.training.checkpoint import Checkpoint
+from p5mm.training.code_objective import fit_item_codes
 from p5mm.training.loop import Objective, Training, Validate, training_key
 from p5mm.training.retrieval_objective import RetrievalObjective
 from p5mm.training.task_objective import Task, TaskObjective
@@ -145,6 +147,8 @@ class Fitting:
     def tasks(self, tasks: Sequence[Task]) -> list[dict[str, float]]:
         """Train the decoder on the retriever's states by validation loss; returns the log."""
         settings, network = self.config.train, self.network
+        if any(task.family == "codes" for task in tasks):
+            network.codes = self.codes()
         objective = TaskObjective.of(
             network,
             tasks,
@@ -168,6 +172,17 @@ class Fitting:
             return objective.validate(network, batches)
 
         return self._training("decoder", parts, objective, config, validate).run()
+
+    def codes(self) -> ItemCodes:
+        """Codes of all items of which something is known, fitted on those that were taken."""
+        network, retrieval = self.network.eval(), self.config.retrieval
+        with torch.no_grad():
+            vectors = network.vectors(self.cold_items.adopt(network.items()))
+        known, taken = network.items.known, network.items.trained
+        return fit_item_codes(
+            vectors, known, taken, self.data.item_ids,
+            (retrieval.code_levels, retrieval.code_size), self.config.train.seed,
+        )  # fmt: skip
 
     def scorer(self, asked: Sequence[int]) -> Scorer:
         """The network as it is now, as a retriever."""

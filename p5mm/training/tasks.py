@@ -10,6 +10,7 @@ from p5mm.model.prompts import Prompt, choose
 from p5mm.model.tokenizer import level_tokens, prompt_tokens
 from p5mm.training.task_objective import Task
 
+CODES_WEIGHT = 1.0  # beside the others' .5: a code has several digits to learn
 TRAINED_FAMILIES = ("sequential", "direct", "rating", "codes")
 
 
@@ -22,7 +23,7 @@ def make_tasks(
         InputError: A family is unknown, or cannot be trained yet.
     """
     tasks = []
-    for family, weight in config.train.tasks.items():
+    for family, weight in _wanted(config).items():
         if family not in TRAINED_FAMILIES:
             raise unknown("task in train.tasks", family, TRAINED_FAMILIES)
         if weight <= 0 or (family == "rating" and len(levels) < 2):
@@ -35,3 +36,9 @@ def make_tasks(
         answers = level_tokens(tokenizer, len(levels)) if family == "rating" else ()
         tasks.append(Task(family, weight, asked, answers))
     return tasks
+
+
+def _wanted(config: Config) -> dict[str, float]:
+    """The weight of each family; codes are learned wherever they are generated."""
+    generated = {"codes": CODES_WEIGHT} if config.retrieval.generate else {}
+    return {**generated, **config.train.tasks}

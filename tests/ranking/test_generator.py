@@ -151,7 +151,8 @@ def test_a_handicap_lowers_what_nobody_took():
     network.items.present = torch.ones(ITEMS, 1, dtype=torch.bool)
     encoded = read(network, LISTS)
     plain, lowered = (
-        Generator.of(network, by).likelihood(encoded, PROMPT, every(LISTS)) for by in (0.0, 3.0)
+        Generator.of(network).handicapped(by).likelihood(encoded, PROMPT, every(LISTS))
+        for by in (0.0, 3.0)
     )
     assert (lowered[:, 0] < plain[:, 0] - 1).all()
     torch.testing.assert_close(lowered.exp().sum(1), torch.ones(len(LISTS)), **CLOSE)

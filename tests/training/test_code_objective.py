@@ -1,0 +1,111 @@
+"""The loss of codes: what the generator says of the same items, and what learns from it."""
+
+import numpy as np
+import pytest
+import torch
+
+from p5mm.config import Config, RetrievalConfig, TrainConfig
+from p5mm.data.histories import Histories
+from p5mm.errors import InputError
+from p5mm.fusion.item import ItemTokens
+from p5mm.model.batches import history_batch
+from p5mm.model.layers import T5Config
+from p5mm.model.network import Network
+from p5mm.model.prompts import read_prompts
+from p5mm.model.t5 import T5
+from p5mm.model.tokenizer import train_tokenizer
+from p5mm.ranking.generator import Generator
+from p5mm.training.code_objective import CodeObjective, fit_item_codes
+from p5mm.training.tasks import make_tasks
+
+ITEMS, D, PROMPT = 20, 16, [0, 4]
+LISTS = [[3, 4, 5, 6], [7, 1], [2, 2, 9]]
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    trained = torch.ones(ITEMS, dtype=torch.bool)
+    items = ItemTokens(None, {}, {}, trained, D, 1, 0.0)
+    made = Network(items, T5(T5Config.nano(D, 1, 0.0, 20)), 0.2)
+    vectors = made.vectors(made.items()).detach()
+    ids = [f"i{row:02d}" for row in range(ITEMS)]
+    made.codes = fit_item_codes(vectors, trained, trained, ids, (2, 4), 0)
+    for parameter in made.codes.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.3)
+    return made.eval()
+
+
+def read(network, lists):
+    batch = history_batch(Histories.from_lists(lists), 8)
+    return network.encode(network.items(), batch)
+
+
+def test_the_loss_is_what_the_generator_says(network):
+    objective, positions = CodeObjective.of(network), torch.tensor([[0, 2], [1, 2], [3, 1]])
+    targets = torch.tensor([[0, 19], [5, 5], [7, 2]])
+    loss = objective(network, read(network, LISTS), positions, targets, PROMPT)
+    for line, history in enumerate(LISTS):
+        for at in range(2):
+            known = history[: int(positions[line, at])]
+            alone = Generator.of(network).likelihood(
+                read(network, [known]), PROMPT, targets[line, at][None, None]
+            )
+            torch.testing.assert_close(loss[line, at], -alone[0, 0], atol=1e-4, rtol=1e-4)
+
+
+def test_an_untrained_code_is_worth_its_centroids(network):
+    for parameter in network.codes.parameters():
+        parameter.data.zero_()
+    encoded, generator = read(network, LISTS), Generator.of(network)
+    book = network.codes.books[0]
+    said = generator.likelihood(encoded, PROMPT, torch.arange(ITEMS).expand(3, -1)).exp()
+    first, counts = network.codes.digits[:, 0], torch.bincount(network.codes.digits[:, 0])
+    worth = (encoded.last @ book.T / network.temperature + counts.log()).softmax(dim=1)
+    summed = torch.zeros(3, len(book)).index_add_(1, first, said)
+    torch.testing.assert_close(summed, worth, atol=1e-4, rtol=1e-4)
+
+
+def test_codes_alone_learn(network):
+    objective = CodeObjective.of(network)
+    with torch.no_grad():
+        encoded = read(network, LISTS)
+    positions, targets = torch.tensor([[1], [1], [1]]), torch.tensor([[4], [1], [9]])
+    loss = objective(network, encoded, positions, targets, PROMPT).mean()
+    loss.backward()
+    assert network.codes.turn.grad.abs().sum() > 0
+    assert network.codes.bias.grad.abs().sum() > 0
+    assert network.codes.books.grad is None
+    assert network.items.residual.weight.grad is None
+
+
+def test_statistics_are_told_before_anything_is_learned(network, caplog):
+    trained = torch.arange(ITEMS) < 15
+    vectors = network.vectors(network.items()).detach()
+    with caplog.at_level("INFO"):
+        codes = fit_item_codes(vectors, trained, trained, list("abcdefghijklmnopqrst"), (2, 4), 0)
+    assert "of 15 items share a code" in caplog.text
+    assert (codes.digits[15:] == -1).all()
+    assert len(np.unique(codes.digits[:15], axis=0)) == 15
+
+
+def test_codes_are_a_task_where_they_are_generated():
+    prompts = read_prompts()
+    tokenizer = train_tokenizer(prompt.text for prompt in prompts)
+
+    def families(generate, **tasks):
+        config = Config(
+            train=TrainConfig(tasks=tasks), retrieval=RetrievalConfig(generate=generate)
+        )
+        return [task.family for task in make_tasks(config, prompts, tokenizer, ())]
+
+    assert families(False, sequential=0.5) == ["sequential"]
+    assert families(True) == ["codes"]
+    assert families(True, sequential=0.5) == ["codes", "sequential"]
+    assert families(False, codes=1.0) == ["codes"]
+
+
+def test_sizes_of_codes_that_make_no_sense():
+    for sizes in ({"code_levels": 0}, {"code_levels": 9}, {"code_size": 0}):
+        with pytest.raises(InputError, match="code_levels"):
+            RetrievalConfig(**sizes)
