@@ -49,8 +49,12 @@ class ItemCodes(nn.Module):
         scaled: Tensor = points * points.shape[-1] ** 0.5
         return scaled
 
-    def logits(self, level: int, states: Tensor, queries: Tensor) -> Tensor:
-        """Logits ``[..., size]`` of one level's digits.
+    def digit(self, level: int, states: Tensor, queries: Tensor) -> Tensor:
+        """Log-probabilities ``[..., size]`` of one level's digits, whether an item has them or not.
+
+        Among those that items have alone, the last digits of a code would tell nothing: they are
+        most often an only child. So the sum over the levels follows the retriever's logit of the
+        point that the code reaches, and each level brings that nearer to the item.
 
         Args:
             level: From 0.
@@ -58,11 +62,13 @@ class ItemCodes(nn.Module):
             queries: ``[..., d]`` of the retriever, over its temperature.
         """
         turned = queries + states @ self.turn[level]
-        return turned @ self.books[level].T + self.bias[level]
+        return (turned @ self.books[level].T + self.bias[level]).log_softmax(dim=-1)
 
 
 def shares(trie: Trie, weights: Tensor | None = None) -> Tensor:
-    """``[nodes]`` log of the items below each node of a trie, the prior of every digit.
+    """``[nodes]`` log of the items below each node of a trie.
+
+    A beam goes where many items are rather than where few are; at a leaf it is the item's own.
 
     Args:
         trie: Of the items that can be generated.
@@ -74,20 +80,3 @@ def shares(trie: Trie, weights: Tensor | None = None) -> Tensor:
     prior = torch.log(summed[trie.high] - summed[trie.low])
     prior[leaves] -= NEARER * trie.digits[leaves]
     return prior.float()
-
-
-def chosen(logits: Tensor, trie: Trie, prior: Tensor, nodes: Tensor, level: int) -> Tensor:
-    """Log-probabilities ``[..., c]`` of the children of nodes; minus infinity for padding.
-
-    Args:
-        logits: ``[..., size]`` of the level's digits; of the last digit there are none, ``size`` 0.
-        trie: Of the items that can be generated.
-        prior: ``[nodes]`` from ``shares``.
-        nodes: ``[...]`` of one level.
-        level: Theirs; the root's is 0.
-    """
-    children = trie.children(nodes, level)
-    scores = prior[children.nodes]
-    if logits.shape[-1]:
-        scores = scores + logits.gather(-1, children.digits)
-    return scores.masked_fill(~children.real, -torch.inf).log_softmax(dim=-1)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from p5mm.data.histories import Histories
-from p5mm.model.item_codes import ItemCodes, chosen, shares
+from p5mm.model.item_codes import ItemCodes, shares
 from p5mm.model.network import Encoded, Network
 from p5mm.ranking.decoding import Paths
 from p5mm.retrieval.trie import Trie
@@ -112,28 +112,29 @@ class Generator:
             Rows ``[b, w]`` int64, -1 beyond the last item, and log-likelihoods ``[b, w]``, minus
             infinity there; ``w`` is ``width``, or all items if fewer.
         """
-        width, codes = min(width, len(self.trie)), self.codes
-        left = Left.of(self.trie, allowed, denied)
+        width, codes, trie = min(width, len(self.trie)), self.codes, self.trie
+        left = Left.of(trie, allowed, denied)
         queries = encoded.last[:, None] / self.network.temperature
         paths = Paths.start(self.network.t5, encoded, prompt, codes.levels)
         nodes = torch.zeros(len(encoded.lengths), 1, dtype=torch.int64)
         scores, read = torch.zeros(nodes.shape), torch.zeros(*nodes.shape, 0, dtype=torch.int64)
-        for level in range(self.trie.depth):
-            logits = self._logits(level, paths.states, queries)
-            among = chosen(logits, self.trie, self.prior, nodes, level)
-            children = self.trie.children(nodes, level)
-            there = children.real & left.any(children.nodes)
-            among = (among + scores[..., None]).masked_fill(~there, -torch.inf).flatten(1)
-            scores, best = among.topk(min(width, among.shape[1]))
+        for level in range(trie.depth):
+            children = trie.children(nodes, level)
+            said = scores[..., None]
+            if level < codes.levels:
+                said = said + codes.digit(level, paths.states, queries).gather(2, children.digits)
+            there = children.real & left.any(children.nodes) & (scores > -torch.inf)[..., None]
+            worth = (said + self.prior[children.nodes]).masked_fill(~there, -torch.inf).flatten(1)
+            kept, best = worth.topk(min(width, worth.shape[1]))
+            parents = best // children.nodes.shape[2]
             nodes = children.nodes.flatten(1).gather(1, best)
-            parents = best // there.shape[2]
+            scores = said.expand(children.nodes.shape).flatten(1).gather(1, best)
+            scores = scores.masked_fill(kept == -torch.inf, -torch.inf)
             if level < codes.levels - 1:
                 digits = children.digits.flatten(1).gather(1, best)
                 read = torch.cat([_taken(read, parents), digits[..., None]], dim=-1)
                 paths = paths.onward(parents, codes.read(read)[:, :, -1])
-            elif level < codes.levels:
-                paths = replace(paths, states=_taken(paths.states, parents))
-        return self._answers(nodes, scores, width)
+        return self._answers(nodes, kept, width)
 
     @torch.inference_mode()
     def likelihood(self, encoded: Encoded, prompt: Sequence[int], rows: Tensor) -> Tensor:
@@ -150,32 +151,17 @@ class Generator:
         path, digits = trie.path(rows), codes.digits[rows]
         queries = encoded.last[:, None] / self.network.temperature
         paths = Paths.start(self.network.t5, encoded, prompt, codes.levels)
-        place = torch.zeros_like(rows)
-        total = torch.zeros(rows.shape)
-        nodes = path[:, :1, 0]
-        for level in range(trie.depth):
-            logits = self._logits(level, paths.states, queries)
-            among = chosen(logits, trie, self.prior, nodes, level)
-            child = path[..., level + 1] - trie.first[path[..., level]]
-            line = torch.arange(len(rows))[:, None]
-            total = total + among[line, place, child]
-            if level == codes.levels:
-                break
-            first, after = _distinct(path[..., level + 1])
-            nodes = path[..., level + 1].gather(1, first)
-            parents, place = place.gather(1, first), after
+        place, total = torch.zeros_like(rows), self.prior[path[..., -1]]
+        lines = torch.arange(len(rows))[:, None]
+        for level in range(codes.levels):
+            said = codes.digit(level, paths.states, queries)
+            total = total + said[lines, place, digits[..., level]]
             if level < codes.levels - 1:
+                first, after = _distinct(path[..., level + 1])
                 read = _taken(digits, first)[..., : level + 1]
-                paths = paths.onward(parents, codes.read(read)[:, :, -1])
-            else:
-                paths = replace(paths, states=_taken(paths.states, parents))
+                paths = paths.onward(place.gather(1, first), codes.read(read)[:, :, -1])
+                place = after
         return total.masked_fill(~coded, -torch.inf)
-
-    def _logits(self, level: int, states: Tensor, queries: Tensor) -> Tensor:
-        """Logits of a level's digits; none of the last digit, which tells nothing of an item."""
-        if level == self.codes.levels:
-            return states[..., :0]
-        return self.codes.logits(level, states, queries)
 
     def _answers(self, leaves: Tensor, scores: Tensor, width: int) -> tuple[Tensor, Tensor]:
         """Items ``[b, width]`` and scores of leaves, -1 and minus infinity beyond the last."""

@@ -1,75 +1,47 @@
-"""Codes in training: fitted on the retriever's vectors, then each digit is a choice to learn."""
+"""Codes in training: fitted on the retriever's vectors, then every digit is learned."""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from p5mm.model.item_codes import ItemCodes, chosen, shares
+from p5mm.model.item_codes import ItemCodes
 from p5mm.model.network import Encoded, Network
 from p5mm.retrieval.codes import fit_codes
-from p5mm.retrieval.trie import Trie
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class CodeObjective:
-    """Teacher forcing of codes, all digits of a request in one pass of the decoder.
+def code_loss(
+    network: Network,
+    encoded: Encoded,
+    positions: Tensor,
+    targets: Tensor,
+    prompt: Sequence[int],
+) -> Tensor:
+    """Minus the log-likelihood ``[b, m]`` of items' codes: teacher forcing, all digits in one pass.
 
-    Attributes:
-        codes: Of the network that is trained.
-        trie: Of the items that are trained.
-        prior: ``[nodes]`` log of the items below each node.
+    Args:
+        network: Reads and answers; it has codes.
+        encoded: Histories, read once.
+        positions: ``[b, m]`` int64 how many items of its history a request knows.
+        targets: ``[b, m]`` int64 catalog rows of items that have a code.
+        prompt: Token ids.
     """
-
-    codes: ItemCodes
-    trie: Trie
-    prior: Tensor
-
-    @classmethod
-    def of(cls, network: Network) -> "CodeObjective | None":
-        """The loss of a network's codes; None where it has none."""
-        if network.codes is None:
-            return None
-        trie = network.codes.trie(network.items.trained_rows)
-        return cls(network.codes, trie, shares(trie))
-
-    def __call__(
-        self,
-        network: Network,
-        encoded: Encoded,
-        positions: Tensor,
-        targets: Tensor,
-        prompt: Sequence[int],
-    ) -> Tensor:
-        """Minus the log-likelihood ``[b, m]`` of the targets' codes.
-
-        Args:
-            network: Reads and answers.
-            encoded: Histories, read once.
-            positions: ``[b, m]`` int64 how many items of its history a request knows.
-            targets: ``[b, m]`` int64 catalog rows of trained items.
-            prompt: Token ids.
-        """
-        codes, begin = self.codes, len(prompt) - 1
-        digits = codes.digits[targets][..., : codes.levels - 1]
-        states = network.code_states(encoded, encoded.seen_until(positions), prompt, digits)
-        lines = torch.arange(len(positions))[:, None]
-        queries = encoded.queries[lines, positions] / network.temperature
-        path = self.trie.path(targets)
-        loss = torch.zeros(targets.shape)
-        for level in range(codes.levels + 1):
-            last = level == codes.levels
-            logits = queries[..., :0] if last else codes.logits(
-                level, states[:, :, begin + level], queries
-            )  # fmt: skip
-            among = chosen(logits, self.trie, self.prior, path[..., level], level)
-            place = path[..., level + 1] - self.trie.first[path[..., level]]
-            loss = loss - among.gather(-1, place[..., None]).squeeze(-1)
-        return loss
+    codes, begin = network.known_codes, len(prompt) - 1
+    digits = codes.digits[targets]
+    read = digits[..., : codes.levels - 1]
+    states = network.code_states(encoded, encoded.seen_until(positions), prompt, read)
+    lines = torch.arange(len(positions))[:, None]
+    queries = encoded.queries[lines, positions] / network.temperature
+    said = [
+        codes.digit(level, states[:, :, begin + level], queries).gather(
+            -1, digits[..., level : level + 1]
+        )
+        for level in range(codes.levels)
+    ]
+    return -torch.cat(said, dim=-1).sum(dim=-1)
 
 
 def fit_item_codes(

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from p5mm.model.batches import Batch, scaled
 from p5mm.model.network import Encoded, Network
-from p5mm.training.code_objective import CodeObjective
+from p5mm.training.code_objective import code_loss
 from p5mm.training.retrieval_objective import Losses
 
 SPREAD = 4  # hard negatives are drawn from SPREAD times as many of the retriever's best
@@ -47,7 +47,6 @@ class TaskObjective:
         places: ``[n]`` int64 place of each catalog row among the trained items.
         levels: Values of the rating levels, ascending.
         rating_scale: Mean and spread of the ratings, for the history's tokens.
-        codes: The loss of codes; None where the network has none.
     """
 
     tasks: Sequence[Task]
@@ -58,7 +57,6 @@ class TaskObjective:
     places: Tensor
     levels: Sequence[float] = ()
     rating_scale: tuple[float, float] = (0.0, 1.0)
-    codes: CodeObjective | None = None
 
     @classmethod
     @torch.no_grad()
@@ -78,10 +76,7 @@ class TaskObjective:
         places = torch.zeros(len(network.items), dtype=torch.int64)
         places[rows] = torch.arange(len(rows))
         vectors = network.vectors(tokens)
-        codes = CodeObjective.of(network)
-        return cls(
-            tasks, requests, candidates, tokens, vectors, places, levels, rating_scale, codes
-        )
+        return cls(tasks, requests, candidates, tokens, vectors, places, levels, rating_scale)
 
     def __call__(self, network: Network, batch: Batch) -> Losses:
         """The loss of one task, drawn anew each step."""
@@ -139,10 +134,10 @@ class TaskObjective:
         positions, real = draw_positions(known, -(-self.requests // len(known)))
         prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
         targets = placed.targets.gather(1, positions).clamp(min=0)
-        if task.family == "codes" and self.codes is not None:
-            wanted = torch.where(real, batch.targets.gather(1, positions), 0)
+        if task.family == "codes":
+            wanted = batch.targets.gather(1, positions)
             wanted = torch.where(real, wanted, network.items.trained_rows[0])
-            return self.codes(network, encoded, positions, wanted, prompt)[real].mean()
+            return code_loss(network, encoded, positions, wanted, prompt)[real].mean()
         if task.family == "rating":
             seen = encoded.seen_until(positions)
             logits = network.answer(encoded, seen, prompt, self.tokens[targets], task.answers)
