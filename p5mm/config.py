@@ -175,8 +175,8 @@ class RetrievalConfig:
     candidates: int = 100
     index: str = "auto"
     generate: bool = False
-    code_levels: int = 3
-    code_size: int = 512
+    code_levels: int = 4
+    code_size: int = 1024
 
     def __post_init__(self) -> None:
         if self.candidates < 1:

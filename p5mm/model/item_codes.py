@@ -13,9 +13,13 @@ class ItemCodes(nn.Module):
     """Reads and predicts the digits of item codes in the geometry of the retriever.
 
     The centroids are retrieval vectors, so a digit is worth the query's inner product with its
-    centroid before anything is learned: the sum over the levels is nearly the retriever's logit.
-    The decoder turns the query, at every digit anew. What it reads of a code is the point that the
-    code has reached. Neither knows an item by name, so that a new item needs only a code.
+    centroid before anything is learned: the sum over a code is the retriever's logit of the code's
+    point, and every level brings that nearer to the item. The decoder turns the query, at every
+    digit anew. What it reads of a code is the point that the code has reached. Neither knows an
+    item by name, so that a new item needs only a code.
+
+    An item's likelihood is the softmax of its score, the sum of its digits' logits, over all items:
+    normalised at each digit, the digits of only children would tell nothing.
 
     Args:
         books: ``[levels, size, d]`` codebooks of unit retrieval vectors.
@@ -27,7 +31,8 @@ class ItemCodes(nn.Module):
         levels, size, d = books.shape
         self.register_buffer("books", books)
         self.register_buffer("digits", digits)
-        self.turn = nn.Parameter(torch.zeros(levels, d, d))
+        self.turn = nn.Linear(d, d, bias=False)
+        nn.init.zeros_(self.turn.weight)
         self.bias = nn.Parameter(torch.zeros(levels, size))
         self.books: Tensor
         self.digits: Tensor
@@ -44,25 +49,22 @@ class ItemCodes(nn.Module):
 
     def read(self, digits: Tensor) -> Tensor:
         """Decoder inputs ``[..., l, d]`` of the first ``l`` digits ``[..., l]`` of codes."""
-        steps = [F.embedding(digits[..., at], self.books[at]) for at in range(digits.shape[-1])]
-        points = torch.stack(steps, dim=-2).cumsum(dim=-2)
+        begins = torch.arange(digits.shape[-1], device=digits.device) * self.books.shape[1]
+        points = F.embedding(digits + begins, self.books.flatten(0, 1)).cumsum(dim=-2)
         scaled: Tensor = points * points.shape[-1] ** 0.5
         return scaled
 
-    def digit(self, level: int, states: Tensor, queries: Tensor) -> Tensor:
-        """Log-probabilities ``[..., size]`` of one level's digits, whether an item has them or not.
-
-        Among those that items have alone, the last digits of a code would tell nothing: they are
-        most often an only child. So the sum over the levels follows the retriever's logit of the
-        point that the code reaches, and each level brings that nearer to the item.
+    def logits(self, level: int, states: Tensor, queries: Tensor) -> Tensor:
+        """Logits ``[..., size]`` of one level's digits; their sum over a code is an item's score.
 
         Args:
             level: From 0.
             states: ``[..., d]`` of the decoder, after the digits before.
             queries: ``[..., d]`` of the retriever, over its temperature.
         """
-        turned = queries + states @ self.turn[level]
-        return (turned @ self.books[level].T + self.bias[level]).log_softmax(dim=-1)
+        turned = queries + self.turn(states)
+        logits: Tensor = turned @ self.books[level].T + self.bias[level]
+        return logits
 
 
 def shares(trie: Trie, weights: Tensor | None = None) -> Tensor:

@@ -96,10 +96,11 @@ class Generator:
         allowed: Tensor | None = None,
         denied: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The likeliest items that a beam finds, and their log-likelihoods.
+        """The likeliest items that a beam finds, and their scores, as ``likelihood`` gives them.
 
         A beam only goes on where an item is left, so that ``width`` different ones come back
-        wherever there are as many. With a width of all items the order is exact.
+        wherever there are as many. Of what is left it keeps what is worth most: the score so far,
+        as often as there are items below. With a width of all items the order is exact.
 
         Args:
             encoded: The histories, read once.
@@ -109,8 +110,8 @@ class Generator:
             denied: ``[b, m]`` rows that may not, -1 for padding; None for none.
 
         Returns:
-            Rows ``[b, w]`` int64, -1 beyond the last item, and log-likelihoods ``[b, w]``, minus
-            infinity there; ``w`` is ``width``, or all items if fewer.
+            Rows ``[b, w]`` int64, -1 beyond the last item, and scores ``[b, w]``, minus infinity
+            there; ``w`` is ``width``, or all items if fewer.
         """
         width, codes, trie = min(width, len(self.trie)), self.codes, self.trie
         left = Left.of(trie, allowed, denied)
@@ -122,7 +123,7 @@ class Generator:
             children = trie.children(nodes, level)
             said = scores[..., None]
             if level < codes.levels:
-                said = said + codes.digit(level, paths.states, queries).gather(2, children.digits)
+                said = said + codes.logits(level, paths.states, queries).gather(2, children.digits)
             there = children.real & left.any(children.nodes) & (scores > -torch.inf)[..., None]
             worth = (said + self.prior[children.nodes]).masked_fill(~there, -torch.inf).flatten(1)
             kept, best = worth.topk(min(width, worth.shape[1]))
@@ -138,7 +139,10 @@ class Generator:
 
     @torch.inference_mode()
     def likelihood(self, encoded: Encoded, prompt: Sequence[int], rows: Tensor) -> Tensor:
-        """Exact log-likelihoods ``[b, n]`` of items, each shared beginning computed once.
+        """Log-likelihoods ``[b, n]`` of items, each shared beginning computed once.
+
+        They are exact but for what all items of a request have in common: the logarithm of the
+        sum over the catalog, which no ranking needs.
 
         Args:
             encoded: The histories, read once.
@@ -154,7 +158,7 @@ class Generator:
         place, total = torch.zeros_like(rows), self.prior[path[..., -1]]
         lines = torch.arange(len(rows))[:, None]
         for level in range(codes.levels):
-            said = codes.digit(level, paths.states, queries)
+            said = codes.logits(level, paths.states, queries)
             total = total + said[lines, place, digits[..., level]]
             if level < codes.levels - 1:
                 first, after = _distinct(path[..., level + 1])

@@ -2,46 +2,77 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from p5mm.model.item_codes import ItemCodes
+from p5mm.model.item_codes import ItemCodes, shares
 from p5mm.model.network import Encoded, Network
 from p5mm.retrieval.codes import fit_codes
+from p5mm.retrieval.trie import Trie
 
 log = logging.getLogger(__name__)
 
 
-def code_loss(
-    network: Network,
-    encoded: Encoded,
-    positions: Tensor,
-    targets: Tensor,
-    prompt: Sequence[int],
-) -> Tensor:
-    """Minus the log-likelihood ``[b, m]`` of items' codes: teacher forcing, all digits in one pass.
+@dataclass(frozen=True)
+class CodeObjective:
+    """Teacher forcing of codes, all digits of a request in one pass of the decoder.
 
-    Args:
-        network: Reads and answers; it has codes.
-        encoded: Histories, read once.
-        positions: ``[b, m]`` int64 how many items of its history a request knows.
-        targets: ``[b, m]`` int64 catalog rows of items that have a code.
-        prompt: Token ids.
+    Each digit is told from those that items have after the same beginning. A digit counts for all
+    items below it, so that what is learned is worth the same whatever the codes look like.
+
+    Attributes:
+        codes: Of the network that is trained.
+        trie: Of the items that are trained.
+        prior: ``[nodes]`` log of the items below each node.
     """
-    codes, begin = network.known_codes, len(prompt) - 1
-    digits = codes.digits[targets]
-    read = digits[..., : codes.levels - 1]
-    states = network.code_states(encoded, encoded.seen_until(positions), prompt, read)
-    lines = torch.arange(len(positions))[:, None]
-    queries = encoded.queries[lines, positions] / network.temperature
-    said = [
-        codes.digit(level, states[:, :, begin + level], queries).gather(
-            -1, digits[..., level : level + 1]
-        )
-        for level in range(codes.levels)
-    ]
-    return -torch.cat(said, dim=-1).sum(dim=-1)
+
+    codes: ItemCodes
+    trie: Trie
+    prior: Tensor
+
+    @classmethod
+    def of(cls, network: Network) -> "CodeObjective":
+        """The loss of a network's codes.
+
+        Raises:
+            InputError: The network has none.
+        """
+        trie = network.known_codes.trie(network.items.trained_rows)
+        return cls(network.known_codes, trie, shares(trie))
+
+    def __call__(
+        self,
+        network: Network,
+        encoded: Encoded,
+        positions: Tensor,
+        targets: Tensor,
+        prompt: Sequence[int],
+    ) -> Tensor:
+        """Minus the log-probability ``[b, m]`` of the digits of items.
+
+        Args:
+            network: Reads and answers.
+            encoded: Histories, read once.
+            positions: ``[b, m]`` int64 how many items of its history a request knows.
+            targets: ``[b, m]`` int64 catalog rows of trained items.
+            prompt: Token ids.
+        """
+        codes, begin = self.codes, len(prompt) - 1
+        read = codes.digits[targets][..., : codes.levels - 1]
+        states = network.code_states(encoded, encoded.seen_until(positions), prompt, read)
+        lines = torch.arange(len(positions))[:, None]
+        queries = encoded.queries[lines, positions] / network.temperature
+        path, loss = self.trie.path(targets), torch.zeros(targets.shape)
+        for level in range(codes.levels):
+            children = self.trie.children(path[..., level], level)
+            logits = codes.logits(level, states[:, :, begin + level], queries)
+            among = logits.gather(-1, children.digits) + self.prior[children.nodes]
+            among = among.masked_fill(~children.real, -torch.inf).log_softmax(dim=-1)
+            place = path[..., level + 1] - self.trie.first[path[..., level]]
+            loss = loss - among.gather(-1, place[..., None]).squeeze(-1)
+        return loss
 
 
 def fit_item_codes(

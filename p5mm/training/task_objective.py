@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from p5mm.model.batches import Batch, scaled
 from p5mm.model.network import Encoded, Network
-from p5mm.training.code_objective import code_loss
+from p5mm.training.code_objective import CodeObjective
 from p5mm.training.retrieval_objective import Losses
 
 SPREAD = 4  # hard negatives are drawn from SPREAD times as many of the retriever's best
@@ -47,6 +47,7 @@ class TaskObjective:
         places: ``[n]`` int64 place of each catalog row among the trained items.
         levels: Values of the rating levels, ascending.
         rating_scale: Mean and spread of the ratings, for the history's tokens.
+        codes: The loss of codes; None where they are no task.
     """
 
     tasks: Sequence[Task]
@@ -57,6 +58,7 @@ class TaskObjective:
     places: Tensor
     levels: Sequence[float] = ()
     rating_scale: tuple[float, float] = (0.0, 1.0)
+    codes: CodeObjective | None = None
 
     @classmethod
     @torch.no_grad()
@@ -76,7 +78,11 @@ class TaskObjective:
         places = torch.zeros(len(network.items), dtype=torch.int64)
         places[rows] = torch.arange(len(rows))
         vectors = network.vectors(tokens)
-        return cls(tasks, requests, candidates, tokens, vectors, places, levels, rating_scale)
+        coded = any(task.family == "codes" for task in tasks)
+        return cls(
+            tasks, requests, candidates, tokens, vectors, places, levels, rating_scale,
+            CodeObjective.of(network) if coded else None,
+        )  # fmt: skip
 
     def __call__(self, network: Network, batch: Batch) -> Losses:
         """The loss of one task, drawn anew each step."""
@@ -134,10 +140,11 @@ class TaskObjective:
         positions, real = draw_positions(known, -(-self.requests // len(known)))
         prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
         targets = placed.targets.gather(1, positions).clamp(min=0)
-        if task.family == "codes":
+        if self.codes is not None and task.family == "codes":
             wanted = batch.targets.gather(1, positions)
             wanted = torch.where(real, wanted, network.items.trained_rows[0])
-            return code_loss(network, encoded, positions, wanted, prompt)[real].mean()
+            loss = self.codes(network, encoded, positions, wanted, prompt)
+            return loss[real].mean()
         if task.family == "rating":
             seen = encoded.seen_until(positions)
             logits = network.answer(encoded, seen, prompt, self.tokens[targets], task.answers)

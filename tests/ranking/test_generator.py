@@ -158,12 +158,21 @@ def test_a_handicap_lowers_what_nobody_took():
     torch.testing.assert_close(lowered[:, 1:], plain[:, 1:], **CLOSE)
 
 
+@pytest.mark.parametrize("levels", [1, 2])
+def test_few_levels(levels):
+    network = network_of(ITEMS, levels)
+    generator, encoded = Generator.of(network), read(network, LISTS)
+    scores = generator.beam(encoded, PROMPT, ITEMS)[1]
+    exact = generator.likelihood(encoded, PROMPT, every(LISTS))
+    torch.testing.assert_close(scores, exact.sort(descending=True).values, **CLOSE)
+
+
 def test_a_catalog_of_one_item():
     network = network_of(1)
     generator, encoded = Generator.of(network), read(network, [[0], []])
     rows, scores = generator.beam(encoded, PROMPT, 5)
     assert rows.tolist() == [[0], [0]]
-    torch.testing.assert_close(scores, torch.zeros(2, 1), **CLOSE)
+    torch.testing.assert_close(scores, generator.likelihood(encoded, PROMPT, rows), **CLOSE)
     nothing = generator.find(encoded, PROMPT, Histories.from_lists([[0], [0]]), 5, True)
     assert nothing.tolist() == [[-1], [-1]]
 

@@ -84,7 +84,7 @@ def test_a_new_item_gets_a_code_and_the_others_keep_theirs(shop, toys):
     [
         (lambda a: a.pop("codes.books"), "'codes.books' is missing"),
         (lambda a: a.pop("codes.digits"), "'codes.digits' is missing"),
-        (lambda a: a.pop("codes.turn"), "'codes.turn' is missing"),
+        (lambda a: a.pop("codes.turn.weight"), "'codes.turn.weight' is missing"),
         (lambda a: [a.pop(name) for name in list(a) if "codes" in name], "has no codes"),
         (lambda a: a.update({"codes.more": a["codes.bias"]}), "unknown array 'codes.more'"),
         (lambda a: a.update({"codes.books": a["codes.books"][..., :5].copy()}), "must be"),

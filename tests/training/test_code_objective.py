@@ -1,4 +1,4 @@
-"""The loss of codes: what the generator says of the same items, and what learns from it."""
+"""The loss of codes by hand, what learns from it, and where codes come from."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from p5mm.model.prompts import read_prompts
 from p5mm.model.t5 import T5
 from p5mm.model.tokenizer import train_tokenizer
 from p5mm.ranking.generator import Generator
-from p5mm.training.code_objective import code_loss, fit_item_codes
+from p5mm.training.code_objective import CodeObjective, fit_item_codes
 from p5mm.training.tasks import make_tasks
 
 ITEMS, D, PROMPT = 20, 16, [0, 4]
@@ -41,38 +41,54 @@ def read(network, lists):
     return network.encode(network.items(), batch)
 
 
-def test_the_loss_is_what_the_generator_says(network):
-    positions = torch.tensor([[0, 2], [1, 2], [3, 1]])
-    targets = torch.tensor([[0, 19], [5, 5], [7, 2]])
-    loss = code_loss(network, read(network, LISTS), positions, targets, PROMPT)
-    for line, history in enumerate(LISTS):
+def test_the_loss_tells_each_digit_from_those_that_items_have(network):
+    """By hand: scores of single items, siblings found by looking."""
+    positions, targets = (
+        torch.tensor([[0, 2], [1, 2], [3, 1]]),
+        torch.tensor([[0, 19], [5, 5], [7, 2]]),
+    )
+    with torch.no_grad():
+        encoded = read(network, LISTS)
+        loss = CodeObjective.of(network)(network, encoded, positions, targets, PROMPT)
+    codes = network.codes
+    for line in range(3):
         for at in range(2):
-            known = history[: int(positions[line, at])]
-            item, generator = targets[line, at][None, None], Generator.of(network)
-            said = generator.likelihood(read(network, [known]), PROMPT, item)[0, 0]
-            own = generator.prior[generator.trie.path(item)[0, 0, -1]]
-            torch.testing.assert_close(loss[line, at], own - said, atol=1e-4, rtol=1e-4)
+            code, seen = (
+                codes.digits[targets[line, at]],
+                encoded.seen_until(positions)[:, at : at + 1],
+            )
+            expected = 0.0
+            for level in range(codes.levels):
+                with torch.no_grad():
+                    read_so_far = code[:level].expand(3, 1, -1)
+                    states = network.code_states(encoded, seen, PROMPT, read_so_far)
+                    query = encoded.queries[line, positions[line, at]] / network.temperature
+                    logits = codes.logits(level, states[line, 0, -1], query)
+                same = (codes.digits[:, :level] == code[:level]).all(1)
+                items = codes.digits[same, level]  # an item each, so that digits count as often
+                expected -= logits[items].log_softmax(0)[items == code[level]].logsumexp(0)
+            torch.testing.assert_close(loss[line, at], expected, atol=0.01, rtol=0)
 
 
-def test_an_untrained_code_is_worth_its_centroids(network):
+def test_an_untrained_code_is_worth_its_point(network):
+    """But for the last digit, an item's score is the retriever's logit of the code's point."""
     for parameter in network.codes.parameters():
         parameter.data.zero_()
-    encoded, generator = read(network, LISTS), Generator.of(network)
-    rows, said = torch.arange(ITEMS).expand(3, -1), torch.zeros(3, ITEMS)
-    for level, book in enumerate(network.codes.books):
-        worth = encoded.last @ book.T / network.temperature
-        said = said + worth.log_softmax(dim=1)[:, network.codes.digits[:, level]]
-    likelihood = generator.likelihood(encoded, PROMPT, rows)
-    torch.testing.assert_close(likelihood, said, atol=0.01, rtol=0)  # but for the last digit
+    encoded, codes = read(network, LISTS), network.codes
+    rows = torch.arange(ITEMS).expand(3, -1)
+    steps = [codes.books[level][codes.digits[:, level]] for level in range(codes.levels)]
+    expected = encoded.last @ torch.stack(steps).sum(0).T / network.temperature
+    scores = Generator.of(network).likelihood(encoded, PROMPT, rows)
+    torch.testing.assert_close(scores, expected, atol=0.01, rtol=0)
 
 
 def test_codes_alone_learn(network):
     with torch.no_grad():
         encoded = read(network, LISTS)
     positions, targets = torch.tensor([[1], [1], [1]]), torch.tensor([[4], [1], [9]])
-    loss = code_loss(network, encoded, positions, targets, PROMPT).mean()
+    loss = CodeObjective.of(network)(network, encoded, positions, targets, PROMPT).mean()
     loss.backward()
-    assert network.codes.turn.grad.abs().sum() > 0
+    assert network.codes.turn.weight.grad.abs().sum() > 0
     assert network.codes.bias.grad.abs().sum() > 0
     assert network.codes.books.grad is None
     assert network.items.residual.weight.grad is None
