@@ -82,7 +82,7 @@ def ranked(
         part = cases.take(np.arange(begin, min(begin + BATCH, len(cases))))
         encoded, found = retriever.encode(part.histories), {}
         start = time.perf_counter()
-        found[GENERATED] = generator.find(encoded, prompt, part.histories, width, True)
+        found[GENERATED] = generator.find(encoded, prompt, part.histories, width, True, width)
         seconds[GENERATED] += time.perf_counter() - start
         start = time.perf_counter()
         found[DENSE] = retriever.retrieve(encoded, part.histories, width)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from p5mm.data.histories import Histories
 from p5mm.model.item_codes import ItemCodes, shares
@@ -65,8 +66,12 @@ class Generator:
         histories: Histories,
         count: int,
         filter_seen: bool,
+        width: int,
     ) -> NDArray[np.int64]:
         """Catalog rows ``[b, count]`` (fewer columns in a small catalog), likeliest first.
+
+        Beyond the first ``width`` another beam finds as many of what is left, and so on: a list
+        of few items begins one of many.
 
         Args:
             encoded: The histories, read once.
@@ -74,18 +79,21 @@ class Generator:
             histories: ``b`` histories, in catalog rows.
             count: How many items each gets.
             filter_seen: Leave out what the history holds.
+            width: Of a beam.
 
         Returns:
             int64; -1 where there are no more items.
         """
         seen = _padded(histories) if filter_seen else torch.full((len(histories), 1), -1)
-        found = [
-            self.beam(_part(encoded, part), prompt, count, denied=seen[part])[0]
-            for part in torch.split(torch.arange(len(histories)), TOGETHER)
-        ]
-        width = min(count, len(self.trie))
-        empty = torch.empty(0, width, dtype=torch.int64)
-        return torch.cat([empty, *found]).numpy()
+        count = min(count, len(self.trie))
+        found = [torch.empty(0, count, dtype=torch.int64)]
+        for part in torch.split(torch.arange(len(histories)), TOGETHER):
+            read, denied = _part(encoded, part), seen[part]
+            for _ in range(0, count, width):
+                rows = self.beam(read, prompt, width, denied=denied)[0]
+                denied = torch.cat([denied, rows], dim=1)
+            found.append(denied[:, seen.shape[1] :][:, :count])
+        return torch.cat(found).numpy()
 
     @torch.inference_mode()
     def beam(
@@ -117,8 +125,8 @@ class Generator:
         left = Left.of(trie, allowed, denied)
         queries = encoded.last[:, None] / self.network.temperature
         paths = Paths.start(self.network.t5, encoded, prompt, codes.levels)
-        nodes = torch.zeros(len(encoded.lengths), 1, dtype=torch.int64)
-        scores, read = torch.zeros(nodes.shape), torch.zeros(*nodes.shape, 0, dtype=torch.int64)
+        nodes = torch.zeros_like(encoded.lengths)[:, None]
+        scores, read = queries.new_zeros(nodes.shape), nodes[..., None][..., :0]
         for level in range(trie.depth):
             children = trie.children(nodes, level)
             said = scores[..., None]
@@ -156,7 +164,7 @@ class Generator:
         queries = encoded.last[:, None] / self.network.temperature
         paths = Paths.start(self.network.t5, encoded, prompt, codes.levels)
         place, total = torch.zeros_like(rows), self.prior[path[..., -1]]
-        lines = torch.arange(len(rows))[:, None]
+        lines = torch.arange(len(rows), device=rows.device)[:, None]
         for level in range(codes.levels):
             said = codes.logits(level, paths.states, queries)
             total = total + said[lines, place, digits[..., level]]
@@ -171,8 +179,7 @@ class Generator:
         """Items ``[b, width]`` and scores of leaves, -1 and minus infinity beyond the last."""
         rows = torch.where(scores > -torch.inf, self.trie.items(leaves), -1)
         missing = (0, width - rows.shape[1])
-        pad = torch.nn.functional.pad
-        return pad(rows, missing, value=-1), pad(scores, missing, value=-torch.inf)
+        return F.pad(rows, missing, value=-1), F.pad(scores, missing, value=-torch.inf)
 
 
 @dataclass(frozen=True)
@@ -195,7 +202,7 @@ class Left:
         if allowed is None:
             return cls(trie, None if denied is None else trie.ranks(denied), only=False)
         if denied is not None:
-            lines = torch.arange(len(allowed))[:, None] * len(trie.places)
+            lines = torch.arange(len(allowed), device=allowed.device)[:, None] * len(trie.places)
             both = torch.isin(allowed + lines, (denied + lines)[denied >= 0])
             allowed = allowed.masked_fill(both, -1)
         return cls(trie, trie.ranks(allowed), only=True)
@@ -210,7 +217,7 @@ class Left:
 
 def _taken(values: Tensor, places: Tensor) -> Tensor:
     """``[b, w, ...]`` of values ``[b, n, ...]`` at places ``[b, w]``."""
-    return values[torch.arange(len(values))[:, None], places]
+    return values[torch.arange(len(values), device=values.device)[:, None], places]
 
 
 def _distinct(values: Tensor) -> tuple[Tensor, Tensor]:

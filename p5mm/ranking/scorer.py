@@ -163,8 +163,8 @@ class Scorer:
         """
         wanted = self.asking.candidates if count is None else count
         if isinstance(self.candidates, Generator):
-            prompt = self.asking.prompt
-            return self.candidates.find(encoded, prompt, histories, wanted, not seen)
+            prompt, width = self.asking.prompt, self.asking.candidates
+            return self.candidates.find(encoded, prompt, histories, wanted, not seen, width)
         return self.candidates.find(self.queries(encoded.last), histories, wanted, not seen)
 
     @torch.inference_mode()
