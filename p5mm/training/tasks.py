@@ -40,5 +40,7 @@ def make_tasks(
 
 def _wanted(config: Config) -> dict[str, float]:
     """The weight of each family; codes are learned wherever they are generated."""
-    generated = {"codes": CODES_WEIGHT} if config.retrieval.generate else {}
-    return {**generated, **config.train.tasks}
+    tasks = dict(config.train.tasks)
+    if config.retrieval.generate and not tasks.get("codes"):
+        tasks["codes"] = CODES_WEIGHT
+    return tasks

@@ -116,8 +116,10 @@ def test_codes_are_a_task_where_they_are_generated():
 
     assert families(False, sequential=0.5) == ["sequential"]
     assert families(True) == ["codes"]
-    assert families(True, sequential=0.5) == ["codes", "sequential"]
+    assert families(True, sequential=0.5) == ["sequential", "codes"]
+    assert families(True, codes=0.0) == ["codes"]
     assert families(False, codes=1.0) == ["codes"]
+    assert families(False, codes=0.0) == []
 
 
 def test_sizes_of_codes_that_make_no_sense():
