@@ -74,11 +74,18 @@ def shares(trie: Trie, weights: Tensor | None = None) -> Tensor:
 
     Args:
         trie: Of the items that can be generated.
-        weights: ``[items]`` above 0, what an item of the catalog counts; 1 each where None.
+        weights: ``[items]`` float64 above 0, what an item counts; 1 each where None.
     """
-    ranked = torch.ones(len(trie)) if weights is None else weights[trie.rows]
-    summed = F.pad(ranked.double().cumsum(0), (1, 0))
-    leaves = torch.arange(trie.levels[-2], trie.levels[-1], device=summed.device)
-    prior = torch.log(summed[trie.high] - summed[trie.low])
-    prior[leaves] -= NEARER * trie.digits[leaves]
+    begin, end = trie.levels[-2:]
+    mass = torch.zeros(end, dtype=torch.float64, device=trie.rows.device)
+    mass[begin:] = 1.0 if weights is None else weights[trie.rows]
+    for low, high, after in zip(
+        trie.levels[-3::-1], trie.levels[-2:0:-1], trie.levels[:1:-1], strict=True
+    ):
+        # Level by level from below: a difference of running sums would lose the lightest items.
+        counts = torch.diff(trie.first[low : high + 1])
+        parents = torch.repeat_interleave(torch.arange(low, high, device=mass.device), counts)
+        mass.index_add_(0, parents, mass[high:after].clone())
+    prior = mass.log()
+    prior[begin:] -= NEARER * trie.digits[begin:]
     return prior.float()

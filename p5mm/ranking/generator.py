@@ -15,6 +15,7 @@ from p5mm.model.network import Encoded, Network
 from p5mm.ranking.decoding import Paths
 from p5mm.retrieval.trie import Trie
 
+HEAVIEST = 600.0  # handicap of which exp(-handicap) is still a number
 TOGETHER = 64  # histories whose beams are in memory at once
 
 
@@ -26,7 +27,7 @@ class Generator:
         network: In evaluation mode, trained with codes.
         trie: Of the items that can be generated.
         prior: ``[nodes]`` log of what the items below each node count.
-        weights: ``[items]`` what each item of the catalog counts.
+        weights: ``[items]`` float64, above 0: what each item of the catalog counts.
     """
 
     network: Network
@@ -42,11 +43,13 @@ class Generator:
             InputError: The network was trained without codes.
         """
         trie = network.known_codes.trie(torch.nonzero(network.items.known).flatten())
-        return cls(network, trie, shares(trie), torch.ones(len(network.items)))
+        weights = torch.ones(len(network.items), dtype=torch.float64)
+        return cls(network, trie, shares(trie), weights)
 
     def handicapped(self, handicap: float) -> "Generator":
         """The same generator when an item that nobody took counts exp(-handicap)."""
-        weights = torch.where(self.network.items.trained, 0.0, -handicap).exp()
+        lowered = torch.full((len(self.weights),), -min(handicap, HEAVIEST), dtype=torch.float64)
+        weights = lowered.masked_fill(self.network.items.trained, 0.0).exp()
         return replace(self, prior=shares(self.trie, weights), weights=weights)
 
     def among(self, rows: NDArray[np.int64]) -> "Generator":

@@ -169,6 +169,17 @@ def test_a_handicap_lowers_what_nobody_took():
     torch.testing.assert_close(lowered[:, 1:], plain[:, 1:], **CLOSE)
 
 
+def test_however_high_a_handicap_what_is_left_comes():
+    network = network_of(ITEMS)
+    network.items.present = torch.arange(ITEMS)[:, None] < ITEMS - 2
+    network.items.trained[3:] = False
+    lowered = Generator.of(network).handicapped(1e6)
+    rows, scores = lowered.beam(read(network, LISTS), PROMPT, 20)
+    assert [set(line[:3]) for line in rows.tolist()] == [{0, 1, 2}] * len(LISTS)
+    assert all(len(set(line)) == 20 for line in rows.tolist())
+    assert torch.isfinite(scores).all()
+
+
 @pytest.mark.parametrize("levels", [1, 2])
 def test_few_levels(levels):
     network = network_of(ITEMS, levels)
