@@ -2,10 +2,12 @@
 
     p5mm train amazon-beauty --data FOLDER --retrieval.generate true --out MODEL
     python benchmarks/generation.py MODEL [--split valid] [--width 100] [--users 0]
+        [--unlearned]
 
-Ranks are those in one beam: an item's score is the likelihood of its code; no item vector is looked
-at, seen items are a deny list. Also told: whether generated and dense candidates together hold more
-targets, in twice as many or in equal number, and what reranking makes of each.
+Ranks are those in one beam: an item's score is that of its code; no item vector is looked at, seen
+items are a deny list. Also told: whether generated and dense candidates together hold more targets
+than as many dense ones, and what reranking makes of each. --unlearned scores with the centroids
+alone, as before the decoder has learned.
 """
 
 import argparse
@@ -28,6 +30,7 @@ from p5mm.serving.folder import read_model
 
 BATCH = 128
 GENERATED, DENSE = "generated", "dense"
+SERVED = (GENERATED, DENSE, "union")  # whose reranking is told
 
 
 def main() -> None:
@@ -36,17 +39,22 @@ def main() -> None:
     parser.add_argument("--split", choices=["valid", "test"], default="valid")
     parser.add_argument("--width", type=int, default=100)
     parser.add_argument("--users", type=int, default=0, help="so many, evenly spaced; 0 for all")
+    parser.add_argument("--unlearned", action="store_true")
     given = parser.parse_args()
     model = read_model(given.model)
+    if given.unlearned:
+        for parameter in model.network.known_codes.parameters():
+            parameter.data.zero_()
     cases = some(model.split.cases(given.split).in_rows(model.rows), given.users)
-    ranks, seconds = ranked(model, cases, given.width)
+    ranks, seconds, size = ranked(model, cases, given.width)
+    learned = "unlearned, " * given.unlearned
     print(
         f"{given.model.name}: {given.split}, {len(cases)} users, {len(model.rows)} items, beam "
-        f"{given.width}, seed {model.config.train.seed}; {commit()}, {machine()}"
+        f"{given.width}, {learned}seed {model.config.train.seed}; {commit()}, {machine()}"
     )
     retrieval = model.config.retrieval
     print(f"codes of {retrieval.code_levels} x {retrieval.code_size}, and one digit more")
-    cuts = (10, 50, given.width, 2 * given.width)
+    cuts = (10, 50, given.width, size)  # the last: as many as the union has
     for name, places in ranks.items():
         metrics = metrics_per_user(places, cuts)
         names = ["recall@10", "ndcg@10", *(f"recall@{cut}" for cut in cuts[1:])]
@@ -71,12 +79,13 @@ def some(cases: Cases, users: int) -> Cases:
 
 def ranked(
     model: TrainedModel, cases: Cases, width: int
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, float]]:
-    """Rank of each target among the candidates of each kind, and seconds of the two beams."""
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, float], int]:
+    """Rank of each target among candidates of each kind, seconds, and the union's mean size."""
     retriever = dense_scorer(model)
     generator = Generator.of(model.network).handicapped(model.fitted.handicap).among(model.rows)
     prompt = retriever.asking.prompt
     ranks: dict[str, list[NDArray[np.float64]]] = {}
+    sizes: list[NDArray[np.int64]] = []
     seconds = dict.fromkeys((GENERATED, DENSE), 0.0)
     for begin in range(0, len(cases), BATCH):
         part = cases.take(np.arange(begin, min(begin + BATCH, len(cases))))
@@ -85,17 +94,22 @@ def ranked(
         found[GENERATED] = generator.find(encoded, prompt, part.histories, width, True, width)
         seconds[GENERATED] += time.perf_counter() - start
         start = time.perf_counter()
-        found[DENSE] = retriever.retrieve(encoded, part.histories, width)
+        dense = retriever.retrieve(encoded, part.histories, 2 * width)
         seconds[DENSE] += time.perf_counter() - start
+        found[DENSE], found[f"dense, {2 * width}"] = dense[:, :width], dense
         both = united(found[GENERATED], found[DENSE])
-        found |= {"union": both, "union of equal size": both[:, :width]}
+        found["union"] = both
+        sizes.append((both >= 0).sum(axis=1))
         for name, rows in list(found.items()):
+            if name not in SERVED:
+                continue
             scores = retriever.rerank(encoded, part.histories, torch.from_numpy(rows).clamp(min=0))
             order = np.argsort(-np.where(rows < 0, -np.inf, scores.numpy()), axis=1, kind="stable")
             found[f"{name}, reranked"] = np.take_along_axis(rows, order, axis=1)
         for name, rows in found.items():
             ranks.setdefault(name, []).append(places(rows, part.targets))
-    return {name: np.concatenate(parts) for name, parts in ranks.items()}, seconds
+    size = round(float(np.concatenate(sizes).mean()))
+    return {name: np.concatenate(parts) for name, parts in ranks.items()}, seconds, size
 
 
 def dense_scorer(model: TrainedModel) -> Scorer:
