@@ -100,9 +100,8 @@ def ranked(
         both = united(found[GENERATED], found[DENSE])
         found["union"] = both
         sizes.append((both >= 0).sum(axis=1))
-        for name, rows in list(found.items()):
-            if name not in SERVED:
-                continue
+        for name in SERVED:
+            rows = found[name]
             scores = retriever.rerank(encoded, part.histories, torch.from_numpy(rows).clamp(min=0))
             order = np.argsort(-np.where(rows < 0, -np.inf, scores.numpy()), axis=1, kind="stable")
             found[f"{name}, reranked"] = np.take_along_axis(rows, order, axis=1)

@@ -250,7 +250,8 @@ def _read_codes(
         return None
     check_names({name: 0 for name in arrays if name in CODES}, dict.fromkeys(CODES))
     books, digits = (arrays[name] for name in CODES)
-    Expected((None, None, network.t5.config.d_model)).check(books, "codes.books")
+    sizes = (config.retrieval.code_levels, None, network.t5.config.d_model)
+    Expected(sizes).check(books, "codes.books")
     check_codes(digits, books, network.items.known.numpy())
     return ItemCodes(torch.from_numpy(books.copy()), torch.from_numpy(digits.copy()))
 

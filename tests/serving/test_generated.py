@@ -88,6 +88,7 @@ def test_a_new_item_gets_a_code_and_the_others_keep_theirs(shop, toys):
         (lambda a: [a.pop(name) for name in list(a) if "codes" in name], "has no codes"),
         (lambda a: a.update({"codes.more": a["codes.bias"]}), "unknown array 'codes.more'"),
         (lambda a: a.update({"codes.books": a["codes.books"][..., :5].copy()}), "must be"),
+        (lambda a: a.update({"codes.books": a["codes.books"][:1].copy()}), "must be"),
         (lambda a: a.update({"codes.books": a["codes.books"].astype(np.float64)}), "float64"),
         (lambda a: a["codes.books"].fill(np.nan), "finite"),
         (lambda a: a["codes.bias"].fill(np.inf), "finite"),
