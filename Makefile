@@ -29,7 +29,7 @@ lint: $(VENV)/installed-develop ## ruff, mypy --strict, and the order of the roo
 	$(BIN)/lint-imports
 
 bench: $(VENV)/installed-develop ## the benchmarks of speed; results stand in benchmarks/RESULTS.md
-	@for name in alignment encoding feature_store retrieval; do \
+	@for name in alignment encoding feature_store retrieval trie; do \
 		echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 bench-quality: $(VENV)/installed-develop ## quality with three seeds, then tasks, ablations, new items, permutations: hours; DATA=FOLDER

@@ -166,14 +166,26 @@ class RetrievalConfig:
         candidates: Items that the retriever hands to the reranker.
         index: auto, exact, ivf, hnsw, ivf-pq, or a faiss factory string of Flat, SQ or PQ vectors,
             with IVF or HNSW in front and RFlat or Refine behind.
+        generate: Whether the T5 generates the candidates as codes, without any index; training
+            then learns the task codes, too.
+        code_levels: Digits of an item's code; one more tells items of the same code apart.
+        code_size: Values of a digit, at most.
     """
 
     candidates: int = 100
     index: str = "auto"
+    generate: bool = False
+    code_levels: int = 4
+    code_size: int = 1024
 
     def __post_init__(self) -> None:
         if self.candidates < 1:
             raise InputError(f"retrieval.candidates is {self.candidates}; give 1 or more")
+        if not 1 <= self.code_levels <= 8 or not 1 <= self.code_size <= 65_536:
+            raise InputError(
+                f"retrieval.code_levels is {self.code_levels} and retrieval.code_size "
+                f"{self.code_size}; give 1 to 8 levels of 1 to 65,536 values"
+            )
 
 
 @dataclass(frozen=True)

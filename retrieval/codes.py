@@ -49,16 +49,27 @@ class Codes:
         """
         return self._quantise(vectors)[0]
 
-    def unique(self, vectors: NDArray[np.float32], item_ids: Sequence[str]) -> NDArray[np.int64]:
+    def unique(
+        self,
+        vectors: NDArray[np.float32],
+        item_ids: Sequence[str],
+        given: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.int64]:
         """Codes ``[n, levels + 1]`` int64, all different: a last digit resolves collisions.
 
         Items of one code are numbered by their distance to the code's point, nearest first, and
         by id where that is equal: the order of the items plays no part.
+
+        Args:
+            vectors: ``[n, d]``.
+            item_ids: Of the items.
+            given: ``[m, levels + 1]`` codes of other items, which stay; None for none.
         """
         digits, residuals = self._quantise(vectors)
         distance = np.einsum("nd,nd->n", residuals, residuals)
         last = np.zeros(len(digits), dtype=np.int64)
-        taken: Counter[bytes] = Counter()
+        others = np.empty((0, self.levels), np.int64) if given is None else given[:, :-1]
+        taken = Counter(np.ascontiguousarray(code).tobytes() for code in others)
         for row in sorted(range(len(digits)), key=lambda row: (distance[row], item_ids[row])):
             code = digits[row].tobytes()
             last[row] = taken[code]

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from p5mm.errors import InputError
 from p5mm.fusion.history import HistoryTokens
 from p5mm.fusion.item import ItemTokens
 from p5mm.model.batches import Batch
+from p5mm.model.item_codes import ItemCodes
 from p5mm.model.rating_prior import RatingPrior
 from p5mm.model.relation_reader import RelationReader
 from p5mm.model.t5 import T5
@@ -74,6 +76,7 @@ class Network(nn.Module):
         self.temperature = temperature
         self.reader = reader
         self.rating_prior = rating_prior
+        self.codes: ItemCodes | None = None  # made of the trained retriever
         self.rank_head = nn.Linear(d, 1)
         nn.init.zeros_(self.rank_head.weight)
         nn.init.zeros_(self.rank_head.bias)
@@ -119,6 +122,41 @@ class Network(nn.Module):
         x = torch.cat([words, tokens], dim=2)
         states: Tensor = self.t5.decoder(x, len(prompt), encoded.memory, seen)
         return states
+
+    def code_states(
+        self, encoded: Encoded, seen: Tensor, prompt: Sequence[int], digits: Tensor
+    ) -> Tensor:
+        """Decoder states of a prompt and of the first digits of codes, in one causal pass.
+
+        Args:
+            encoded: Histories, read once.
+            seen: ``[b, m, places]`` bool, from ``Encoded.seen_until``.
+            prompt: Token ids.
+            digits: ``[b, m, l]`` int64.
+
+        Returns:
+            ``[b, m, len(prompt) + l, d]``.
+
+        Raises:
+            InputError: The network was trained without codes.
+        """
+        x = self.t5.shared(torch.tensor(prompt, device=seen.device))
+        x = torch.cat([x.expand(*seen.shape[:2], -1, -1), self.known_codes.read(digits)], dim=2)
+        states: Tensor = self.t5.decoder(x, x.shape[2], encoded.memory, seen)
+        return states
+
+    @property
+    def known_codes(self) -> ItemCodes:
+        """The codes of the items.
+
+        Raises:
+            InputError: The network was trained without codes.
+        """
+        if self.codes is None:
+            raise InputError(
+                "this model was trained without codes; train one with --retrieval.generate true"
+            )
+        return self.codes
 
     def rerank(
         self, prompt: Sequence[int], facts: Tensor, relations: Tensor, lengths: Tensor

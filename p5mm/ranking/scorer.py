@@ -16,6 +16,7 @@ from p5mm.model.batches import Batch, history_batch, scaled
 from p5mm.model.network import Encoded, Network
 from p5mm.ranking.candidates import Candidates
 from p5mm.ranking.cold_items import ColdItems
+from p5mm.ranking.generator import Generator
 from p5mm.ranking.relations import Relations
 from p5mm.ranking.similarity import ItemSimilarity
 from p5mm.retrieval.index import VectorIndex
@@ -66,7 +67,7 @@ class Scorer:
     asking: Asking
     tokens: Tensor
     vectors: Tensor
-    candidates: Candidates
+    candidates: Candidates | Generator
     handicap: float = 0.0
     similarity: ItemSimilarity | None = None
     relations: Relations | None = None
@@ -81,6 +82,7 @@ class Scorer:
         cold_items: ColdItems,
         item_ids: Sequence[str],
         index: VectorIndex | None = None,
+        generator: Generator | None = None,
     ) -> "Scorer":
         """Make the item vectors of a network; the retriever alone ranks until there are weights.
 
@@ -90,14 +92,17 @@ class Scorer:
             cold_items: What stands in for items that nobody has taken.
             item_ids: Of the whole catalog.
             index: Of these very vectors, as ``candidates`` has it; built where None.
+            generator: Finds the candidates instead of an index, which is then neither made nor
+                read.
         """
         network.eval()
         tokens = cold_items.adopt(network.items())
         vectors = network.vectors(tokens)
-        known = np.flatnonzero(network.items.known.numpy())
+        if generator is not None:
+            return cls(network, asking, tokens, vectors, generator)
         if index is None:
-            names = [item_ids[row] for row in known.tolist()]
-            index = _index(names, vectors[known], network.items.trained[known], asking.index)
+            index = candidate_index(network, vectors, item_ids, asking.index)
+        known = np.flatnonzero(network.items.known.numpy())
         return cls(network, asking, tokens, vectors, Candidates(index, known, len(vectors)))
 
     def weighing(self, weights: Mapping[str, float]) -> "Scorer":
@@ -106,7 +111,10 @@ class Scorer:
 
     def handicapped(self, handicap: float) -> "Scorer":
         """The same scorer with another handicap of items never taken."""
-        return replace(self, handicap=handicap)
+        found = self.candidates
+        if isinstance(found, Generator):
+            found = found.handicapped(handicap)
+        return replace(self, handicap=handicap, candidates=found)
 
     def asked_by(self, prompt: Sequence[int]) -> "Scorer":
         """The same scorer whose decoder reads another prompt, token ids ``[p]``."""
@@ -156,6 +164,9 @@ class Scorer:
             seen: What the history holds may be a candidate.
         """
         wanted = self.asking.candidates if count is None else count
+        if isinstance(self.candidates, Generator):
+            prompt, width = self.asking.prompt, self.asking.candidates
+            return self.candidates.find(encoded, prompt, histories, wanted, not seen, width)
         return self.candidates.find(self.queries(encoded.last), histories, wanted, not seen)
 
     @torch.inference_mode()
@@ -260,12 +271,17 @@ class Among:
         return self.scorer.scores(whole)[:, self.rows]
 
 
-def _index(item_ids: Sequence[str], vectors: Tensor, trained: Tensor, kind: str) -> VectorIndex:
+def candidate_index(
+    network: Network, vectors: Tensor, item_ids: Sequence[str], kind: str
+) -> VectorIndex:
     """Items of which something is known: their vectors, and 1 where nobody has taken them."""
-    rows = torch.cat([vectors, (~trained).float()[:, None]], dim=1).numpy()
+    known = torch.nonzero(network.items.known).flatten()
+    vectors, new = vectors[known], ~network.items.trained[known]
+    rows = torch.cat([vectors, new.float()[:, None]], dim=1).numpy()
     # Queries look like items, but for the last column: it lowers new items by their handicap.
     sample = np.random.default_rng(0).permutation(len(rows))[:256]
-    return VectorIndex.build(item_ids, rows, kind=kind, queries=_queries(vectors[sample], 0.0))
+    names = [item_ids[row] for row in known.tolist()]
+    return VectorIndex.build(names, rows, kind=kind, queries=_queries(vectors[sample], 0.0))
 
 
 def _queries(queries: Tensor, last: float) -> NDArray[np.float32]:

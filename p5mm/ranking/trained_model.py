@@ -17,10 +17,12 @@ from p5mm.model.content import Content
 from p5mm.model.network import Network
 from p5mm.model.prompts import Prompt
 from p5mm.model.questions import Question, questions
+from p5mm.ranking.candidates import Candidates
 from p5mm.ranking.cold_items import ColdItems
 from p5mm.ranking.fitted import Fitted
+from p5mm.ranking.generator import Generator
 from p5mm.ranking.relations import Counts, Relations
-from p5mm.ranking.scorer import Asking, Scorer
+from p5mm.ranking.scorer import Asking, Scorer, candidate_index
 from p5mm.ranking.similarity import ItemSimilarity
 from p5mm.retrieval.index import VectorIndex
 
@@ -100,15 +102,20 @@ class TrainedModel:
             cold,
             self.catalog.item_ids,
             self.saved_index,
+            Generator.of(self.network) if self.config.retrieval.generate else None,
         ).handicapped(self.fitted.handicap)
         return evidenced(retriever, self.config, cold, self.counts, self.content).weighing(
             self.fitted.weights
         )
 
-    @property
+    @cached_property
     def index(self) -> VectorIndex:
-        """What candidates are found in."""
-        return self.scorer.candidates.index
+        """What near items are found in: made when asked for where candidates are generated."""
+        found = self.scorer.candidates
+        if isinstance(found, Candidates):
+            return found.index
+        kind, ids = self.config.retrieval.index, self.catalog.item_ids
+        return candidate_index(self.network, self.scorer.vectors, ids, kind)
 
     def questions(self, family: str) -> list[Question]:
         """The ways to ask for a task: its seen prompts, then the held-out ones.

@@ -1,10 +1,11 @@
 """New items in a trained recommender: content in, no training."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
 import torch
+from torch.nn import functional as F
 
 from p5mm.data.catalog import Catalog
 from p5mm.data.pictures import Picture
@@ -13,9 +14,12 @@ from p5mm.errors import InputError
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.encode import encode_catalog
 from p5mm.model.build import build_network
+from p5mm.model.item_codes import ItemCodes
 from p5mm.model.network import Network
 from p5mm.model.rating_prior import RatingPrior
+from p5mm.ranking.cold_items import ColdItems
 from p5mm.ranking.trained_model import TrainedModel
+from p5mm.retrieval.codes import Codes
 
 
 def add_items(
@@ -54,9 +58,13 @@ def add_items(
     prior = _grown_prior(model.network.rating_prior, len(catalog))
     network = build_network(model.config.model, content, trained, model.network.t5, prior)
     _take_weights(network, model.network)
+    joined = _joined(model.catalog, catalog)
+    if model.network.codes is not None:
+        cold = ColdItems.of(network.items, model.config.cold)
+        network.codes = _grown_codes(model.network.codes, network, cold, joined.item_ids)
     return replace(
         model,
-        catalog=_joined(model.catalog, catalog),
+        catalog=joined,
         content=content,
         network=network.eval(),
         counts=model.counts.grown(content.items),
@@ -66,7 +74,7 @@ def add_items(
 
 def _take_weights(network: Network, known: Network) -> None:
     """The trained weights; a new item's id residual is never used, whatever it is."""
-    state = known.state_dict()
+    state = {k: v for k, v in known.state_dict().items() if not k.startswith("codes.")}
     residual = network.state_dict()["items.residual.weight"].clone()
     residual[: len(known.items)] = state["items.residual.weight"]
     state["items.residual.weight"] = residual
@@ -88,6 +96,25 @@ def _grown_prior(prior: RatingPrior | None, new: int) -> RatingPrior | None:
         prior.settings,
     )
     grown.slopes, grown.offsets = prior.slopes, prior.offsets
+    return grown
+
+
+@torch.no_grad()
+def _grown_codes(
+    known: ItemCodes, network: Network, cold: ColdItems, item_ids: Sequence[str]
+) -> ItemCodes:
+    """The same codes with those of new items, by assignment; the old ones stay what they were."""
+    begin, books = len(known.digits), Codes(known.books.numpy())
+    new = torch.nonzero(network.items.known).flatten()
+    new = new[new >= begin]
+    network.eval()
+    vectors = network.vectors(cold.adopt(network.items()))[new].numpy()
+    given = known.digits[known.digits[:, 0] >= 0].numpy()
+    digits = F.pad(known.digits, (0, 0, 0, len(item_ids) - begin), value=-1)
+    ids = [item_ids[row] for row in new.tolist()]
+    digits[new] = torch.from_numpy(books.unique(vectors, ids, given))
+    grown = ItemCodes(known.books, digits)
+    grown.turn, grown.bias = known.turn, known.bias
     return grown
 
 

@@ -5,8 +5,11 @@ from collections.abc import Set as AbstractSet
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from p5mm.arrays import Expected, check_range
 from p5mm.config import Config, config_from_dict
 from p5mm.errors import InputError, unknown
 from p5mm.model.content import Content
@@ -114,6 +117,27 @@ def check_index(index: VectorIndex, item_ids: Sequence[str], dim: int) -> None:
         raise InputError(f"its vectors have {index.dim} dimensions; {dim} are needed")
     if list(index.item_ids) != list(item_ids):
         raise InputError("its ids are not those of the catalog's items, in their order")
+
+
+def check_codes(digits: NDArray[Any], books: NDArray[np.float32], known: NDArray[np.bool_]) -> None:
+    """Check that every item of which something is known has a code of its own, and no other has.
+
+    Args:
+        digits: ``[items, levels + 1]``, -1 for none.
+        books: ``[levels, size, d]``.
+        known: ``[items]``.
+
+    Raises:
+        InputError: It is not so.
+    """
+    levels, size = books.shape[:2]
+    Expected((len(known), levels + 1), ("int64",), -1).check(digits, "codes.digits")
+    if not (digits[~known] == -1).all() or not (digits[known] >= 0).all():
+        raise InputError("codes.digits must be those of the items of which something is known")
+    check_range(digits[:, :-1], "codes.digits", -1, size - 1)
+    check_range(digits[:, -1], "the last of codes.digits", -1, len(known) - 1)
+    if len(np.unique(digits[known], axis=0)) != known.sum():
+        raise InputError("two items have the same code in codes.digits")
 
 
 def _check_size(value: float, name: str) -> None:

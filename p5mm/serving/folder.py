@@ -20,6 +20,7 @@ from p5mm.fusion.base import fusions
 from p5mm.indexing.folder import read_items
 from p5mm.model.build import build_network
 from p5mm.model.content import Content
+from p5mm.model.item_codes import ItemCodes
 from p5mm.model.network import Network
 from p5mm.model.prompts import read_prompts
 from p5mm.model.rating_prior import RatingPrior
@@ -30,6 +31,7 @@ from p5mm.ranking.relations import Counts
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.retrieval.index import VectorIndex
 from p5mm.serving.checks import (
+    check_codes,
     check_fitted,
     check_index,
     check_settings,
@@ -47,6 +49,7 @@ OURS = {
     "config.json", "model.safetensors", "content.safetensors", "counts.safetensors",
     "prompts.txt", "items.parquet", "interactions.parquet", "index", "t5", CHECKPOINT,
 }  # fmt: skip
+CODES = ("codes.books", "codes.digits")
 SPARSE = ("data", "indices", "indptr")  # the arrays of a sparse matrix
 PAIRS = ("together", "after")
 REMEDY = "train again, or take another copy"
@@ -95,7 +98,8 @@ def write_model(model: TrainedModel, folder: Path, force: bool = False) -> None:
         _write_counts(model.counts, draft / "counts.safetensors")
         model.catalog.write(draft / "items.parquet")
         pq.write_table(model.log.table, draft / "interactions.parquet")
-        model.index.save(draft / "index")
+        if not model.config.retrieval.generate:
+            model.index.save(draft / "index")
         (draft / "config.json").write_text(json.dumps(_describe(model), indent=2))
 
 
@@ -177,10 +181,12 @@ def _read(folder: Path) -> TrainedModel:
         log = Interactions.from_table(table)
         log.known(catalog.item_ids)  # there must be some
     counts = _read_counts(folder / "counts.safetensors", items)
-    index = VectorIndex.load(folder / "index")
-    with reading(folder / "index", REMEDY):
-        known = np.flatnonzero(network.items.known.numpy())
-        check_index(index, [catalog.item_ids[row] for row in known], t5.config.d_model + 1)
+    index = None
+    if not config.retrieval.generate:
+        index = VectorIndex.load(folder / "index")
+        with reading(folder / "index", REMEDY):
+            known = np.flatnonzero(network.items.known.numpy())
+            check_index(index, [catalog.item_ids[row] for row in known], t5.config.d_model + 1)
     with reading(folder / "prompts.txt", REMEDY):
         prompts = read_prompts(folder / "prompts.txt")
     return TrainedModel(
@@ -226,6 +232,7 @@ def _read_network(
         if not trained.any():
             raise InputError("no item was trained")
         network = build_network(config.model, content, trained, t5, prior)
+        network.codes = _read_codes(arrays, network, config)
         own = {name: tensor.numpy() for name, tensor in _own_weights(network).items()}
         check_names(arrays, own)
         for name, array in own.items():
@@ -233,6 +240,22 @@ def _read_network(
         weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
         network.load_state_dict(weights, strict=False)  # the T5's own are in its folder
         return network
+
+
+def _read_codes(
+    arrays: Mapping[str, NDArray[Any]], network: Network, config: Config
+) -> ItemCodes | None:
+    """The codes among the arrays of a model; their own weights are still to be loaded."""
+    if not any(name.startswith("codes.") for name in arrays):
+        if config.retrieval.generate:
+            raise InputError("retrieval.generate is true, yet the model has no codes")
+        return None
+    check_names({name: 0 for name in arrays if name in CODES}, dict.fromkeys(CODES))
+    books, digits = (arrays[name] for name in CODES)
+    sizes = (config.retrieval.code_levels, None, network.t5.config.d_model)
+    Expected(sizes).check(books, "codes.books")
+    check_codes(digits, books, network.items.known.numpy())
+    return ItemCodes(torch.from_numpy(books.copy()), torch.from_numpy(digits.copy()))
 
 
 def _write_counts(counts: Counts, path: Path) -> None:

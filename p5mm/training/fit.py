@@ -19,17 +19,20 @@ from p5mm.metrics.validation import validation_metrics
 from p5mm.model.batches import Batch, last_batches
 from p5mm.model.build import build_network, make_t5
 from p5mm.model.content import Content
+from p5mm.model.item_codes import ItemCodes
 from p5mm.model.network import Network
 from p5mm.model.prompts import Prompt, choose, read_prompts
 from p5mm.model.rating_prior import RatingPrior
 from p5mm.model.tokenizer import prompt_tokens
 from p5mm.ranking.cold_items import ColdItems
 from p5mm.ranking.fitted import Fitted
+from p5mm.ranking.generator import Generator
 from p5mm.ranking.relations import Counts
 from p5mm.ranking.scorer import DECODER, Scorer
 from p5mm.ranking.trained_model import TrainedModel, asking, evidenced
 from p5mm.training.calibration import fit_handicap, fit_weights
 from p5mm.training.checkpoint import Checkpoint
+from p5mm.training.code_objective import fit_item_codes
 from p5mm.training.loop import Objective, Training, Validate, training_key
 from p5mm.training.ranking_cases import MOST, RankingCases, held_back
 from p5mm.training.retrieval_objective import RetrievalObjective
@@ -197,6 +200,8 @@ class Fitting:
             if len(cases):
                 seen = cases.take(torch.arange(0, len(cases), -(-len(cases) // MEASURED)))
                 network.reader.measure(seen.relations, seen.facts)
+        if any(task.family == "codes" for task in tasks):
+            network.codes = self.codes()
         objective = TaskObjective.of(
             network,
             tasks,
@@ -208,6 +213,8 @@ class Fitting:
         )
         batches = self._held_out()
         parts = [network.t5.shared, network.t5.decoder, network.rank_head, network.reader]
+        if network.codes is not None:
+            parts.append(network.codes)
         if not network.t5.config.tie_word_embeddings:
             parts.append(network.t5.lm_head)
         if network.rating_prior is not None:
@@ -220,10 +227,25 @@ class Fitting:
 
         return self._training("decoder", parts, objective, config, validate, falling=True).run()
 
+    def codes(self) -> ItemCodes:
+        """Codes of all items of which something is known, fitted on those that were taken."""
+        network, retrieval = self.network.eval(), self.config.retrieval
+        with torch.no_grad():
+            vectors = network.vectors(self.cold_items.adopt(network.items()))
+        known, taken = network.items.known, network.items.trained
+        return fit_item_codes(
+            vectors, known, taken, self.data.item_ids,
+            (retrieval.code_levels, retrieval.code_size), self.config.train.seed,
+        )  # fmt: skip
+
     def scorer(self, asked: Sequence[int]) -> Scorer:
         """The network as it is now, as a retriever."""
         how = asking(self.config, asked, self.data.rating_scale)
-        return Scorer.of(self.network, how, self.cold_items, self.data.item_ids)
+        generates = self.config.retrieval.generate and self.network.codes is not None
+        generator = Generator.of(self.network) if generates else None
+        return Scorer.of(
+            self.network, how, self.cold_items, self.data.item_ids, generator=generator
+        )
 
     def evidenced(self, asked: Sequence[int]) -> Scorer:
         """The network as it is now, with everything at hand that a reranker may weigh."""

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from p5mm.model.batches import Batch, scaled
 from p5mm.model.network import Network
+from p5mm.training.code_objective import CodeObjective
 from p5mm.training.ranking_cases import RankingCases
 from p5mm.training.retrieval_objective import Losses
 
@@ -21,7 +22,7 @@ class Task:
     """A family of prompts in tokens.
 
     Attributes:
-        family: "sequential", "direct" or "rating".
+        family: "sequential", "direct", "rating" or "codes".
         weight: How often it is drawn for a step, beside the other tasks.
         prompts: Token ids of the prompts that are trained with.
         answers: Token ids of the rating levels; empty for the other families.
@@ -49,6 +50,7 @@ class TaskObjective:
         places: ``[n]`` int64 place of each catalog row among the trained items.
         levels: Values of the rating levels, ascending.
         rating_scale: Mean and spread of the ratings, for the history's tokens.
+        codes: The loss of codes; None where they are no task.
     """
 
     tasks: Sequence[Task]
@@ -59,6 +61,7 @@ class TaskObjective:
     places: Tensor
     levels: Sequence[float] = ()
     rating_scale: tuple[float, float] = (0.0, 1.0)
+    codes: CodeObjective | None = None
 
     @classmethod
     @torch.no_grad()
@@ -78,9 +81,10 @@ class TaskObjective:
         tokens = network.items(rows)
         places = torch.zeros(len(network.items), dtype=torch.int64)
         places[rows] = torch.arange(len(rows))
+        coded = any(task.family == "codes" for task in tasks)
+        codes = CodeObjective.of(network) if coded else None
         return cls(
-            tasks, requests, cases, held_out, tokens, places, levels,
-            rating_scale,
+            tasks, requests, cases, held_out, tokens, places, levels, rating_scale, codes,
         )  # fmt: skip
 
     def __call__(self, network: Network, batch: Batch) -> Losses:
@@ -146,7 +150,8 @@ class TaskObjective:
         """
         # A held-out target may be an item that no training history has: there is no token for it.
         known = (batch.targets >= 0) & network.items.trained[batch.targets.clamp(min=0)]
-        known = known & ~batch.target_ratings.isnan()
+        if task.family == "rating":
+            known = known & ~batch.target_ratings.isnan()
         chosen = torch.nonzero(known.any(1)).flatten()
         if not len(chosen):
             return None
@@ -162,6 +167,11 @@ class TaskObjective:
         positions, real = draw_positions(known, -(-self.requests // len(known)))
         prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
         targets = placed.targets.gather(1, positions).clamp(min=0)
+        if self.codes is not None and task.family == "codes":
+            wanted = batch.targets.gather(1, positions)
+            wanted = torch.where(real, wanted, network.items.trained_rows[0])
+            loss = self.codes(network, encoded, positions, wanted, prompt)
+            return loss[real].mean()
         seen = encoded.seen_until(positions)
         logits = network.answer(encoded, seen, prompt, self.tokens[targets], task.answers)
         logits = logits + self.prior(network, batch, positions, held_out)

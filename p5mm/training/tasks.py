@@ -10,7 +10,8 @@ from p5mm.model.prompts import Prompt, choose
 from p5mm.model.tokenizer import level_tokens, prompt_tokens
 from p5mm.training.task_objective import Task
 
-TRAINED_FAMILIES = ("sequential", "direct", "rating")
+CODES_WEIGHT = 1.0  # beside the others' .5: a code has several digits to learn
+TRAINED_FAMILIES = ("sequential", "direct", "rating", "codes")
 
 
 def make_tasks(
@@ -22,15 +23,24 @@ def make_tasks(
         InputError: A family is unknown, or cannot be trained yet.
     """
     tasks = []
-    for family, weight in config.train.tasks.items():
+    for family, weight in _wanted(config).items():
         if family not in TRAINED_FAMILIES:
             raise unknown("task in train.tasks", family, TRAINED_FAMILIES)
         if weight <= 0 or (family == "rating" and len(levels) < 2):
             continue
         asked = [
             prompt_tokens(tokenizer, prompt, config.model.soft_tokens)
-            for prompt in choose(prompts, family)
+            # What comes next may be answered in a code as well.
+            for prompt in choose(prompts, "sequential" if family == "codes" else family)
         ]
         answers = level_tokens(tokenizer, len(levels)) if family == "rating" else ()
         tasks.append(Task(family, weight, asked, answers))
+    return tasks
+
+
+def _wanted(config: Config) -> dict[str, float]:
+    """The weight of each family; codes are learned wherever they are generated."""
+    tasks = dict(config.train.tasks)
+    if config.retrieval.generate and not tasks.get("codes"):
+        tasks["codes"] = CODES_WEIGHT
     return tasks
