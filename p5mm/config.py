@@ -68,7 +68,8 @@ class ModelConfig:
     Attributes:
         t5: nano (from scratch), a folder in Hugging Face's T5 layout, or a hub name.
         d_model: Width of nano; heads and feed-forward follow.
-        layers: Encoder blocks and decoder blocks of nano.
+        layers: Encoder blocks of nano.
+        decoder_layers: Decoder blocks of nano.
         dropout: Dropout everywhere in the T5.
         fusion: How modalities are mixed: attention, concat, gate, or module:Class.
         soft_tokens: Soft tokens an item.
@@ -76,11 +77,13 @@ class ModelConfig:
         whiten: Whether content vectors are whitened.
         max_history: Items of a history that are read.
         temperature: The retriever's logits are cosines over this.
+        relations: Last items of a history that the decoder relates each candidate to.
     """
 
     t5: str = "nano"
     d_model: int = 128
     layers: int = 2
+    decoder_layers: int = 1
     dropout: float = 0.2
     fusion: str = "gate"
     soft_tokens: int = 1
@@ -88,15 +91,14 @@ class ModelConfig:
     whiten: bool = True
     max_history: int = 200
     temperature: float = 0.0625
+    relations: int = 20
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1 or not 0 <= self.id_dropout < 1:
             raise InputError("model.dropout and model.id_dropout must be at least 0 and below 1")
-        if min(self.d_model, self.layers, self.soft_tokens, self.max_history) < 1:
-            raise InputError(
-                "model.d_model, model.layers, model.soft_tokens and model.max_history "
-                "must be at least 1"
-            )
+        counted = ("d_model", "layers", "decoder_layers", "soft_tokens", "max_history", "relations")
+        if min(getattr(self, key) for key in counted) < 1:
+            raise InputError(f"model.{', model.'.join(counted)} must be at least 1")
         if self.temperature <= 0:
             raise InputError(f"model.temperature is {self.temperature}; it must be above 0")
 
@@ -120,8 +122,8 @@ class TrainConfig:
         task_epochs: At most so many passes of the decoder's training on the tasks.
         prompts: File of prompts; p5mm's own (p5mm/model/prompts.txt) where not
             given.
-        rank_requests: Requests of a task in a step, spread over the histories of the batch.
-        rank_candidates: Candidates of a training request, the target among them.
+        rank_requests: Requests of a task in a step.
+        rank_candidates: Candidates of a direct request in training, the target among them.
         precision: auto measures on this machine whether bf16 is faster than fp32.
         seed: Seed of everything random.
     """
@@ -136,7 +138,7 @@ class TrainConfig:
     tasks: dict[str, float] = field(default_factory=lambda: {"sequential": 0.5})
     task_epochs: int = 8
     prompts: str | None = None
-    rank_requests: int = 128
+    rank_requests: int = 64
     rank_candidates: int = 16
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0

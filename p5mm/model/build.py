@@ -15,6 +15,7 @@ from p5mm.model.layers import T5Config
 from p5mm.model.network import Network
 from p5mm.model.prompts import Prompt
 from p5mm.model.rating_prior import RatingPrior
+from p5mm.model.relation_reader import FACTS, RelationReader, relation_names
 from p5mm.model.t5 import T5, load_t5
 from p5mm.model.tokenizer import load_tokenizer, train_tokenizer
 
@@ -44,7 +45,8 @@ def build_network(
         raise InputError(f"'{config.fusion}' is no fusion; it must be a p5mm.fusion.base.Fusion")
     fusion = kind(content.dims, d, config.soft_tokens) if vectors else None
     items = ItemTokens(fusion, vectors, present, trained, d, config.soft_tokens, config.id_dropout)
-    return Network(items, t5, config.temperature, rating_prior)
+    reader = RelationReader(len(relation_names(vectors)), len(FACTS), config.relations, t5.config)
+    return Network(items, t5, config.temperature, reader, rating_prior)
 
 
 def make_t5(config: ModelConfig, prompts: tuple[Prompt, ...]) -> tuple[T5, Tokenizer]:
@@ -55,8 +57,9 @@ def make_t5(config: ModelConfig, prompts: tuple[Prompt, ...]) -> tuple[T5, Token
     """
     if config.t5 == "nano":
         tokenizer = train_tokenizer(prompt.text for prompt in prompts)
+        vocabulary = tokenizer.get_vocab_size()
         sizes = T5Config.nano(
-            config.d_model, config.layers, config.dropout, tokenizer.get_vocab_size()
+            config.d_model, config.layers, config.dropout, vocabulary, config.decoder_layers
         )
         return T5(sizes), tokenizer
     folder = _t5_folder(config.t5)

@@ -53,7 +53,9 @@ class T5Config:
             raise InputError("dropout_rate must be below 1 and layer_norm_epsilon above 0")
 
     @classmethod
-    def nano(cls, d_model: int, layers: int, dropout: float, vocab_size: int) -> "T5Config":
+    def nano(
+        cls, d_model: int, layers: int, dropout: float, vocab_size: int, decoder_layers: int = 1
+    ) -> "T5Config":
         """The dependent sizes of a small model trained from scratch, by one dial."""
         heads = max(1, d_model // 32)
         return cls(
@@ -62,7 +64,7 @@ class T5Config:
             d_kv=d_model // heads,
             d_ff=4 * d_model,
             num_layers=layers,
-            num_decoder_layers=layers,
+            num_decoder_layers=decoder_layers,
             num_heads=heads,
             dropout_rate=dropout,
         )

@@ -13,6 +13,7 @@ from p5mm.fusion.item import ItemTokens
 from p5mm.model.batches import Batch
 from p5mm.model.item_codes import ItemCodes
 from p5mm.model.rating_prior import RatingPrior
+from p5mm.model.relation_reader import RelationReader
 from p5mm.model.t5 import T5
 from p5mm.model.tokenizer import ITEM
 
@@ -55,6 +56,7 @@ class Network(nn.Module):
         items: Makes soft tokens of item rows.
         t5: Reads histories (causal encoder) and answers requests (decoder).
         temperature: Retrieval logits are cosines over this.
+        reader: Reads relations for the decoder.
         rating_prior: What ratings are likely from biases alone; None where nobody rates.
     """
 
@@ -63,6 +65,7 @@ class Network(nn.Module):
         items: ItemTokens,
         t5: T5,
         temperature: float,
+        reader: RelationReader,
         rating_prior: RatingPrior | None = None,
     ) -> None:
         super().__init__()
@@ -71,6 +74,7 @@ class Network(nn.Module):
         self.history = HistoryTokens(d, items.k)
         self.t5 = t5
         self.temperature = temperature
+        self.reader = reader
         self.rating_prior = rating_prior
         self.codes: ItemCodes | None = None  # made of the trained retriever
         self.rank_head = nn.Linear(d, 1)
@@ -161,6 +165,29 @@ class Network(nn.Module):
         slots = candidates[:, :, :0]
         states = self.requests(encoded, seen, prompt, candidates, slots)
         logits: Tensor = self.rank_head(states[:, :, len(prompt) :]).squeeze(-1)
+        return logits
+
+    def rerank(
+        self, prompt: Sequence[int], facts: Tensor, relations: Tensor, lengths: Tensor
+    ) -> Tensor:
+        """Logits ``[b, n]`` of candidates by what is known of them and of their relations.
+
+        What the encoder made of history and candidate is not read: the retriever has read it, and
+        a decoder that reads it again learns the held-out targets by heart. No candidate sees
+        another.
+
+        Args:
+            prompt: Token ids.
+            facts: ``[b, n, f]``.
+            relations: ``[b, n, s, r]``, the last item of a history first.
+            lengths: ``[b]`` int64 items of each history.
+        """
+        words = self.t5.shared(torch.tensor(prompt, device=facts.device))
+        tokens = self.reader.tokens(facts, relations)
+        x = torch.cat([words.expand(len(facts), -1, -1), tokens], dim=1)
+        pairs, mask = self.reader.pairs(relations, lengths)
+        states = self.t5.decoder.relate(x, len(prompt), pairs, mask, self.reader.layers)
+        logits: Tensor = self.rank_head(states).squeeze(-1)
         return logits
 
     def answer(

@@ -6,7 +6,7 @@ many requests for one history, each a prompt followed by candidates that see the
 history but not one another.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from p5mm.arrays import check_range, check_shape, read_shapes
 from p5mm.errors import InputError
@@ -105,20 +106,49 @@ class Decoder(Stack):
             mask: ``[b, m, s]`` bool, True where request m may attend to position s.
         """
         b, m, length, _ = x.shape
-        bias = self.position_bias(prompt + 1, causal=True)
         blocked = torch.zeros(mask.shape, dtype=x.dtype, device=x.device)
         blocked = blocked.masked_fill(~mask, -torch.inf)
         seen = blocked.repeat_interleave(length, dim=1)[:, None] if m > 1 else blocked[:, None]
-        x = self.dropout(x.flatten(0, 1))
-        for block in self.block:
-            attention, cross, feed_forward = block.layer
-            h = attention.sublayer.isolated(attention.layer_norm(x), prompt, bias)
-            x = x + attention.dropout(h)
+
+        def look(number: int, x: Tensor) -> Tensor:
+            cross = self.block[number].layer[1]
             h = cross.layer_norm(x).view(b, m * length, -1)
             h = cross.sublayer(h, *cross.sublayer.keys_values(memory), seen)
-            x = x + cross.dropout(h.view(b * m, length, -1))
+            out: Tensor = cross.dropout(h.view(b * m, length, -1))
+            return out
+
+        return self._run(x.flatten(0, 1), prompt, look).view(b, m, length, -1)
+
+    def relate(self, x: Tensor, prompt: int, pairs: Tensor, mask: Tensor, relations: Any) -> Tensor:
+        """States ``[b, n, d]`` of candidates that see a history by their relations to it alone.
+
+        Args:
+            x: ``[b, prompt + n, d]`` a prompt followed by candidates.
+            prompt: Length of the prompt, which sees no history.
+            pairs: ``[b, n, s, width]``, what each candidate has to do with each item.
+            mask: ``[b, 1, 1, s]``, minus infinity where a history has no item.
+            relations: A ``RelationAttention`` a layer.
+        """
+
+        def look(number: int, x: Tensor) -> Tensor:
+            cross = self.block[number].layer[1]
+            h = cross.layer_norm(x[:, prompt:])
+            h = cross.dropout(relations[number](cross.sublayer, h, pairs, mask))
+            return F.pad(h, (0, 0, prompt, 0))
+
+        return self._run(x, prompt, look)[:, prompt:]
+
+    def _run(self, x: Tensor, prompt: int, look: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """All layers ``[b, prompt + n, d]``; ``look`` is the cross-attention of a layer."""
+        bias = self.position_bias(prompt + 1, causal=True)
+        x = self.dropout(x)
+        for number, block in enumerate(self.block):
+            attention, _, feed_forward = block.layer
+            h = attention.sublayer.isolated(attention.layer_norm(x), prompt, bias)
+            x = x + attention.dropout(h)
+            x = x + look(number, x)
             x = x + feed_forward.dropout(feed_forward.sublayer(feed_forward.layer_norm(x)))
-        out: Tensor = self.dropout(self.final_layer_norm(x)).view(b, m, length, -1)
+        out: Tensor = self.dropout(self.final_layer_norm(x))
         return out
 
 

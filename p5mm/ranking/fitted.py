@@ -9,7 +9,9 @@ class Fitted:
 
     Attributes:
         weights: Weight of each part of the reranker beside the retriever; 0 leaves a part out.
-        tried: Validation NDCG@10 of the retriever, with each part alone, and with all.
+        similarities: Weight of each similarity in a reranker without the decoder.
+        tried: Validation NDCG@10 of the retriever, the similarities, the decoder, and all, each
+            weighed on other users than it is judged by.
         handicap: What the scores of items never taken are lowered by.
         rating_scale: Mean and spread of ratings in training.
         levels: Values of the rating levels; empty without ratings.
@@ -21,6 +23,7 @@ class Fitted:
     """
 
     weights: dict[str, float]
+    similarities: dict[str, float]
     tried: dict[str, float]
     handicap: float
     rating_scale: tuple[float, float]

@@ -17,6 +17,7 @@ from p5mm.model.network import Encoded, Network
 from p5mm.ranking.candidates import Candidates
 from p5mm.ranking.cold_items import ColdItems
 from p5mm.ranking.generator import Generator
+from p5mm.ranking.relations import Relations
 from p5mm.ranking.similarity import ItemSimilarity
 from p5mm.retrieval.index import VectorIndex
 
@@ -57,6 +58,7 @@ class Scorer:
         candidates: Finds the items that are reranked.
         handicap: What the logits of items never taken are lowered by.
         similarity: Of histories and candidates; None where none is weighed.
+        relations: That the decoder reads; None where it is not weighed.
         weights: Weight of the decoder's logit and of each similarity beside the retrieval logit;
             empty leaves the retriever alone.
     """
@@ -68,6 +70,7 @@ class Scorer:
     candidates: Candidates | Generator
     handicap: float = 0.0
     similarity: ItemSimilarity | None = None
+    relations: Relations | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -102,10 +105,9 @@ class Scorer:
         known = np.flatnonzero(network.items.known.numpy())
         return cls(network, asking, tokens, vectors, Candidates(index, known, len(vectors)))
 
-    def weighing(self, similarity: ItemSimilarity | None, weights: Mapping[str, float]) -> "Scorer":
-        """The same retriever with a reranker; parts of weight 0 are left out."""
-        used = {name: weight for name, weight in weights.items() if weight}
-        return replace(self, similarity=similarity, weights=used)
+    def weighing(self, weights: Mapping[str, float]) -> "Scorer":
+        """The same evidence with other weights; parts of weight 0 are left out."""
+        return replace(self, weights={name: weight for name, weight in weights.items() if weight})
 
     def handicapped(self, handicap: float) -> "Scorer":
         """The same scorer with another handicap of items never taken."""
@@ -205,13 +207,28 @@ class Scorer:
     @torch.inference_mode()
     def part(self, name: str, encoded: Encoded, histories: Histories, candidates: Tensor) -> Tensor:
         """One part of a score ``[b, n]``, unweighted: the decoder's logit, or a similarity."""
-        if name != DECODER:
-            if self.similarity is None:
-                raise InputError(f"no similarity is at hand to weigh '{name}'")
-            return self.similarity(name, self._read(histories), candidates)
-        seen = encoded.seen_until(encoded.lengths[:, None])
-        tokens = F.embedding(candidates, self.tokens.mean(dim=1))
-        return self.network.rank(encoded, seen, self.asking.prompt, tokens[:, None])[:, 0]
+        if name == DECODER:
+            return self.network.rerank(
+                self.asking.prompt, *self.read(encoded, histories, candidates)
+            )
+        if self.similarity is None:
+            raise InputError(f"no similarity is at hand to weigh '{name}'")
+        return self.similarity(name, self._read(histories), candidates)
+
+    @torch.inference_mode()
+    def read(
+        self, encoded: Encoded, histories: Histories, candidates: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the decoder reads of candidate rows ``[b, n]``.
+
+        Returns:
+            Facts ``[b, n, f]``, relations ``[b, n, s, r]``, lengths ``[b]`` of the histories.
+        """
+        if self.relations is None:
+            raise InputError("no relations are at hand for the decoder to read")
+        facts = self.relations.facts(self.retrieval(encoded, candidates), histories, candidates)
+        related = self.relations(histories, candidates)
+        return facts, related, torch.from_numpy(histories.lengths)
 
     @torch.inference_mode()
     def scores(self, histories: Histories) -> NDArray[np.float32]:

@@ -1,9 +1,8 @@
 """What a training leaves behind, and what follows from it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from p5mm.ranking.candidates import Candidates
 from p5mm.ranking.cold_items import ColdItems
 from p5mm.ranking.fitted import Fitted
 from p5mm.ranking.generator import Generator
+from p5mm.ranking.relations import Counts, Relations
 from p5mm.ranking.scorer import Asking, Scorer, candidate_index
 from p5mm.ranking.similarity import ItemSimilarity
 from p5mm.retrieval.index import VectorIndex
@@ -39,7 +39,7 @@ class TrainedModel:
         network: Trained.
         tokenizer: Of the prompts.
         prompts: That the tasks were trained with, and those held out.
-        neighbours: ``[n, n]`` CSR of items that the same users took, counted in training.
+        counts: What the training histories say of pairs of items.
         fitted: What training found besides the weights.
         saved_index: The candidates' index as it was saved; made anew where None.
         origin: The folder that it was read from; None where it was trained here.
@@ -52,7 +52,7 @@ class TrainedModel:
     network: Network
     tokenizer: Tokenizer
     prompts: tuple[Prompt, ...]
-    neighbours: Any
+    counts: Counts
     fitted: Fitted
     saved_index: VectorIndex | None = None
     origin: str | None = None
@@ -104,11 +104,9 @@ class TrainedModel:
             self.saved_index,
             Generator.of(self.network) if self.config.retrieval.generate else None,
         ).handicapped(self.fitted.handicap)
-        kept = self.config.similarity
-        similarity = ItemSimilarity.of(
-            cold.introduce(self.neighbours, kept.neighbours), self.content.tensors()[0], kept.decay
+        return evidenced(retriever, self.config, cold, self.counts, self.content).weighing(
+            self.fitted.weights
         )
-        return retriever.weighing(similarity, self.fitted.weights)
 
     @cached_property
     def index(self) -> VectorIndex:
@@ -140,6 +138,26 @@ class TrainedModel:
     @cached_property
     def _learned(self) -> tuple[list[str], Histories]:
         return self.core.histories(list(self.fitted.items))
+
+
+def evidenced(
+    retriever: Scorer, config: Config, cold: ColdItems, counts: Counts, content: Content
+) -> Scorer:
+    """A retriever with everything at hand that a reranker may weigh.
+
+    Args:
+        retriever: Of the catalog.
+        config: Settings.
+        cold: What stands in for items that nobody has taken.
+        counts: Of the log that the retriever was trained on.
+        content: Vectors of the catalog's items.
+    """
+    settings, vectors = config.similarity, content.tensors()[0]
+    counts = counts.introducing(cold, settings.neighbours)
+    similarity = ItemSimilarity.of(counts.together, vectors, settings.decay)
+    scale = retriever.asking.rating_scale
+    relations = Relations.of(counts, vectors, retriever.vectors, config.model.relations, scale)
+    return replace(retriever, similarity=similarity, relations=relations)
 
 
 def asking(config: Config, prompt: Sequence[int], rating_scale: tuple[float, float]) -> Asking:

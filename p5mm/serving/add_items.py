@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pyarrow as pa
 import torch
@@ -68,7 +67,7 @@ def add_items(
         catalog=joined,
         content=content,
         network=network.eval(),
-        neighbours=_grown(model.neighbours, content.items),
+        counts=model.counts.grown(content.items),
         saved_index=None,
     )
 
@@ -130,10 +129,3 @@ def _joined(known: Catalog, new: Catalog) -> Catalog:
 
 def _pictures(catalog: Catalog) -> list[Picture | None]:
     return [None] * len(catalog) if catalog.pictures is None else list(catalog.pictures)
-
-
-def _grown(neighbours: Any, items: int) -> Any:
-    """The same neighbours among more items: a new item has none."""
-    grown = neighbours.copy()
-    grown.resize((items, items))
-    return grown

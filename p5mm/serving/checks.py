@@ -50,14 +50,18 @@ def check_settings(config: Config, t5: T5Config, items: int) -> None:
     for name, value in {
         "data.k_core": config.data.k_core,
         "model.max_history": config.model.max_history,
+        "model.relations": config.model.relations,
         "retrieval.candidates": config.retrieval.candidates,
     }.items():
         if not 0 <= value <= MOST:
             raise InputError(f"{name} is {value}; 0 to {MOST:,} make sense")
-    said, there = (config.model.d_model, config.model.layers), (t5.d_model, t5.num_layers)
-    if config.model.t5 == "nano" and said != there:
+    model = config.model
+    said = (model.d_model, model.layers, model.decoder_layers)
+    there = (t5.d_model, t5.num_layers, t5.num_decoder_layers)
+    if model.t5 == "nano" and said != there:
         raise InputError(
-            f"model.d_model and model.layers are {said}, those of the T5 beside it {there}"
+            f"model.d_model, model.layers and model.decoder_layers are {said}, those of the T5 "
+            f"beside it {there}"
         )
 
 

@@ -27,6 +27,7 @@ from p5mm.model.rating_prior import RatingPrior
 from p5mm.model.t5 import T5, load_t5
 from p5mm.model.tokenizer import load_tokenizer, save_tokenizer
 from p5mm.plain import read_json, reading
+from p5mm.ranking.relations import Counts
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.retrieval.index import VectorIndex
 from p5mm.serving.checks import (
@@ -45,11 +46,12 @@ PICKLES = {
 }  # fmt: skip
 CHECKPOINT = "checkpoint"  # what an unfinished training leaves in the folder of its model
 OURS = {
-    "config.json", "model.safetensors", "content.safetensors", "neighbours.safetensors",
+    "config.json", "model.safetensors", "content.safetensors", "counts.safetensors",
     "prompts.txt", "items.parquet", "interactions.parquet", "index", "t5", CHECKPOINT,
 }  # fmt: skip
 CODES = ("codes.books", "codes.digits")
-NEIGHBOURS = ("data", "indices", "indptr")  # the arrays of a sparse matrix
+SPARSE = ("data", "indices", "indptr")  # the arrays of a sparse matrix
+PAIRS = ("together", "after")
 REMEDY = "train again, or take another copy"
 
 
@@ -93,7 +95,7 @@ def write_model(model: TrainedModel, folder: Path, force: bool = False) -> None:
         model.content.save(draft / "content.safetensors")
         lines = [prompt.line for prompt in model.prompts]
         (draft / "prompts.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        _write_neighbours(model.neighbours, draft / "neighbours.safetensors")
+        _write_counts(model.counts, draft / "counts.safetensors")
         model.catalog.write(draft / "items.parquet")
         pq.write_table(model.log.table, draft / "interactions.parquet")
         if not model.config.retrieval.generate:
@@ -178,7 +180,7 @@ def _read(folder: Path) -> TrainedModel:
         table.validate(full=True)
         log = Interactions.from_table(table)
         log.known(catalog.item_ids)  # there must be some
-    neighbours = _read_neighbours(folder / "neighbours.safetensors", items)
+    counts = _read_counts(folder / "counts.safetensors", items)
     index = None
     if not config.retrieval.generate:
         index = VectorIndex.load(folder / "index")
@@ -188,7 +190,7 @@ def _read(folder: Path) -> TrainedModel:
     with reading(folder / "prompts.txt", REMEDY):
         prompts = read_prompts(folder / "prompts.txt")
     return TrainedModel(
-        config, catalog, log, content, network.eval(), tokenizer, prompts, neighbours, fitted,
+        config, catalog, log, content, network.eval(), tokenizer, prompts, counts, fitted,
         index, str(folder),
     )  # fmt: skip
 
@@ -256,20 +258,38 @@ def _read_codes(
     return ItemCodes(torch.from_numpy(books.copy()), torch.from_numpy(digits.copy()))
 
 
-def _write_neighbours(neighbours: Any, path: Path) -> None:
-    write_arrays(path, {name: getattr(neighbours, name) for name in NEIGHBOURS})
+def _write_counts(counts: Counts, path: Path) -> None:
+    arrays = {
+        f"{pairs}.{name}": getattr(getattr(counts, pairs), name)
+        for pairs in PAIRS
+        for name in SPARSE
+    }
+    write_arrays(path, arrays | {"taken": counts.taken})
 
 
-def _read_neighbours(path: Path, items: int) -> Any:
+def _read_counts(path: Path, items: int) -> Counts:
+    arrays = read_arrays(path, None, REMEDY)
+    with reading(path, REMEDY):
+        check_names(
+            arrays,
+            {f"{pairs}.{name}": None for pairs in PAIRS for name in SPARSE} | {"taken": None},
+        )
+        Expected((items,), ("float32",), 0).check(arrays["taken"], "taken")
+        together, after = (_sparse(arrays, pairs, items) for pairs in PAIRS)
+        return Counts(together, after, arrays["taken"])
+
+
+def _sparse(arrays: Mapping[str, NDArray[np.generic]], name: str, items: int) -> Any:
+    """A square CSR of some arrays, in order, checked before scipy sees it."""
     from scipy.sparse import csr_matrix
 
-    whole, arrays = ("int32", "int64"), read_arrays(path, None, REMEDY)
-    with reading(path, REMEDY):
-        check_names(arrays, dict.fromkeys(NEIGHBOURS))
-        data, indices, indptr = (arrays[name] for name in NEIGHBOURS)
-        Expected((data.size,)).check(data, "data")
-        Expected((data.size,), whole, 0, items - 1).check(indices, "indices")
-        Expected((items + 1,), whole).check(indptr, "indptr")
-        if indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
-            raise InputError("indptr does not rise from 0 to the number of indices")
-        return csr_matrix((data, indices, indptr), shape=(items, items))
+    whole = ("int32", "int64")
+    data, indices, indptr = (arrays[f"{name}.{part}"] for part in SPARSE)
+    Expected((data.size,)).check(data, f"{name}.data")
+    Expected((data.size,), whole, 0, items - 1).check(indices, f"{name}.indices")
+    Expected((items + 1,), whole).check(indptr, f"{name}.indptr")
+    if indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
+        raise InputError(f"{name}.indptr does not rise from 0 to the number of indices")
+    matrix = csr_matrix((data, indices, indptr), shape=(items, items))
+    matrix.sort_indices()
+    return matrix

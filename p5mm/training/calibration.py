@@ -1,7 +1,8 @@
 """What validation decides after training: what the reranker weighs, and how new items compete."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations, product
 
 import numpy as np
 import torch
@@ -15,13 +16,13 @@ from p5mm.ranking.scorer import DECODER, Scorer
 from p5mm.ranking.similarity import CONTENT, NEIGHBOURS
 
 GRIDS = {
-    DECODER: (0.25, 0.5, 0.75, 1.0, 1.5),
-    NEIGHBOURS: (1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
-    CONTENT: (0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+    DECODER: (0.0, 0.25, 0.5, 0.75, 1.0, 1.25),
+    NEIGHBOURS: (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
+    CONTENT: (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
 }
-SWEEPS = 3
-LEAST_GAIN = 0.003  # share of the validation NDCG@10 that a part must add to be weighed at all
-SURE = 1.0  # and standard errors of what it adds: of few cases, much is chance
+CASES = 20_000  # that weights are fitted on
+FOLDS = 5
+SURE = 1.0  # standard errors that a reranker must gain on users it was not fitted on
 HANDICAPS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 ALLOWED_LOSS = 0.01  # share of the validation NDCG@10 that new items may cost the others
 
@@ -43,7 +44,7 @@ class Parts:
     @classmethod
     def of(cls, scorer: Scorer, names: Sequence[str], cases: Cases) -> "Parts":
         """Retrieve candidates for cases in catalog rows and take their scores apart."""
-        batches = [_parts(scorer, names, cases.take(rows)) for rows in spaced(cases, BATCH)]
+        batches = [_parts(scorer, names, cases.take(rows)) for rows in spaced(cases, BATCH, CASES)]
         retrieval = torch.cat([batch[0] for batch in batches])
         targets = torch.cat([batch[1] for batch in batches])
         parts = {name: torch.cat([batch[2][name] for batch in batches]) for name in names}
@@ -59,47 +60,104 @@ class Parts:
         return ndcg
 
 
-def fit_weights(
-    scorer: Scorer, names: Sequence[str], cases: Cases
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Weights of the reranker's parts by validation NDCG@10, one part after the other.
+@dataclass(frozen=True)
+class Search:
+    """The best weights of some parts together, by NDCG@10 of some of the cases.
 
-    The part that gains most comes first; a part that adds next to nothing, or what may well be
-    chance, gets no weight.
+    All pairs of parts are tried over their grids, the others staying as they are, until no pair
+    gains: two parts that gain nothing alone may gain much together.
+
+    Attributes:
+        parts: Of all cases.
+        names: Parts that may be weighed.
+        tried: NDCG@10 of each case by weights, computed once.
+    """
+
+    parts: Parts
+    names: tuple[str, ...]
+    tried: dict[tuple[float, ...], NDArray[np.float64]] = field(default_factory=dict)
+
+    def ndcg(self, weights: tuple[float, ...]) -> NDArray[np.float64]:
+        """NDCG@10 ``[n]`` of each case by the weights of ``names``."""
+        if weights not in self.tried:
+            self.tried[weights] = self.parts.ndcg(dict(zip(self.names, weights, strict=True)))
+        return self.tried[weights]
+
+    def best(self, cases: NDArray[np.int64] | slice, among: Sequence[str]) -> tuple[float, ...]:
+        """The best weights on these cases; parts that are not ``among`` these weigh nothing."""
+        places = [self.names.index(name) for name in among]
+        blocks: list[tuple[int, ...]] = [*combinations(places, min(2, len(places)))]
+        best = (0.0,) * len(self.names)
+        improved = True
+        while improved:
+            start = best
+            for block in blocks:
+                trials = (self._with(best, block, w) for w in product(*map(self._grid, block)))
+                best = max([best, *trials], key=lambda w: float(self.ndcg(w)[cases].mean()))
+            improved = best != start
+        return best
+
+    def cross_fitted(self, folds: NDArray[np.int64], among: Sequence[str]) -> NDArray[np.float64]:
+        """NDCG@10 ``[n]`` of each case by the weights that are best on the other folds."""
+        found = np.zeros(len(folds))
+        for fold in np.unique(folds):
+            others = np.flatnonzero(folds != fold)
+            found[folds == fold] = self.ndcg(self.best(others, among))[folds == fold]
+        return found
+
+    def _grid(self, place: int) -> tuple[float, ...]:
+        name = self.names[place]
+        return GRIDS[CONTENT if name.startswith(CONTENT) else name]
+
+    def _with(
+        self, weights: tuple[float, ...], places: Sequence[int], values: Sequence[float]
+    ) -> tuple[float, ...]:
+        changed = list(weights)
+        for place, value in zip(places, values, strict=True):
+            changed[place] = value
+        return tuple(changed)
+
+
+def fit_weights(
+    scorer: Scorer, decoder: Sequence[str], cases: Cases
+) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """Weights of the reranker's parts, fitted together and judged on other users.
+
+    The reranker is the decoder with the similarities, or the similarities alone where the decoder
+    adds nothing to them, or nothing where they do not gain either: what counts is the NDCG@10 of
+    users that the weights were not fitted on.
 
     Args:
         scorer: The retriever, with evidence at hand.
-        names: Parts that may be weighed.
+        decoder: ``DECODER`` where it was trained to rank, or nothing.
         cases: Validation cases in catalog rows.
 
     Returns:
-        The weights, and the NDCG@10 of the retriever, of each part alone with it, and of all.
+        The weights; those of the similarities without a decoder; and the cross-fitted NDCG@10 of
+        what was tried.
     """
-    parts = Parts.of(scorer, names, cases)
-    weights = dict.fromkeys(names, 0.0)
-    alone = best = parts.ndcg({})
-    tried = {"retriever": float(alone.mean())}
-    for name in names:
-        tried[f"retriever + {name}"] = max(float(parts.ndcg({name: w}).mean()) for w in _grid(name))
-    for _ in range(SWEEPS * len(names)):
-        value, name, weight = max(
-            (
-                (parts.ndcg(weights | {name: w}), name, w)
-                for name in names
-                for w in (0.0, *_grid(name))
-            ),
-            key=lambda trial: trial[0].mean(),
-        )
-        if not _gains(value - best, float(alone.mean())):
-            break
-        best, weights[name] = value, weight
-    return weights, tried | {"all": float(best.mean())}
+    linear = () if scorer.similarity is None else scorer.similarity.names
+    names = (*decoder, *linear)
+    search = Search(Parts.of(scorer, names, cases), names)
+    folds = np.random.default_rng(0).permutation(len(search.parts.targets)) % FOLDS
+    nothing = (0.0,) * len(names)
+    values, best = {"retriever": search.ndcg(nothing)}, nothing
+    kept = values["retriever"]
+    weights: dict[str, dict[str, float]] = {}
+    for told, among in {"similarities": linear, "decoder": decoder, "all": names}.items():
+        values[told] = search.cross_fitted(folds, among) if among else values["retriever"]
+        found = search.best(slice(None), among)
+        weights[told] = dict(zip(names, found, strict=True))
+        if told != "decoder" and _gains(values[told] - kept):
+            kept, best = values[told], found
+    tried = {told: float(value.mean()) for told, value in values.items()}
+    return dict(zip(names, best, strict=True)), weights["similarities"], tried
 
 
-def _gains(difference: NDArray[np.float64], alone: float) -> bool:
-    """Whether a mean difference ``[n]`` over cases is a gain that is worth having and no chance."""
+def _gains(difference: NDArray[np.float64]) -> bool:
+    """Whether a mean difference ``[n]`` over cases is a gain, and no chance."""
     gain, error = difference.mean(), difference.std() / len(difference) ** 0.5
-    return bool(gain > 0 and gain >= max(LEAST_GAIN * alone, SURE * error))
+    return bool(gain > 0 and gain >= SURE * error)
 
 
 def fit_handicap(scorer: Scorer, rows: NDArray[np.int64], cases: Cases) -> float:
@@ -130,10 +188,6 @@ def fit_handicap(scorer: Scorer, rows: NDArray[np.int64], cases: Cases) -> float
         ):
             return handicap
     return HANDICAPS[-1]
-
-
-def _grid(name: str) -> tuple[float, ...]:
-    return GRIDS[CONTENT if name.startswith(CONTENT) else name]
 
 
 def _parts(

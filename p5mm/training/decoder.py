@@ -7,7 +7,7 @@ import torch
 
 from p5mm.model.build import build_network, make_t5
 from p5mm.ranking.trained_model import TrainedModel
-from p5mm.training.fit import Fitting, rating_prior
+from p5mm.training.fit import Fitting, rating_prior, reranks
 from p5mm.training.tasks import make_tasks
 from p5mm.training.training_data import TrainingData
 
@@ -15,9 +15,8 @@ from p5mm.training.training_data import TrainingData
 def with_tasks(base: TrainedModel, tasks: Mapping[str, float]) -> TrainedModel:
     """What training with these tasks would have given, at the cost of the decoder alone.
 
-    The retriever is trained before the tasks and gets no gradient from them, so that of ``base``
-    is taken as it is; the decoder is trained anew from the same start, and the weights of the
-    reranker are fitted anew.
+    The retriever gets no gradient from the tasks, so that of ``base`` is taken as it is; the
+    decoder is trained anew from the same start, and the weights of the reranker are fitted anew.
 
     Args:
         base: Trained, with whatever tasks.
@@ -28,8 +27,8 @@ def with_tasks(base: TrainedModel, tasks: Mapping[str, float]) -> TrainedModel:
     """
     config = replace(base.config, train=replace(base.config.train, tasks=dict(tasks)))
     torch.manual_seed(config.train.seed)
-    data = TrainingData(
-        base.split_users, base.fitted.items, base.rows, base.catalog.item_ids, base.split
+    data = TrainingData.of_histories(
+        base.split_users, base.fitted.items, base.rows, base.catalog.item_ids, base.split.log
     )
     t5, tokenizer = make_t5(config.model, base.prompts)
     t5.encoder.load_state_dict(base.network.t5.encoder.state_dict())
@@ -39,8 +38,12 @@ def with_tasks(base: TrainedModel, tasks: Mapping[str, float]) -> TrainedModel:
     network = build_network(config.model, base.content, data.trained, t5, prior)
     network.items.load_state_dict(base.network.items.state_dict())
     network.history.load_state_dict(base.network.history.state_dict())
-    fitting = Fitting(config, network, data)
-    log = fitting.tasks(made) if made else []
-    weights, tried, handicap = fitting.calibrate(fitted.prompt, base.neighbours, base.content, made)
-    refitted = replace(fitted, weights=weights, tried=tried, handicap=handicap, task_log=log)
+    fitting = Fitting(config, network, data, base.content)
+    cases = fitting.rehearse(base.prompts) if reranks(made) else None
+    log = fitting.tasks(made, fitted.prompt, cases) if made else []
+    weights, similarities, tried, handicap = fitting.calibrate(fitted.prompt, made)
+    refitted = replace(
+        fitted, weights=weights, similarities=similarities, tried=tried, handicap=handicap,
+        task_log=log,
+    )  # fmt: skip
     return replace(base, config=config, network=network, tokenizer=tokenizer, fitted=refitted)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,24 +21,27 @@ from p5mm.model.build import build_network, make_t5
 from p5mm.model.content import Content
 from p5mm.model.item_codes import ItemCodes
 from p5mm.model.network import Network
-from p5mm.model.prompts import choose, read_prompts
+from p5mm.model.prompts import Prompt, choose, read_prompts
 from p5mm.model.rating_prior import RatingPrior
 from p5mm.model.tokenizer import prompt_tokens
 from p5mm.ranking.cold_items import ColdItems
 from p5mm.ranking.fitted import Fitted
+from p5mm.ranking.relations import Counts
 from p5mm.ranking.scorer import DECODER, Scorer
-from p5mm.ranking.similarity import ItemSimilarity, cooccurrence, cosine_neighbours
-from p5mm.ranking.trained_model import TrainedModel, asking
+from p5mm.ranking.trained_model import TrainedModel, asking, evidenced
 from p5mm.training.calibration import fit_handicap, fit_weights
 from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.code_objective import fit_item_codes
 from p5mm.training.loop import Objective, Training, Validate, training_key
+from p5mm.training.ranking_cases import MOST, RankingCases, held_back
 from p5mm.training.retrieval_objective import RetrievalObjective
 from p5mm.training.task_objective import Task, TaskObjective
 from p5mm.training.tasks import make_tasks
 from p5mm.training.training_data import TrainingData
 
 TASK_CASES = 2_000  # validation cases that decide when the decoder is trained
+
+MEASURED = 1_000  # cases that tell the units of what the decoder reads
 
 log = logging.getLogger(__name__)
 
@@ -76,22 +78,20 @@ def fit(
             config, data.train, data.split.cases("valid"), content.fingerprints, prompts
         )
         kept = None if checkpoint is None else Path(checkpoint)
-        fitting = Fitting(config, network, data, kept, key)
-        log.info("%s", fitting.announced(content))
+        fitting = Fitting(config, network, data, content, kept, key)
+        log.info("%s", fitting.announced())
+        cases = fitting.rehearse(prompts) if reranks(tasks) else None
         epochs = fitting.retriever()
-        task_epochs = fitting.tasks(tasks) if tasks else []
-    asked = prompt_tokens(tokenizer, choose(prompts, "sequential")[0], config.model.soft_tokens)
-    neighbours = cosine_neighbours(
-        cooccurrence(data.train, len(dataset.catalog)), config.similarity.neighbours
-    )
-    weights, tried, handicap = fitting.calibrate(asked, neighbours, content, tasks)
+        asked = prompt_tokens(tokenizer, choose(prompts, "sequential")[0], config.model.soft_tokens)
+        task_epochs = fitting.tasks(tasks, asked, cases) if tasks else []
+    weights, similarities, tried, handicap = fitting.calibrate(asked, tasks)
     fitted = Fitted(
-        weights, tried, handicap, data.rating_scale, data.levels, tuple(asked), data.digest,
-        data.items, epochs, task_epochs,
+        weights, similarities, tried, handicap, data.rating_scale, data.levels, tuple(asked),
+        data.digest, data.items, epochs, task_epochs,
     )  # fmt: skip
     return TrainedModel(
         config, dataset.catalog, dataset.log, content, network.eval(), tokenizer, prompts,
-        neighbours, fitted,
+        fitting.counts, fitted,
     )  # fmt: skip
 
 
@@ -103,6 +103,7 @@ class Fitting:
         config: Settings.
         network: Trained in place.
         data: What is learned from.
+        content: Vectors of the catalog's items.
         checkpoint: Folder in which an interrupted training goes on; None keeps nothing.
         key: What the training depends on.
     """
@@ -110,6 +111,7 @@ class Fitting:
     config: Config
     network: Network
     data: TrainingData
+    content: Content
     checkpoint: Path | None = None
     key: str = ""
 
@@ -118,9 +120,15 @@ class Fitting:
         """What stands in for items that were never taken; depends on their content alone."""
         return ColdItems.of(self.network.items, self.config.cold)
 
-    def announced(self, content: Content) -> str:
+    @cached_property
+    def counts(self) -> Counts:
+        """What is learned from says of pairs of items."""
+        kept = self.config.similarity.neighbours
+        return Counts.of(self.data.learned, self.content.items, kept)
+
+    def announced(self) -> str:
         """What will be trained on what, and what it will cost."""
-        train, settings = self.data.train, self.config.train
+        train, settings, content = self.data.train, self.config.train, self.content
         weights = sum(parameter.numel() for parameter in self.network.parameters())
         known = ", ".join(f"{name} of {int(p.sum())}" for name, p in content.present.items())
         return (
@@ -131,7 +139,35 @@ class Fitting:
             f"{settings.epochs} epochs, {len(self.data.split.cases('valid'))} users validate each"
         )
 
-    def retriever(self) -> list[dict[str, float]]:
+    def rehearse(self, prompts: tuple[Prompt, ...]) -> RankingCases:
+        """What the reranker learns from: targets that a retriever like the final one has not seen.
+
+        The last items of each training history are held back. A retriever is trained without
+        them, pairs of items are counted without them, and its candidates for each of them are
+        taken. It is thrown away afterwards: nothing of a decoder that reads relations alone
+        depends on one retriever's vectors.
+
+        Args:
+            prompts: That the tasks are trained with; a T5 from scratch has their vocabulary.
+        """
+        learned, cases = held_back(self.data.train)
+        data = replace(self.data, learned=learned)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.train.seed)
+            t5, _ = make_t5(self.config.model, prompts)
+            network = build_network(self.config.model, self.content, data.trained, t5)
+        rehearsal = replace(self, network=network, data=data)
+        rehearsal.retriever("rehearsal")
+        scorer = rehearsal.evidenced(()).within(np.unique(learned.items))
+        made = RankingCases.of(scorer, cases)
+        log.info(
+            "reranker: the candidates hold %d of %d held-back items",
+            len(made),
+            min(len(cases), MOST),
+        )
+        return made
+
+    def retriever(self, name: str = "retriever") -> list[dict[str, float]]:
         """Train items and encoder by validation NDCG@10; returns the log of the epochs."""
         cases = self.data.split.cases("valid")
 
@@ -142,23 +178,41 @@ class Fitting:
         network = self.network
         parts = [network.items, network.history, network.t5.encoder]
         objective = RetrievalObjective(self.config.train.negatives, self.data.rating_scale)
-        return self._training("retriever", parts, objective, self.config, validate).run()
+        return self._training(name, parts, objective, self.config, validate).run()
 
-    def tasks(self, tasks: Sequence[Task]) -> list[dict[str, float]]:
-        """Train the decoder on the retriever's states by validation loss; returns the log."""
+    def tasks(
+        self, tasks: Sequence[Task], asked: Sequence[int], cases: RankingCases | None
+    ) -> list[dict[str, float]]:
+        """Train the decoder by validation loss; returns the log.
+
+        Args:
+            tasks: What it learns.
+            asked: Token ids of the prompt that ranking is asked by.
+            cases: What ranking is learned from; None where it is not.
+        """
         settings, network = self.config.train, self.network
         if any(task.family == "codes" for task in tasks):
             network.codes = self.codes()
+        held_out = None
+        if cases is not None:
+            scorer = self.evidenced(asked).within(self.data.rows)
+            valid = self.data.split.cases("valid").in_rows(self.data.rows)
+            held_out = RankingCases.of(scorer, valid, TASK_CASES)
+            if len(cases):
+                seen = cases.take(torch.arange(0, len(cases), -(-len(cases) // MEASURED)))
+                network.reader.measure(seen.relations, seen.facts)
         objective = TaskObjective.of(
             network,
             tasks,
             settings.rank_requests,
             settings.rank_candidates,
+            cases,
+            held_out,
             self.data.levels,
             self.data.rating_scale,
         )
         batches = self._held_out()
-        parts = [network.t5.shared, network.t5.decoder, network.rank_head]
+        parts = [network.t5.shared, network.t5.decoder, network.rank_head, network.reader]
         if network.codes is not None:
             parts.append(network.codes)
         if not network.t5.config.tie_word_embeddings:
@@ -189,30 +243,28 @@ class Fitting:
         how = asking(self.config, asked, self.data.rating_scale)
         return Scorer.of(self.network, how, self.cold_items, self.data.item_ids)
 
+    def evidenced(self, asked: Sequence[int]) -> Scorer:
+        """The network as it is now, with everything at hand that a reranker may weigh."""
+        scorer = self.scorer(asked)
+        return evidenced(scorer, self.config, self.cold_items, self.counts, self.content)
+
     def calibrate(
-        self, asked: Sequence[int], neighbours: Any, content: Content, tasks: Sequence[Task]
-    ) -> tuple[dict[str, float], dict[str, float], float]:
-        """What the parts of the reranker weigh, what was tried, and the handicap of new items.
+        self, asked: Sequence[int], tasks: Sequence[Task]
+    ) -> tuple[dict[str, float], dict[str, float], dict[str, float], float]:
+        """What `fit_weights` finds, and the handicap of new items.
 
         Args:
             asked: Token ids of the prompt that the decoder reads.
-            neighbours: ``[n, n]`` CSR, counted in training.
-            content: Vectors of the catalog's items.
             tasks: That the decoder was trained on.
         """
-        settings = self.config.similarity
-        similarity = ItemSimilarity.of(
-            self.cold_items.introduce(neighbours, settings.neighbours),
-            content.tensors()[0],
-            settings.decay,
+        scorer, rows = self.evidenced(asked), self.data.rows
+        cases = self.data.split.cases("valid")
+        decoder = [DECODER] if reranks(tasks) else []
+        weights, similarities, tried = fit_weights(
+            scorer.within(rows), decoder, cases.in_rows(rows)
         )
-        scorer, cases, rows = self.scorer(asked), self.data.split.cases("valid"), self.data.rows
-        reranks = any(task.family == "sequential" for task in tasks)
-        names = [*([DECODER] if reranks else []), *similarity.names]
-        among = replace(scorer.within(rows), similarity=similarity)
-        weights, tried = fit_weights(among, names, cases.in_rows(rows))
-        handicap = fit_handicap(scorer.weighing(similarity, weights), rows, cases)
-        return weights, tried, handicap
+        handicap = fit_handicap(scorer.weighing(weights), rows, cases)
+        return weights, similarities, tried, handicap
 
     def _held_out(self) -> list[Batch]:
         """Validation targets of some users, for the loss that decides when the decoder is done."""
@@ -233,8 +285,13 @@ class Fitting:
     ) -> Training:
         kept = None if self.checkpoint is None else Checkpoint(self.checkpoint / name, self.key)
         return Training(
-            name, self.network, parts, objective, config, self.data.train, validate, kept
+            name, self.network, parts, objective, config, self.data.learned, validate, kept
         )
+
+
+def reranks(tasks: Sequence[Task]) -> bool:
+    """Whether the decoder learns to rank candidates."""
+    return any(task.family == "sequential" for task in tasks)
 
 
 def rating_prior(

@@ -1,4 +1,4 @@
-"""What training steps minimise: retrieval at every prefix, then the tasks of the prompt file."""
+"""What the decoder's steps minimise: one family of the prompt file each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +10,10 @@ from torch.nn import functional as F
 from p5mm.model.batches import Batch, scaled
 from p5mm.model.network import Encoded, Network
 from p5mm.training.code_objective import CodeObjective
+from p5mm.training.ranking_cases import RankingCases
 from p5mm.training.retrieval_objective import Losses
 
-SPREAD = 4  # hard negatives are drawn from SPREAD times as many of the retriever's best
+TOGETHER = 256  # validation cases in memory at once
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,17 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskObjective:
-    """The decoder's loss: one family of prompts a step, on the states of the trained retriever.
+    """The decoder's loss: one family of prompts a step; the retriever gets no gradient.
 
-    The retriever gets no gradient: it is what it would be alone, and a step costs little.
+    The sequential family ranks the candidates of requests whose answers their retriever has not
+    seen; the others ask at prefixes of the training histories, on the trained retriever's states.
 
     Attributes:
         tasks: Drawn in proportion to their weights.
         requests: Requests of a step.
-        candidates: Candidates of a request, the target among them.
+        candidates: Candidates of a direct request, the target among them.
+        cases: What the sequential family learns from; None where it is not trained.
+        held_out: What tells how well it has learned; None where it is not trained.
         tokens: Soft tokens ``[t, k, d]`` of the trained items.
         vectors: Their unit retrieval vectors ``[t, d]``.
         places: ``[n]`` int64 place of each catalog row among the trained items.
@@ -53,6 +57,8 @@ class TaskObjective:
     tasks: Sequence[Task]
     requests: int
     candidates: int
+    cases: RankingCases | None
+    held_out: RankingCases | None
     tokens: Tensor
     vectors: Tensor
     places: Tensor
@@ -68,6 +74,8 @@ class TaskObjective:
         tasks: Sequence[Task],
         requests: int,
         candidates: int,
+        cases: RankingCases | None = None,
+        held_out: RankingCases | None = None,
         levels: Sequence[float] = (),
         rating_scale: tuple[float, float] = (0.0, 1.0),
     ) -> "TaskObjective":
@@ -80,15 +88,18 @@ class TaskObjective:
         vectors = network.vectors(tokens)
         coded = any(task.family == "codes" for task in tasks)
         return cls(
-            tasks, requests, candidates, tokens, vectors, places, levels, rating_scale,
-            CodeObjective.of(network) if coded else None,
+            tasks, requests, candidates, cases, held_out, tokens, vectors, places, levels,
+            rating_scale, CodeObjective.of(network) if coded else None,
         )  # fmt: skip
 
     def __call__(self, network: Network, batch: Batch) -> Losses:
         """The loss of one task, drawn anew each step."""
         weights = torch.tensor([task.weight for task in self.tasks])
         task = self.tasks[int(torch.multinomial(weights, 1))]
-        loss = self.loss(task, network, batch)
+        if task.family == "sequential":
+            loss = self.ranking(task, network)
+        else:
+            loss = self.loss(task, network, batch)
         if loss is None:
             return torch.zeros((), requires_grad=True), {}
         return loss, {"loss": float(loss.detach()), task.family: float(loss.detach())}
@@ -99,16 +110,37 @@ class TaskObjective:
         losses: dict[str, list[float]] = {task.family: [] for task in self.tasks}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
+            for task in self.tasks:
+                if task.family == "sequential":
+                    losses[task.family] = self._held_out_ranking(task, network)
             for batch in batches:
                 for task in self.tasks:
-                    loss = self.loss(task, network, batch, held_out=True)
-                    if loss is not None:
-                        losses[task.family].append(float(loss))
+                    if task.family != "sequential":
+                        loss = self.loss(task, network, batch, held_out=True)
+                        if loss is not None:
+                            losses[task.family].append(float(loss))
         means = {family: sum(v) / len(v) for family, v in losses.items() if v}
         weights = {task.family: task.weight for task in self.tasks if task.family in means}
         total = sum(weights.values()) or 1.0
         score = -sum(means[family] * weight for family, weight in weights.items()) / total
         return {"score": score, **means}
+
+    def ranking(self, task: Task, network: Network) -> Tensor | None:
+        """The listwise loss of some cases, drawn anew; None where there is none."""
+        if self.cases is None or not len(self.cases):
+            return None
+        drawn = self.cases.take(torch.randperm(len(self.cases))[: self.requests])
+        prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
+        return ranking_loss(network, prompt, drawn)
+
+    def _held_out_ranking(self, task: Task, network: Network) -> list[float]:
+        """The mean loss of the held-out cases, asked by the first prompt; none without cases."""
+        cases = self.held_out
+        if cases is None or not len(cases):
+            return []
+        parts = [cases.take(rows) for rows in torch.arange(len(cases)).split(TOGETHER)]  # type: ignore[no-untyped-call]
+        total = sum(float(ranking_loss(network, task.prompts[0], p)) * len(p) for p in parts)
+        return [total / len(cases)]
 
     def loss(
         self, task: Task, network: Network, batch: Batch, held_out: bool = False
@@ -151,7 +183,7 @@ class TaskObjective:
             logits = logits + self.prior(network, batch, positions, held_out)
             labels = nearest_level(batch.target_ratings.gather(1, positions), self.levels)
         else:
-            logits = self.choice(task, network, encoded, placed, positions, targets, prompt)
+            logits = self.choice(network, encoded, placed, positions, targets, prompt)
             labels = torch.zeros_like(targets)
         return F.cross_entropy(logits[real], labels[real])
 
@@ -169,7 +201,6 @@ class TaskObjective:
 
     def choice(
         self,
-        task: Task,
         network: Network,
         encoded: Encoded,
         batch: Batch,
@@ -191,12 +222,7 @@ class TaskObjective:
             own = torch.where(read[:, None], batch.rows[:, None], targets[..., None])
             hidden = hidden.scatter(2, own, -torch.inf)
             width = min(self.candidates - 1, hidden.shape[-1] - 1)
-            if task.family == "sequential":
-                pool = hidden.topk(min(SPREAD * width, hidden.shape[-1])).indices
-                draw = torch.rand(pool.shape).topk(width).indices
-                negatives = pool.gather(2, draw)
-            else:
-                negatives = torch.randint(hidden.shape[-1], (*targets.shape, width))
+            negatives = torch.randint(hidden.shape[-1], (*targets.shape, width))
             candidates = torch.cat([targets[..., None], negatives], dim=-1)
             prior = logits.gather(2, candidates)
             blocked = hidden.gather(2, candidates).isinf()
@@ -204,6 +230,12 @@ class TaskObjective:
         tokens = F.embedding(candidates, self.tokens.mean(dim=1))
         ranked = network.rank(encoded, encoded.seen_until(positions), prompt, tokens)
         return (ranked + prior).masked_fill(blocked, -torch.inf)
+
+
+def ranking_loss(network: Network, prompt: Sequence[int], cases: RankingCases) -> Tensor:
+    """Softmax over all candidates of a request; the retriever's logit is an offset."""
+    logits = network.rerank(prompt, cases.facts, cases.relations, cases.lengths)
+    return F.cross_entropy(logits + cases.logits, cases.targets)
 
 
 def draw_positions(known: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,8 @@ class TrainingData:
         rows: ``[items]`` int64 catalog row of each.
         item_ids: Ids of the whole catalog.
         split: In numbers of ``items``.
+        learned: What a retriever learns from, in catalog rows: the training part of the split, or
+            less where the reranker learns from the rest.
     """
 
     users: Sequence[str]
@@ -32,6 +34,7 @@ class TrainingData:
     rows: NDArray[np.int64]
     item_ids: Sequence[str]
     split: LeaveOneOut
+    learned: Histories
 
     @classmethod
     def of(cls, dataset: Dataset) -> "TrainingData":
@@ -43,13 +46,28 @@ class TrainingData:
         items = sorted(set(dataset.interactions.item_ids))
         rows = np.array([dataset.catalog.rows[item] for item in items], dtype=np.int64)
         users, histories = dataset.interactions.histories(items)
-        split = LeaveOneOut(histories)
-        if not len(split.cases("valid")):
+        data = cls.of_histories(users, tuple(items), rows, dataset.catalog.item_ids, histories)
+        if not len(data.split.cases("valid")):
             raise InputError(
                 "no user has three interactions or more, so nothing can be held out to decide "
                 "when training is done (after data.k_core, if it is set); give a longer log"
             )
-        return cls(users, tuple(items), rows, dataset.catalog.item_ids, split)
+        return data
+
+    @classmethod
+    def of_histories(
+        cls,
+        users: Sequence[str],
+        items: tuple[str, ...],
+        rows: NDArray[np.int64],
+        item_ids: Sequence[str],
+        histories: Histories,
+    ) -> "TrainingData":
+        """The data of histories in numbers of ``items``; see the attributes."""
+        split = LeaveOneOut(histories)
+        train = split.train
+        learned = replace(train, items=rows[train.items])
+        return cls(users, items, rows, item_ids, split, learned)
 
     @property
     def train(self) -> Histories:
@@ -59,9 +77,9 @@ class TrainingData:
 
     @property
     def trained(self) -> torch.Tensor:
-        """``[n]`` bool, True where a training history holds an item of the catalog."""
+        """``[n]`` bool, True where what is learned from holds an item of the catalog."""
         trained = torch.zeros(len(self.item_ids), dtype=torch.bool)
-        trained[torch.from_numpy(self.train.items)] = True
+        trained[torch.from_numpy(self.learned.items)] = True
         return trained
 
     @property

@@ -17,6 +17,7 @@ from p5mm.evaluation.cold_start import ColdStart, Counted, Only, among_new, cold
 from p5mm.evaluation.evaluate import evaluate
 from p5mm.model.build import build_network
 from p5mm.model.content import Content
+from p5mm.ranking.relations import Counts
 from p5mm.serving.recommender import Recommender
 from p5mm.training.fit import fit
 
@@ -217,7 +218,11 @@ def shrunk(model, cold):
         catalog=known,
         content=content,
         network=network.eval(),
-        neighbours=model.neighbours[kept][:, kept],
+        counts=Counts(
+            model.counts.together[kept][:, kept],
+            model.counts.after[kept][:, kept],
+            model.counts.taken[kept],
+        ),
     )
     return small, new
 

@@ -51,9 +51,9 @@ def test_a_model_that_was_trained_on_everything_is_refused(fitted):
 def test_neighbours_of_the_whole_log_are_refused(fitted, tmp_path, capsys):
     assert model_findings(fitted) == []
     whole = cosine_neighbours(cooccurrence(fitted.histories, len(fitted.catalog)), 300)
-    more = (whole > 0).nnz - (fitted.neighbours > 0).nnz
+    more = (whole > 0).nnz - (fitted.counts.together > 0).nnz
     assert more > 0
-    leaky = replace(fitted, neighbours=whole)
+    leaky = replace(fitted, counts=replace(fitted.counts, together=whole))
     with pytest.raises(LeakageError, match=f"has {more} neighbours that no training history"):
         model_findings(leaky)
     Recommender(leaky).save(tmp_path / "leaky")

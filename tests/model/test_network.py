@@ -10,6 +10,7 @@ from p5mm.fusion.item import ItemTokens
 from p5mm.model.batches import history_batch
 from p5mm.model.layers import T5Config
 from p5mm.model.network import Network
+from p5mm.model.relation_reader import RelationReader
 from p5mm.model.t5 import T5
 from p5mm.model.tokenizer import ITEM
 
@@ -26,7 +27,8 @@ def network(request):
     content, present = {"text": torch.randn(ITEMS, 4)}, {"text": torch.arange(ITEMS) > 1}
     trained = torch.arange(ITEMS) < ITEMS - 1
     items = ItemTokens(fusions.get("gate")({"text": 4}, D, k), content, present, trained, D, k, 0.1)
-    made = Network(items, T5(T5Config.nano(D, 2, 0.1, 30)), 0.0625)
+    sizes = T5Config.nano(D, 2, 0.1, 30, 2)
+    made = Network(items, T5(sizes), 0.0625, RelationReader(3, 3, 4, sizes))
     for parameter in made.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
     return made.eval()
@@ -144,6 +146,7 @@ def test_answers_depend_on_history_and_item(network):
 
 def test_an_untrained_reranker_says_nothing():
     items = ItemTokens(None, {}, {}, torch.ones(4, dtype=torch.bool), D, 1, 0.0)
-    fresh = Network(items, T5(T5Config.nano(D, 1, 0.0, 30)), 0.0625)
+    sizes = T5Config.nano(D, 1, 0.0, 30)
+    fresh = Network(items, T5(sizes), 0.0625, RelationReader(3, 3, 4, sizes))
     scores = rank(fresh, read(fresh, [[1]]), torch.tensor([[2, 3]]))
     assert not scores.any()

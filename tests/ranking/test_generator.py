@@ -15,6 +15,7 @@ from p5mm.model.batches import history_batch
 from p5mm.model.item_codes import ItemCodes
 from p5mm.model.layers import T5Config
 from p5mm.model.network import Network
+from p5mm.model.relation_reader import RelationReader
 from p5mm.model.t5 import T5
 from p5mm.ranking.decoding import Paths
 from p5mm.ranking.generator import Generator
@@ -30,7 +31,8 @@ def network_of(items, levels=3, size=4):
     torch.manual_seed(0)
     trained = torch.arange(items) < max(1, items - 2)
     tokens = ItemTokens(None, {}, {}, trained, D, 1, 0.1)
-    network = Network(tokens, T5(T5Config.nano(D, 2, 0.1, 30)), 0.2)
+    sizes = T5Config.nano(D, 2, 0.1, 30, decoder_layers=2)
+    network = Network(tokens, T5(sizes), 0.2, RelationReader(3, 3, 4, sizes))
     vectors = torch.nn.functional.normalize(torch.randn(items, D), dim=-1)
     vectors[min(4, items - 1)] = vectors[min(3, items - 1)]  # two items of one code
     codes = fit_codes(vectors.numpy(), levels, size)

@@ -10,9 +10,16 @@ import torch
 from p5mm.data.histories import Histories
 from p5mm.metrics.validation import validation_metrics
 from p5mm.ranking.cold_items import ColdItems
-from p5mm.ranking.scorer import Scorer
+from p5mm.ranking.scorer import DECODER, Scorer
 from p5mm.retrieval.tuning import import_faiss
-from p5mm.training.calibration import ALLOWED_LOSS, HANDICAPS, Parts, fit_handicap, fit_weights
+from p5mm.training.calibration import (
+    ALLOWED_LOSS,
+    HANDICAPS,
+    Parts,
+    Search,
+    fit_handicap,
+    fit_weights,
+)
 
 ASKED = Histories.from_lists([[3, 4, 5], [], [21, 22]])
 
@@ -30,9 +37,8 @@ def test_scores_are_the_retriever_plus_the_weighed_reranker(scorer):
     encoded = scorer.encode(ASKED)
     candidates = torch.tensor([[1, 2, 9], [0, 7, 7], [40, 3, 5]])
     with torch.inference_mode():
-        seen = encoded.seen_until(encoded.lengths[:, None])
-        tokens = scorer.tokens.mean(1)[candidates][:, None]
-        ranked = scorer.network.rank(encoded, seen, scorer.asking.prompt, tokens)[:, 0]
+        facts, relations, lengths = scorer.read(encoded, ASKED, candidates)
+        ranked = scorer.network.rerank(scorer.asking.prompt, facts, relations, lengths)
         cosines = torch.einsum("bd,bnd->bn", encoded.last, scorer.vectors[candidates])
     assert ranked.abs().max() > 0.1
     retrieval = cosines / scorer.network.temperature + scorer.bias[candidates]
@@ -79,7 +85,13 @@ def rebuilt(toy, forgotten=(), handicap=0.0):
     cold = ColdItems(torch.empty(0), torch.empty(0), torch.empty(0), torch.empty(0), None)
     asking = replace(toy.scorer.asking, candidates=6)
     made = Scorer.of(network, asking, cold, toy.catalog.item_ids).handicapped(handicap)
-    return made.weighing(toy.scorer.similarity, toy.scorer.weights)
+    return armed(made, toy)
+
+
+def armed(scorer, toy):
+    """A scorer with the reranker of the toy model."""
+    given = replace(scorer, similarity=toy.scorer.similarity, relations=toy.scorer.relations)
+    return given.weighing(toy.scorer.weights)
 
 
 def test_an_item_of_which_nothing_is_known_is_last(toy):
@@ -117,7 +129,7 @@ def test_an_approximate_index_shows_in_the_scores(toy):
     blind = Scorer.of(toy.network, asking, ColdItems.of(toy.network.items, toy.config.cold),
                       toy.catalog.item_ids)  # fmt: skip
     import_faiss().downcast_index(blind.candidates.index._index).nprobe = 1
-    for scorer in (blind.weighing(toy.scorer.similarity, toy.scorer.weights), blind):
+    for scorer in (armed(blind, toy), blind):
         found = scorer.retrieve(scorer.encode(ASKED), ASKED)
         exact = toy.scorer.retrieve(toy.scorer.encode(ASKED), ASKED, 6)
         assert (found != exact).any()  # one list of eight does not find all
@@ -145,16 +157,50 @@ def test_the_handicap_is_the_least_that_spares_the_others(toy):
     assert fit_handicap(forgetful.alone(), toy.rows, cases) == 0.0
 
 
-def test_weights_are_those_of_the_best_ndcg_tried_and_useless_parts_get_none(toy):
+def test_useless_parts_get_no_weight(toy):
     cases = toy.split.cases("valid").in_rows(toy.rows)
     scorer = toy.scorer.alone().within(toy.rows)
-    names = ["decoder", *scorer.similarity.names]
-    weights, tried = fit_weights(scorer, names, cases)
-    assert set(weights) == set(names)
-    assert tried["all"] >= tried["retriever"]
-    assert weights["decoder"] == 0.0  # a decoder of random opinions is not believed
-    parts = Parts.of(scorer, names, cases)
-    assert parts.ndcg(weights).mean() == pytest.approx(tried["all"])
+    weights, similarities, tried = fit_weights(scorer, [DECODER], cases)
+    assert set(weights) == {DECODER, *scorer.similarity.names}
+    assert set(tried) == {"retriever", "similarities", "decoder", "all"}
+    assert weights["decoder"] == similarities["decoder"] == 0.0  # of random opinions
+
+
+def parts_of(**columns):
+    """Cases of two candidates, of which the first is right; each part's lead of it."""
+    lead = {name: torch.tensor(values)[:, None] for name, values in columns.items()}
+    parts = {name: torch.cat([v, torch.zeros_like(v)], dim=1) for name, v in lead.items()}
+    retrieval = parts.pop("retrieval")
+    return Parts(retrieval, parts, torch.zeros(len(retrieval), dtype=torch.int64))
+
+
+def test_parts_that_gain_only_together_are_found():
+    """Each part alone turns as many cases to the worse as to the better."""
+    n = 30
+    parts = parts_of(
+        retrieval=[-1.0] * n + [0.1] * 2 * n,
+        neighbours=[0.3] * n + [-0.4] * n + [0.4] * n,
+        **{"content.text": [0.6] * n + [0.8] * n + [-0.8] * n},
+    )
+    search = Search(parts, ("neighbours", "content.text"))
+    nothing = search.ndcg((0.0, 0.0)).mean()
+    for name in search.names:
+        assert search.ndcg(search.best(slice(None), [name])).mean() <= nothing
+    both = search.best(slice(None), search.names)
+    assert all(both)
+    assert search.ndcg(both).mean() == 1.0 > nothing
+    folds = np.arange(3 * n) % 5
+    np.testing.assert_array_equal(search.cross_fitted(folds, search.names), 1.0)
+
+
+def test_weights_are_judged_on_users_that_they_were_not_fitted_on():
+    """A part that is right for one fold alone."""
+    parts = parts_of(retrieval=[0.1] * 10, neighbours=[5.0, 5.0] + [-5.0] * 8)
+    parts = replace(parts, retrieval=-parts.retrieval)
+    search = Search(parts, ("neighbours",))
+    folds = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    found = search.cross_fitted(folds, ["neighbours"])
+    assert found.mean() < search.ndcg(search.best(slice(None), ["neighbours"])).mean()
 
 
 @pytest.mark.parametrize("candidates", [12, 1000])
@@ -171,22 +217,22 @@ def test_ndcg_of_the_parts_is_that_of_the_ranking(toy, candidates):
 @pytest.mark.parametrize(("better", "weighed"), [(51, False), (70, True)])
 def test_a_gain_that_may_be_chance_is_not_weighed(toy, monkeypatch, better, weighed):
     """100 cases move up or down by as much; more than one standard error must go up."""
-    moved = np.where(np.arange(100) < better, 0.6, 0.4)
+    count = len(Parts.of(toy.scorer, [], toy.split.cases("valid").in_rows(toy.rows)).targets)
+    moved = np.where(np.arange(count) * 100 < better * count, 0.6, 0.4)
 
     def ndcg(self, weights):
-        return moved if weights.get("neighbours") else np.full(100, 0.5)
+        return moved if weights.get("neighbours") else np.full(count, 0.5)
 
     monkeypatch.setattr(Parts, "ndcg", ndcg)
     cases = toy.split.cases("valid").in_rows(toy.rows)
-    weights, _ = fit_weights(toy.scorer.alone().within(toy.rows), ["neighbours"], cases)
+    weights, _, _ = fit_weights(toy.scorer.alone().within(toy.rows), [], cases)
     assert bool(weights["neighbours"]) == weighed
 
 
 def test_where_nothing_is_found_nothing_is_weighed_or_lifted(toy, monkeypatch):
-    monkeypatch.setattr(Parts, "ndcg", lambda self, weights: np.zeros(9))
+    monkeypatch.setattr(Parts, "ndcg", lambda self, weights: np.zeros(len(self.targets)))
     cases = toy.split.cases("valid").in_rows(toy.rows)
-    scorer = toy.scorer.alone().within(toy.rows)
-    weights, _ = fit_weights(scorer, scorer.similarity.names, cases)
+    weights, _, _ = fit_weights(toy.scorer.alone().within(toy.rows), [DECODER], cases)
     assert not any(weights.values())
     monkeypatch.setattr("p5mm.training.calibration.validation_metrics", lambda *_: {"ndcg@10": 0.0})
     found = fit_handicap(toy.scorer, toy.rows, toy.split.cases("valid"))

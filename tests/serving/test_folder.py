@@ -94,7 +94,7 @@ def test_nothing_else_is_replaced(toy, model, tmp_path):
     assert file.read_text() == "mine"
 
 
-FILES = ["config.json", "model.safetensors", "content.safetensors", "neighbours.safetensors",
+FILES = ["config.json", "model.safetensors", "content.safetensors", "counts.safetensors",
          "prompts.txt", "items.parquet", "interactions.parquet", "t5/config.json",
          "t5/model.safetensors", "t5/tokenizer.json", "index/index.json", "index/ids.parquet",
          "index/index.faiss"]  # fmt: skip
@@ -126,20 +126,23 @@ def test_links_out_of_the_folder_are_not_followed(model, tmp_path, file):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"indices": lambda a: a["indices"] * 0 + 10**9}, "reaches from 1e\\+09"),
-        ({"indices": lambda a: a["indices"] * 0 - 5}, "reaches from -5"),
-        ({"indptr": lambda a: a["indptr"][::-1]}, "does not rise"),
-        ({"indptr": lambda a: a["indptr"] * 2}, "does not rise"),
-        ({"indptr": lambda a: a["indptr"][:-1]}, "shape"),
-        ({"indices": lambda a: a["indices"].astype(np.float32)}, "float32"),
-        ({"data": lambda a: a["data"] * np.nan}, "no finite number"),
-        ({"data": lambda a: a["data"][:-1]}, "shape"),
-        ({"data": None}, "missing"),
+        ({"together.indices": lambda a: a["together.indices"] * 0 + 10**9}, "reaches from 1e\\+09"),
+        ({"together.indices": lambda a: a["together.indices"] * 0 - 5}, "reaches from -5"),
+        ({"together.indptr": lambda a: a["together.indptr"][::-1]}, "does not rise"),
+        ({"together.indptr": lambda a: a["together.indptr"] * 2}, "does not rise"),
+        ({"together.indptr": lambda a: a["together.indptr"][:-1]}, "shape"),
+        ({"together.indices": lambda a: a["together.indices"].astype(np.float32)}, "float32"),
+        ({"together.data": lambda a: a["together.data"] * np.nan}, "no finite number"),
+        ({"together.data": lambda a: a["together.data"][:-1]}, "shape"),
+        ({"together.data": None}, "missing"),
+        ({"after.indptr": lambda a: a["after.indptr"][::-1]}, "after.indptr does not rise"),
+        ({"taken": lambda a: a["taken"] - 10**6}, "taken reaches from"),
+        ({"taken": lambda a: a["taken"][:-1]}, "shape"),
     ],
 )
-def test_neighbours_that_lead_elsewhere(model, change, message):
-    arrays(model, "neighbours.safetensors", change)
-    refused(model, "neighbours.safetensors", message)
+def test_counts_that_lead_elsewhere(model, change, message):
+    arrays(model, "counts.safetensors", change)
+    refused(model, "counts.safetensors", message)
 
 
 @pytest.mark.parametrize(

@@ -317,7 +317,7 @@ def test_a_pickle_in_the_folder_is_refused(copy, name):
     "name",
     ["model.safetensors", "content.safetensors", "t5/model.safetensors", "items.parquet",
      "interactions.parquet", "config.json", "t5/tokenizer.json", "t5/config.json",
-     "neighbours.safetensors"],
+     "counts.safetensors"],
 )  # fmt: skip
 @pytest.mark.parametrize("how", ["cut", "empty", "gone"])
 def test_a_damaged_folder_is_told(copy, name, how):

@@ -12,6 +12,7 @@ from p5mm.model.batches import history_batch
 from p5mm.model.layers import T5Config
 from p5mm.model.network import Network
 from p5mm.model.prompts import read_prompts
+from p5mm.model.relation_reader import RelationReader
 from p5mm.model.t5 import T5
 from p5mm.model.tokenizer import train_tokenizer
 from p5mm.ranking.generator import Generator
@@ -27,7 +28,8 @@ def network():
     torch.manual_seed(0)
     trained = torch.ones(ITEMS, dtype=torch.bool)
     items = ItemTokens(None, {}, {}, trained, D, 1, 0.0)
-    made = Network(items, T5(T5Config.nano(D, 1, 0.0, 20)), 0.2)
+    sizes = T5Config.nano(D, 1, 0.0, 20)
+    made = Network(items, T5(sizes), 0.2, RelationReader(3, 3, 4, sizes))
     vectors = made.vectors(made.items()).detach()
     ids = [f"i{row:02d}" for row in range(ITEMS)]
     made.codes = fit_item_codes(vectors, trained, trained, ids, (2, 4), 0)

@@ -18,6 +18,7 @@ from p5mm.metrics.validation import validation_metrics
 from p5mm.model.layers import T5Config
 from p5mm.model.network import Network
 from p5mm.model.prompts import read_prompts
+from p5mm.model.relation_reader import RelationReader
 from p5mm.model.t5 import T5
 from p5mm.ranking.cold_items import ColdItems
 from p5mm.ranking.scorer import Asking, Scorer
@@ -44,7 +45,8 @@ def split():
 def make_network(dropout=0.1):
     torch.manual_seed(0)
     items = ItemTokens(None, {}, {}, torch.ones(N, dtype=torch.bool), 16, 1, 0.0)
-    return Network(items, T5(T5Config.nano(16, 1, dropout, 20)), 0.0625)
+    sizes = T5Config.nano(16, 1, dropout, 20)
+    return Network(items, T5(sizes), 0.0625, RelationReader(3, 3, 4, sizes))
 
 
 def make_training(split, validate=None, checkpoint=None, **settings):

@@ -15,10 +15,18 @@ from p5mm.model.batches import last_batches, scaled, training_batches
 from p5mm.model.layers import T5Config
 from p5mm.model.network import Network
 from p5mm.model.rating_prior import RatingPrior
+from p5mm.model.relation_reader import RelationReader
 from p5mm.model.t5 import T5
 from p5mm.model.tokenizer import ITEM
+from p5mm.training.ranking_cases import RankingCases
 from p5mm.training.retrieval_objective import RetrievalObjective
-from p5mm.training.task_objective import Task, TaskObjective, draw_positions, nearest_level
+from p5mm.training.task_objective import (
+    Task,
+    TaskObjective,
+    draw_positions,
+    nearest_level,
+    ranking_loss,
+)
 
 N, D = 10, 16
 LISTS = [[0, 1, 2, 3], [4, 5], [6, 7, 0]]
@@ -33,7 +41,8 @@ def network():
     content = {"text": torch.randn(N, 4)}, {"text": torch.ones(N, dtype=torch.bool)}
     trained = torch.arange(N) < 8  # items 8 and 9 were never taken
     items = ItemTokens(fusions.get("gate")({"text": 4}, D, 1), *content, trained, D, 1, 0.0)
-    made = Network(items, T5(T5Config.nano(D, 1, 0.0, 20)), 0.0625)
+    sizes = T5Config.nano(D, 1, 0.0, 20)
+    made = Network(items, T5(sizes), 0.0625, RelationReader(3, 3, 4, sizes))
     torch.nn.init.normal_(made.rank_head.weight)
     return made.eval()
 
@@ -50,8 +59,18 @@ def objective(negatives=0):
     return RetrievalObjective(negatives, (3.0, 2.0))
 
 
+def ranking_cases(count=5):
+    made = torch.Generator().manual_seed(1)
+    logits = torch.randn(count, 6, generator=made)
+    logits[:1, 4:] = -math.inf  # a request with fewer candidates
+    facts, relations = torch.randn(count, 6, 3), torch.randn(count, 6, 4, 3).half()
+    targets = torch.arange(count) % 4
+    return RankingCases(logits, facts, relations, torch.arange(count), targets)
+
+
 def tasks_of(network, *tasks, requests=6, candidates=4, levels=(1.0, 3.0, 5.0)):
-    return TaskObjective.of(network, tasks, requests, candidates, levels, (3.0, 2.0))
+    cases = ranking_cases()
+    return TaskObjective.of(network, tasks, requests, candidates, cases, cases, levels, (3.0, 2.0))
 
 
 def by_hand(network, drawn=None):
@@ -172,8 +191,30 @@ def test_validation_draws_the_same_each_time_and_leaves_the_generator_alone(netw
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("task", [RANK, DIRECT])
-def test_candidates_are_the_target_and_items_not_read(network, task):
+def test_ranking_is_one_softmax_over_all_candidates_with_the_retriever_s_logit(network):
+    cases = ranking_cases()
+    cases = cases.take(torch.arange(len(cases)))
+    loss = ranking_loss(network, RANK.prompts[0], cases)
+    expected = []
+    for row in range(len(cases)):
+        one = cases.take(torch.tensor([row]))
+        said = network.rerank(RANK.prompts[0], one.facts, one.relations, one.lengths)[0]
+        logits = said + one.logits[0]
+        expected.append(logits[logits.isfinite()].logsumexp(0) - logits[int(one.targets)])
+    torch.testing.assert_close(loss, torch.stack(expected).mean())
+
+
+def test_without_cases_nothing_is_learned_of_ranking(network):
+    made = replace(tasks_of(network, RANK), cases=ranking_cases(0), held_out=ranking_cases(0))
+    loss, parts = made(network, one_batch())
+    assert parts == {}
+    assert not loss
+    assert made.validate(network, []) == {"score": 0.0}
+
+
+@torch.no_grad()
+def test_candidates_are_the_target_and_items_not_read(network):
+    task = DIRECT
     made, shown = tasks_of(network, task, requests=12, candidates=4), []
     means = network.items()[:8].mean(1)
 
@@ -189,7 +230,7 @@ def test_candidates_are_the_target_and_items_not_read(network, task):
     drawn = [set() for _ in range(3)]
     for seed in range(40):
         torch.manual_seed(seed)
-        logits = made.choice(task, network, encoded, batch, positions, targets, task.prompts[0])
+        logits = made.choice(network, encoded, batch, positions, targets, task.prompts[0])
         items = shown[-1][:, 0]
         assert items[:, 0].tolist() == targets[:, 0].tolist()
         for row, (kept, candidates) in enumerate(zip(logits[:, 0].isfinite(), items, strict=True)):

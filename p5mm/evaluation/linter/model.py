@@ -30,7 +30,8 @@ def model_findings(model: TrainedModel) -> list[Finding]:
     findings = trained_on_other_histories(fitted.trained_on, digest)
     findings += numbering_findings(split, id_numbers(fitted.items))
     findings += learned_held_out_items(split, model.network.items.trained.numpy()[rows])
-    findings += learned_held_out_pairs(split, model.neighbours[rows][:, rows])
+    for pairs in (model.counts.together, model.counts.after):
+        findings += learned_held_out_pairs(split, pairs[rows][:, rows])
     if model.network.rating_prior is not None:
         counts = model.network.rating_prior.counts.numpy()[rows]
         findings += learned_held_out_ratings(split, counts)

@@ -1,0 +1,167 @@
+"""What a candidate has to do with each item of a history: the evidence that the T5 weighs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from p5mm.data.histories import Histories
+from p5mm.model.relation_reader import LEARNED, relation_names
+from p5mm.ranking.cold_items import ColdItems
+from p5mm.ranking.similarity import cooccurrence, cosine_neighbours, strongest
+
+WITHIN = 5  # a transition is counted to the next five items,
+FADING = 0.5  # each place further half as much
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a log says of pairs of items.
+
+    Attributes:
+        together: ``[n, n]`` CSR float32, shrunk cosine of the users who took both.
+        after: ``[n, n]`` CSR float32; row i, column j: how often j came soon after i.
+        taken: ``[n]`` float32, how many users took an item.
+    """
+
+    together: Any
+    after: Any
+    taken: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, train: Histories, items: int, kept: int) -> "Counts":
+        """Count a log.
+
+        Args:
+            train: Histories in catalog rows; nothing that is held out may be in them.
+            items: Size of the catalog.
+            kept: The strongest pairs that are kept of each item.
+        """
+        together = cosine_neighbours(cooccurrence(train, items), kept)
+        taken = np.bincount(train.items, minlength=items).astype(np.float32)
+        return cls(together, transitions(train, taken, kept), taken)
+
+    def introducing(self, cold: ColdItems, kept: int) -> "Counts":
+        """The same counts, in which a new item is near what those that stand in for it are."""
+        together, after = (cold.introduce(m, kept) for m in (self.together, self.after))
+        return replace(self, together=together, after=after)
+
+    def grown(self, items: int) -> "Counts":
+        """The same counts among more items, of which nothing was counted."""
+        together, after = self.together.copy(), self.after.copy()
+        together.resize(items, items)
+        after.resize(items, items)
+        taken = np.zeros(items, dtype=np.float32)
+        taken[: len(self.taken)] = self.taken
+        return Counts(together, after, taken)
+
+
+def transitions(train: Histories, taken: NDArray[np.float32], kept: int) -> Any:
+    """``[n, n]`` CSR: item j soon after item i, over the root of how often each was taken.
+
+    Args:
+        train: Histories in order of time.
+        taken: ``[n]`` how many users took an item.
+        kept: The strongest successors that are kept of each item.
+    """
+    users = np.repeat(np.arange(len(train)), train.lengths)
+    shape, total = (len(taken), len(taken)), sp.csr_matrix((len(taken), len(taken)))
+    for gap in range(1, WITHIN + 1):
+        same = users[gap:] == users[:-gap]
+        pairs = train.items[:-gap][same], train.items[gap:][same]
+        values = np.full(len(pairs[0]), FADING ** (gap - 1))
+        total = total + sp.csr_matrix((values, pairs), shape=shape)
+    scale = sp.diags(1 / np.sqrt(taken + 1))
+    return strongest(scale @ total @ scale, kept)
+
+
+@dataclass(frozen=True)
+class Relations:
+    """Relations of candidates to the last items of a history.
+
+    Attributes:
+        counts: Of the log that was learned from.
+        vectors: Name to unit vectors ``[n, dim]`` whose cosine is a relation, zero where absent.
+        reach: Items of a history that are looked at, from its end.
+        rating_scale: Mean and spread of ratings in training.
+    """
+
+    counts: Counts
+    vectors: Mapping[str, Tensor]
+    reach: int
+    rating_scale: tuple[float, float] = (0.0, 1.0)
+
+    @classmethod
+    def of(
+        cls,
+        counts: Counts,
+        content: Mapping[str, Tensor],
+        learned: Tensor,
+        reach: int,
+        rating_scale: tuple[float, float],
+    ) -> "Relations":
+        """Of counts, content vectors ``[n, dim]`` of any length, and retrieval vectors."""
+        vectors = {name: F.normalize(v, dim=1) for name, v in content.items()}
+        return cls(counts, vectors | {LEARNED: learned}, reach, rating_scale)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each column of the relations is."""
+        return relation_names(name for name in self.vectors if name != LEARNED)
+
+    def __call__(self, histories: Histories, candidates: Tensor) -> Tensor:
+        """Relations ``[b, n, s, r]`` float32 of candidate rows ``[b, n]``.
+
+        Place 0 of ``s`` is the last item of a history; what it does not have is zero.
+        """
+        rows, ratings, real = self.latest(histories)
+        items = torch.from_numpy(rows)
+        columns = [
+            _looked_up(matrix, rows, candidates)
+            for matrix in (self.counts.together, self.counts.after)
+        ]
+        for vectors in self.vectors.values():
+            own, past = F.embedding(candidates, vectors), F.embedding(items, vectors)
+            columns.append(own @ past.transpose(1, 2))
+        columns.append(torch.from_numpy(ratings)[:, None].expand(columns[0].shape))
+        return torch.stack(columns, dim=-1) * torch.from_numpy(real)[:, None, :, None]
+
+    def facts(self, logits: Tensor, histories: Histories, candidates: Tensor) -> Tensor:
+        """``FACTS`` ``[b, n, 3]`` float32 of candidate rows ``[b, n]`` with their logits."""
+        taken = torch.from_numpy(self.counts.taken)[candidates].log1p()
+        lengths = torch.from_numpy(histories.lengths).float().log1p()
+        return torch.stack([logits, taken, lengths[:, None].expand(logits.shape)], dim=-1)
+
+    def latest(
+        self, histories: Histories
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
+        """The last items ``[b, s]``, latest first: rows, scaled ratings, True where there is one.
+
+        A rating that is not known counts as the mean.
+        """
+        lengths = np.minimum(histories.lengths, self.reach)
+        places = np.arange(max(1, lengths.max(initial=1)))
+        real = places < lengths[:, None]
+        take = np.where(real, histories.offsets[1:, None] - 1 - places, 0)
+        items = histories.items if len(histories.items) else np.zeros(1, dtype=np.int64)
+        if histories.ratings is None or not len(histories.items):
+            ratings = np.zeros(take.shape, dtype=np.float32)
+        else:
+            mean, spread = self.rating_scale
+            ratings = np.nan_to_num((histories.ratings[take] - mean) / spread).astype(np.float32)
+        return np.where(real, items[take], 0), ratings, real
+
+
+def _looked_up(matrix: Any, rows: NDArray[np.int64], candidates: Tensor) -> Tensor:
+    """``[b, n, s]`` the values of a CSR at ``[rows [b, s], candidates [b, n]]``."""
+    b, n, s = len(rows), candidates.shape[1], rows.shape[1]
+    past = np.broadcast_to(rows[:, None], (b, n, s)).ravel()
+    own = np.broadcast_to(candidates.numpy()[..., None], (b, n, s)).ravel()
+    found = np.asarray(matrix[past, own], dtype=np.float32)
+    return torch.from_numpy(found.reshape(b, n, s))

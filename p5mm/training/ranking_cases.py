@@ -1,0 +1,115 @@
+"""What the reranker learns from: requests whose answers its retriever has not seen."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from p5mm.data.histories import Histories
+from p5mm.data.split import Cases
+from p5mm.metrics.validation import BATCH, spaced
+from p5mm.ranking.scorer import Scorer
+
+SHARE = 10  # of each training history one in so many is held back, the last ones; at least one
+MOST = 40_000  # cases; more gain little, and each needs memory
+
+
+@dataclass(frozen=True)
+class RankingCases:
+    """Requests with all their candidates side by side; the target is one of them.
+
+    Attributes:
+        logits: ``[n, c]`` the retriever's, minus infinity where there is no candidate.
+        facts: ``[n, c, f]``.
+        relations: ``[n, c, s, r]`` float16, the last item of a history first.
+        lengths: ``[n]`` int64 items of each history.
+        targets: ``[n]`` int64 the target's place among the candidates.
+    """
+
+    logits: Tensor
+    facts: Tensor
+    relations: Tensor
+    lengths: Tensor
+    targets: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, scorer: Scorer, cases: Cases, most: int = MOST) -> "RankingCases":
+        """The cases, in catalog rows, whose target the retriever finds.
+
+        Args:
+            scorer: The retriever, with relations at hand.
+            cases: Of more than ``most`` cases as many, evenly spaced.
+            most: How many cases are asked.
+        """
+        parts = [_asked(scorer, cases.take(rows)) for rows in spaced(cases, BATCH, most)]
+        return cls.joined(parts or [_asked(scorer, cases)])
+
+    @classmethod
+    def joined(cls, parts: "list[RankingCases]") -> "RankingCases":
+        """The cases of all parts; candidates and places are padded to the most of any part."""
+        width = max(part.logits.shape[1] for part in parts)
+        reach = max(part.relations.shape[2] for part in parts)
+        padded = [_padded(part, width, reach) for part in parts]
+        return cls(*(torch.cat(tensors) for tensors in zip(*padded, strict=True)))
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def take(self, which: Tensor) -> "RankingCases":
+        """Some of the cases, in the order given; relations as float32."""
+        return RankingCases(
+            self.logits[which],
+            self.facts[which],
+            self.relations[which].float(),
+            self.lengths[which],
+            self.targets[which],
+        )
+
+
+def held_back(train: Histories) -> tuple[Histories, Cases]:
+    """A log without the last items of each history, and these as cases.
+
+    A user with one item keeps it.
+
+    Args:
+        train: Training histories.
+    """
+    lengths = train.lengths
+    back = np.minimum(np.maximum(1, lengths // SHARE), np.maximum(lengths - 1, 0))
+    users = np.repeat(np.arange(len(train)), back)
+    nth = np.arange(len(users)) - np.repeat(np.cumsum(back) - back, back)
+    known = (lengths - back)[users] + nth
+    targets = train.items[train.offsets[users] + known]
+    cases = Cases(users, train.select(users).head(known), targets)
+    return train.head(lengths - back), cases
+
+
+def _asked(scorer: Scorer, cases: Cases) -> RankingCases:
+    """The cases whose target is found, of those given."""
+    encoded = scorer.encode(cases.histories)
+    rows = torch.from_numpy(scorer.retrieve(encoded, cases.histories))
+    hits = rows == torch.from_numpy(cases.targets)[:, None]
+    found = torch.nonzero(hits.any(dim=1)).flatten()
+    candidates = rows.clamp(min=0)
+    logits = scorer.retrieval(encoded, candidates).masked_fill(rows < 0, -torch.inf)[found]
+    encoded = replace(
+        encoded, queries=encoded.queries[found], lengths=encoded.lengths[found],
+        memory=encoded.memory[found],
+    )  # fmt: skip
+    read = scorer.read(encoded, cases.histories.select(found.numpy()), candidates[found])
+    facts, relations, lengths = read
+    return RankingCases(logits, facts, relations.half(), lengths, hits[found].int().argmax(dim=1))
+
+
+def _padded(part: RankingCases, width: int, reach: int) -> tuple[Tensor, ...]:
+    more, further = width - part.logits.shape[1], reach - part.relations.shape[2]
+    pad = torch.nn.functional.pad
+    return (
+        pad(part.logits, (0, more), value=-torch.inf),
+        pad(part.facts, (0, 0, 0, more)),
+        pad(part.relations, (0, 0, 0, further, 0, more)),
+        part.lengths,
+        part.targets,
+    )
