@@ -2,12 +2,12 @@
 
     p5mm train amazon-beauty --data FOLDER --retrieval.generate true --out MODEL
     python benchmarks/generation.py MODEL [--split valid] [--width 100] [--users 0]
-        [--unlearned]
+        [--learned 1]
 
 Ranks are those in one beam: an item's score is that of its code; no item vector is looked at, seen
 items are a deny list. Also told: whether generated and dense candidates together hold more targets
-than as many dense ones, and what reranking makes of each. --unlearned scores with the centroids
-alone, as before the decoder has learned.
+than as many dense ones, and what reranking makes of each. --learned 0 scores with the centroids
+alone, as before the decoder has learned, --learned .5 with half of what it has.
 """
 
 import argparse
@@ -39,18 +39,17 @@ def main() -> None:
     parser.add_argument("--split", choices=["valid", "test"], default="valid")
     parser.add_argument("--width", type=int, default=100)
     parser.add_argument("--users", type=int, default=0, help="so many, evenly spaced; 0 for all")
-    parser.add_argument("--unlearned", action="store_true")
+    parser.add_argument("--learned", type=float, default=1.0)
     given = parser.parse_args()
     model = read_model(given.model)
-    if given.unlearned:
-        for parameter in model.network.known_codes.parameters():
-            parameter.data.zero_()
+    for parameter in model.network.known_codes.parameters():
+        parameter.data.mul_(given.learned)
     cases = some(model.split.cases(given.split).in_rows(model.rows), given.users)
     ranks, seconds, size = ranked(model, cases, given.width)
-    learned = "unlearned, " * given.unlearned
     print(
         f"{given.model.name}: {given.split}, {len(cases)} users, {len(model.rows)} items, beam "
-        f"{given.width}, {learned}seed {model.config.train.seed}; {commit()}, {machine()}"
+        f"{given.width}, learned {given.learned:g}, seed {model.config.train.seed}; "
+        f"{commit()}, {machine()}"
     )
     retrieval = model.config.retrieval
     print(f"codes of {retrieval.code_levels} x {retrieval.code_size}, and one digit more")

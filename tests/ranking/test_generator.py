@@ -31,7 +31,7 @@ def network_of(items, levels=3, size=4):
     torch.manual_seed(0)
     trained = torch.arange(items) < max(1, items - 2)
     tokens = ItemTokens(None, {}, {}, trained, D, 1, 0.1)
-    sizes = T5Config.nano(D, 2, 0.1, 30, 2)
+    sizes = T5Config.nano(D, 2, 0.1, 30, decoder_layers=2)
     network = Network(tokens, T5(sizes), 0.2, RelationReader(3, 3, 4, sizes))
     vectors = torch.nn.functional.normalize(torch.randn(items, D), dim=-1)
     vectors[min(4, items - 1)] = vectors[min(3, items - 1)]  # two items of one code

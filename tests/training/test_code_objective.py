@@ -11,8 +11,8 @@ from p5mm.fusion.item import ItemTokens
 from p5mm.model.batches import history_batch
 from p5mm.model.layers import T5Config
 from p5mm.model.network import Network
-from p5mm.model.relation_reader import RelationReader
 from p5mm.model.prompts import read_prompts
+from p5mm.model.relation_reader import RelationReader
 from p5mm.model.t5 import T5
 from p5mm.model.tokenizer import train_tokenizer
 from p5mm.ranking.generator import Generator
