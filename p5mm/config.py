@@ -135,7 +135,7 @@ class TrainConfig:
     warmup: int = 100
     negatives: int = 2048
     tasks: dict[str, float] = field(default_factory=lambda: {"sequential": 0.5})
-    task_epochs: int = 8
+    task_epochs: int = 6
     prompts: str | None = None
     rank_requests: int = 64
     precision: Literal["auto", "fp32", "bf16"] = "auto"
