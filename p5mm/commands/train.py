@@ -97,11 +97,12 @@ def train(
 def _told(model: "TrainedModel") -> list[str]:
     epochs, tried = model.training_log, model.fitted.tried
     best = max(epochs, key=lambda epoch: epoch["ndcg@10"])
-    weighed = ", ".join(f"{name} {weight:g}" for name, weight in model.fitted.weights.items())
+    weights = [f"{name} {weight:g}" for name, weight in model.fitted.weights.items() if weight]
+    gained = ", ".join(f"{name} {value:.4f}" for name, value in tried.items())
     return [
         f"best epoch {best['epoch']:.0f} of {len(epochs)}: validation "
         f"recall@10 {best['recall@10']:.4f}, ndcg@10 {best['ndcg@10']:.4f} (retriever)",
-        f"reranker: {weighed}; validation ndcg@10 {tried['all']:.4f} "
-        f"({tried['retriever']:.4f} without)",
+        f"reranker: {', '.join(weights) or 'none, the retriever alone ranks'}; "
+        f"validation ndcg@10 on users not fitted on: {gained}",
         f"items never taken are handicapped by {model.fitted.handicap}",
     ]

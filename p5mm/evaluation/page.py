@@ -1,6 +1,6 @@
 """An evaluation as a page that a person reads: tables, curves, slices, hits and misses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,13 +126,17 @@ def _reach(report: Report, models: Models, metric: str) -> list[tuple[str, float
 
 
 def _blended(fitted: Fitted) -> list[tuple[str, str, float]]:
-    """What was tried as a ranking, the weight of its part, and its validation NDCG@10."""
-    rows = []
-    for name, value in fitted.tried.items():
-        weight = fitted.weights.get(name.removeprefix("retriever + "))
-        shown = "" if weight is None else f"{weight:g}" if weight else "left out"
-        rows.append(("all by their weights" if name == "all" else name, shown, value))
-    return rows
+    """What was tried as a ranking, its weights where they are kept, and its validation NDCG@10."""
+    names = {"similarities": "with similarities", "decoder": "with the decoder", "all": "with both"}
+    weights = {"similarities": fitted.similarities, "all": fitted.weights}
+    return [
+        (names.get(tried, tried), _weighed(weights.get(tried, {})), value)
+        for tried, value in fitted.tried.items()
+    ]
+
+
+def _weighed(weights: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight)
 
 
 def _curves(model: TrainedModel) -> list[tuple[str, Chart, dict[str, str]]]:

@@ -299,15 +299,15 @@ def test_without_baselines_nothing_is_lost_to_anybody(report, toy, rows_of):
 
 def test_the_weights_of_the_reranker_are_those_of_the_model(html, toy, rows_of):
     rows = rows_of(html, "What the reranker believes")
-    tried, weights = toy.fitted.tried, toy.fitted.weights
-    assert len(rows) == len(tried)
-    for name, value in tried.items():
-        cells = rows["all by their weights" if name == "all" else name]
+    tried, served = toy.fitted.tried, toy.fitted.weights
+    told = {"with similarities": "similarities", "with the decoder": "decoder", "with both": "all"}
+    assert set(rows) == {"retriever", *told}
+    for name, cells in rows.items():
+        value = tried[told.get(name, name)]
         assert cells[2] == f"{value:.4f}"
-        weight = weights.get(name.removeprefix("retriever + "))
-        assert cells[1] == ("" if weight is None else f"{weight:g}" if weight else "left out")
         gain = 100 * (value / tried["retriever"] - 1)
         assert cells[3] == ("–" if name == "retriever" else f"{gain:+.1f} %".replace("-", "−"))
+    assert rows["with both"][1] == ", ".join(f"{n} {w:g}" for n, w in served.items() if w)
     assert "never on those tested here" in html
 
 
