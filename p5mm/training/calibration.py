@@ -102,7 +102,8 @@ class Search:
         found = np.zeros(len(folds))
         for fold in np.unique(folds):
             others = np.flatnonzero(folds != fold)
-            found[folds == fold] = self.ndcg(self.best(others, among))[folds == fold]
+            weights = self.best(others, among) if len(others) else (0.0,) * len(self.names)
+            found[folds == fold] = self.ndcg(weights)[folds == fold]
         return found
 
     def _grid(self, place: int) -> tuple[float, ...]:
