@@ -117,7 +117,8 @@ def test_a_table_is_no_wider_than_it_may_be(report: Report, width: int, shown: i
         assert [cell.strip() for cell in line.split("  ") if cell.strip()] == [name, *cells]
     rest = [f"not shown: {', '.join(metrics[shown:])}"] if shown < 4 else []
     recall = report.retrieval["recall@20"]
-    assert lines[2 + len(rows) :] == [*rest, f"retriever recall@20 {recall:.4f}"]
+    asked = "test, 400 cases; seen items filtered; leave-one-out by time"
+    assert lines[2 + len(rows) :] == [*rest, f"retriever recall@20 {recall:.4f}", asked]
 
 
 @pytest.mark.parametrize(("columns", "width"), [("132", 132), ("", 80)])
