@@ -109,16 +109,15 @@ def _asked(report: Report) -> str:
     """What a variant's protocol says."""
     about = report.protocol
     seen = "filtered" if about["seen filtered"] else "kept"
-    times = [
-        f"{key} {about[key]:.15g}" for key in ("trained before", "tested from") if key in about
-    ]
+    bounds = [key for key in ("trained before", "tested from") if key in about]
+    leaks = about["leakage"]
     told = [
         f"{about['users']:,} users, {about['items']:,} items",
         about["held out"],
-        *times,
+        *(f"{key} {about[key]:.15g}" for key in bounds),
         f"seen items {seen}",
         f"equal times {about['equal times']}",
-        f"leakage: {about['leakage']}",
+        f"leakage: {leaks if isinstance(leaks, str) else '; '.join(leaks)}",
     ]
     return "; ".join(told)
 

@@ -1,5 +1,6 @@
 """A model trained before one time and tested after another: trained, saved, read, evaluated."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 
 from p5mm.data.dataset import Dataset
 from p5mm.data.interactions import Interactions
-from p5mm.data.split import TimeSplit
+from p5mm.data.split import LeaveOneOut, TimeSplit
 from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError
 from p5mm.evaluation.model_report import evaluate_model
+from p5mm.evaluation.page import evaluation_page
 from p5mm.serving.folder import read_model, write_model
 from p5mm.training.fit import fit
 from p5mm.training.training_data import TrainingData
@@ -66,6 +68,18 @@ def test_a_saved_model_remembers_its_split(model, tmp_path):
     for task in report.tasks.values():
         assert task.protocol["held out"] == report.protocol["held out"]
     assert "global time split" in report.table(200)
+    assert "the first item of the last part of the time was hidden" in evaluation_page(
+        report, again
+    )
+
+
+def test_a_model_from_before_there_was_a_choice_is_read(fitted, tmp_path):
+    write_model(fitted, tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    about = json.loads(file.read_text())
+    del about["config"]["data"]["split"]
+    file.write_text(json.dumps(about))
+    assert isinstance(read_model(tmp_path / "model").split, LeaveOneOut)
 
 
 def test_a_log_without_times_is_refused(toys):
