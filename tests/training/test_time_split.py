@@ -10,7 +10,7 @@ from p5mm.data.dataset import Dataset
 from p5mm.data.interactions import Interactions
 from p5mm.data.split import LeaveOneOut, TimeSplit
 from p5mm.encoders.store import FeatureStore
-from p5mm.errors import InputError
+from p5mm.errors import InputError, LeakageError
 from p5mm.evaluation.model_report import evaluate_model
 from p5mm.evaluation.page import evaluation_page
 from p5mm.serving.folder import read_model, write_model
@@ -71,6 +71,16 @@ def test_a_saved_model_remembers_its_split(model, tmp_path):
     assert "the first item of the last part of the time was hidden" in evaluation_page(
         report, again
     )
+
+
+@pytest.mark.parametrize("trained", ["leave-one-out", "time"])
+def test_a_model_that_is_evaluated_by_the_other_split_is_refused(toys, shop, model, trained):
+    if trained == "leave-one-out":
+        model = fit(shop, toys.toy_config(epochs=1, tasks={}), FeatureStore())
+    other = {"time": "leave-one-out", "leave-one-out": "time"}[trained]
+    data = replace(model.config.data, split=other)
+    with pytest.raises(LeakageError, match="its training part has other"):
+        evaluate_model(replace(model, config=replace(model.config, data=data)), "test", None, [])
 
 
 def test_a_model_from_before_there_was_a_choice_is_read(fitted, tmp_path):
