@@ -78,14 +78,8 @@ def direct_task(
     }
     choosers |= {name: Picked(ranker) for name, ranker in rankers.items() if name != MAIN}
     report = direct_report(choosers, stored[part], part, seed)
-    protocol = (
-        report.protocol
-        | model.split.told
-        | {
-            "decoder's weight": weight,
-            "decoder's weight by": "NDCG@10 on validation",
-        }
-    )
+    chosen = {"decoder's weight": weight, "decoder's weight by": "NDCG@10 on validation"}
+    protocol = report.protocol | model.split.told | chosen
     return TaskReport(protocol, DIRECT_METRICS, report.models, report.differences)
 
 
