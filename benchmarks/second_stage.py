@@ -56,8 +56,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     options = parser.parse_args()
     model = read_model(options.model)
-    data = TrainingData.of_histories(
-        model.split_users, model.fitted.items, model.rows, model.catalog.item_ids, model.split.log
+    data = TrainingData.of_split(
+        model.split_users, model.fitted.items, model.rows, model.catalog.item_ids, model.split
     )
     fitting = Fitting(model.config, model.network, data, model.content)
     cases = fitting.rehearse(model.prompts)

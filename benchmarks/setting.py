@@ -72,7 +72,8 @@ def finished(path: Path, config: Config) -> TrainedModel | None:
 
 def _told(config: Config) -> Config:
     """The settings without what a saved model does not keep: files and prompts."""
-    data = replace(DataConfig(), k_core=config.data.k_core, shuffle_ties=config.data.shuffle_ties)
+    read = config.data
+    data = DataConfig(k_core=read.k_core, shuffle_ties=read.shuffle_ties, split=read.split)
     return replace(config, data=data, train=replace(config.train, prompts=None))
 
 

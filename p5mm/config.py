@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from p5mm.errors import InputError, unknown
 
 Ablation = Literal["real", "zero", "shuffled"]
+Way = Literal["leave-one-out", "time"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class DataConfig:
         k_core: Keep users and items with at least this many interactions each; 0 keeps all.
         shuffle_ties: Seed of a random order of what a user took at one time; the order of the
             file where None.
+        split: leave-one-out holds out each user's last two items; time holds out whatever was
+            taken from a time on, and needs a log with times.
     """
 
     root: str | None = None
@@ -34,6 +37,7 @@ class DataConfig:
     text: tuple[str, ...] | None = None
     k_core: int = 0
     shuffle_ties: int | None = None
+    split: Way = "leave-one-out"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from p5mm.data.split import LeaveOneOut
+from p5mm.data.split import LeaveOneOut, Split
 from p5mm.files import whole_file
 from p5mm.metrics.ranker import Ranker
 from p5mm.metrics.rating_errors import RatingModel
@@ -28,7 +28,7 @@ class Learner(Protocol):
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    def fit(self, split: LeaveOneOut, n_items: int) -> None:
+    def fit(self, split: Split, n_items: int) -> None:
         """Learn from ``split.train``; validation cases may choose settings, test is not read."""
 
     def n_items(self) -> int:
@@ -67,7 +67,7 @@ baselines: Registry[Any] = Registry(
 )
 
 
-def fit_once(learner: Learner, split: LeaveOneOut, n_items: int, path: Path | None) -> None:
+def fit_once(learner: Learner, split: Split, n_items: int, path: Path | None) -> None:
     """Fit, or take what is kept in a file where log, catalog size and settings agree.
 
     Args:
@@ -91,12 +91,15 @@ def _keep(learner: Learner, path: Path, key: str) -> None:
         log.warning("%s is not kept, and will be fitted again: %s", path, error)
 
 
-def fit_key(learner: Learner, split: LeaveOneOut, n_items: int) -> str:
+def fit_key(learner: Learner, split: Split, n_items: int) -> str:
     """A hash of everything that a fit depends on: the log, the catalog size, the settings."""
     settings = {"class": type(learner).__name__, "items": n_items, **asdict(learner)}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(split.log.offsets).data)
     digest.update(np.ascontiguousarray(split.log.items).data)
+    if not isinstance(split, LeaveOneOut):  # there the log says what is held out
+        digest.update(np.ascontiguousarray(split.train.offsets).data)
+        digest.update(np.ascontiguousarray(split.before("valid")).data)
     if isinstance(learner, RatingBaseline) and split.log.ratings is not None:
         digest.update(np.ascontiguousarray(split.log.ratings).data)
     return digest.hexdigest()

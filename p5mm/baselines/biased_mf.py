@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from p5mm.baselines.base import Arrays
 from p5mm.data.histories import Histories
-from p5mm.data.split import LeaveOneOut
+from p5mm.data.split import Split
 from p5mm.metrics.rating_errors import RatingCases, known_ratings, rmse
 
 
@@ -36,7 +36,7 @@ class BiasedMF:
     rounds: int = 12
     seed: int = 0
 
-    def fit(self, split: LeaveOneOut, n_items: int) -> None:
+    def fit(self, split: Split, n_items: int) -> None:
         """Train every combination on the training part and keep the best on validation."""
         ratings = _matrix(split.train, n_items)
         self.mean = float(ratings.data.mean()) if ratings.nnz else 0.0

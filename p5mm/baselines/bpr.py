@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from p5mm.baselines.base import Arrays, baselines
 from p5mm.data.histories import Histories
-from p5mm.data.split import LeaveOneOut
+from p5mm.data.split import Split
 from p5mm.errors import InputError
 from p5mm.metrics.validation import validation_ndcg
 
@@ -40,7 +40,7 @@ class BPR:
     ridge: float = 1e-3
     seed: int = 0
 
-    def fit(self, split: LeaveOneOut, n_items: int) -> None:
+    def fit(self, split: Split, n_items: int) -> None:
         """Train every combination and keep the best.
 
         Raises:

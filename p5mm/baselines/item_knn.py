@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from p5mm.baselines.base import Arrays, baselines
 from p5mm.data.histories import Histories
-from p5mm.data.split import LeaveOneOut
+from p5mm.data.split import Split
 from p5mm.metrics.validation import validation_ndcg
 from p5mm.ranking.similarity import cooccurrence, cosine_neighbours, recency
 
@@ -29,7 +29,7 @@ class ItemKNN:
     shrinks: tuple[float, ...] = (0.0, 10.0, 40.0)
     decays: tuple[float, ...] = (1.0, 0.8, 0.5)
 
-    def fit(self, split: LeaveOneOut, n_items: int) -> None:
+    def fit(self, split: Split, n_items: int) -> None:
         """Similarities of the training part; shrinkage and decay by validation NDCG@10."""
         counts = cooccurrence(split.train, n_items)
         cases, best = split.cases("valid"), -1.0

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from p5mm.baselines.base import Arrays, baselines
 from p5mm.data.histories import Histories
-from p5mm.data.split import LeaveOneOut
+from p5mm.data.split import Split
 
 
 @baselines.register("popularity")
@@ -15,7 +15,7 @@ from p5mm.data.split import LeaveOneOut
 class Popularity:
     """Training counts as scores; it has no settings."""
 
-    def fit(self, split: LeaveOneOut, n_items: int) -> None:
+    def fit(self, split: Split, n_items: int) -> None:
         """Count the items of the training part."""
         self.counts = np.bincount(split.train.items, minlength=n_items).astype(np.float32)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from p5mm.config import RatingConfig
 from p5mm.data.histories import Histories
-from p5mm.data.split import LeaveOneOut
+from p5mm.data.split import Split
 from p5mm.metrics.rating_errors import RatingCases, known_ratings, rmse
 from p5mm.model.batches import history_batch, scaled
 from p5mm.model.rating_prior import RatingPrior
@@ -20,7 +20,7 @@ SHRINKS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0)
 class GlobalMean:
     """The mean of all training ratings."""
 
-    def fit(self, split: LeaveOneOut, n_items: int) -> None:
+    def fit(self, split: Split, n_items: int) -> None:
         """Average the training part."""
         self.mean = float(known_ratings(split.train)[2].mean())
 
@@ -35,7 +35,7 @@ class ItemMean:
 
     shrinks: tuple[float, ...] = SHRINKS
 
-    def fit(self, split: LeaveOneOut, n_items: int) -> None:
+    def fit(self, split: Split, n_items: int) -> None:
         """Item means of the training part."""
         _, items, ratings = known_ratings(split.train)
         mean, cases = ratings.mean(), RatingCases.of(split, "valid")
@@ -56,7 +56,7 @@ class RecentBiases:
 
     max_history: int = 200
 
-    def fit(self, split: LeaveOneOut, n_items: int) -> None:
+    def fit(self, split: Split, n_items: int) -> None:
         """Biases of the training part."""
         ratings = known_ratings(split.train)[2]
         self.scale = float(ratings.mean()), float(ratings.std()) or 1.0

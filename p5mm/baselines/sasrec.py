@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from p5mm.baselines.base import Arrays, baselines
 from p5mm.data.histories import Histories
-from p5mm.data.split import LeaveOneOut
+from p5mm.data.split import Split
 from p5mm.metrics.validation import validation_ndcg
 from p5mm.model.batches import Batch, history_batch, training_batches
 from p5mm.progress import progress
@@ -112,7 +112,7 @@ class SASRec:
     patience: int = 10
     seed: int = 0
 
-    def fit(self, split: LeaveOneOut, n_items: int) -> None:
+    def fit(self, split: Split, n_items: int) -> None:
         """Train; keep the weights of the epoch with the best validation NDCG@10."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -146,7 +146,7 @@ class SASRec:
         dim = self.dim or (64 if n_items <= FULL * self.negatives else 128)
         return Network(n_items, self.max_len, dim, self.blocks, self.heads, self.dropout)
 
-    def _train(self, split: LeaveOneOut) -> None:
+    def _train(self, split: Split) -> None:
         train, cases = split.train, split.cases("valid")
         trained = copy.deepcopy(self.network)
         optimizer, steps = self._optimizer(trained), 0

@@ -29,6 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ablate", action="store_true", help="also rank with each modality absent, and shuffled"
     )
+    parser.add_argument(
+        "--keep-seen", action="store_true",
+        help="rank among all items; what the history holds is not filtered",
+    )  # fmt: skip
     add_force(parser)
 
 
@@ -44,7 +48,10 @@ def run(options: argparse.Namespace) -> None:
     folder = Path(options.model)
     model = read_model(folder)
     catalog = None if page is None else page.pictured_catalog(model, options.data)
-    report = evaluate_model(model, options.split, folder / "baselines", ablate=options.ablate)
+    report = evaluate_model(
+        model, options.split, folder / "baselines",
+        ablate=options.ablate, keep_seen=options.keep_seen,
+    )  # fmt: skip
     if options.json is not None:
         put(json.dumps(report.to_json(), indent=2) + "\n", options.json)
     if page is not None:

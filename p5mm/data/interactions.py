@@ -234,6 +234,20 @@ class Interactions:
         names: list[str] = self._users.dictionary.take(pa.array(users)).to_pylist()
         return names, Histories(items[keep], offsets, ratings)
 
+    def times(self, item_ids: Sequence[str]) -> NDArray[np.float64]:
+        """``[n]`` when each item of `histories` was taken."""
+        times: NDArray[np.float64] = self.table["timestamp"].to_numpy().astype(np.float64)
+        return times[self._entering(item_ids)[0]]
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether times of different users compare: they are no mere places in a file or line."""
+        users, times = _codes(self._users), self.table["timestamp"].to_numpy()
+        places = np.arange(len(self))
+        starts = np.flatnonzero(np.diff(users, prepend=-1))
+        in_line = np.array_equal(times, places - starts[users])
+        return not in_line and not np.array_equal(np.sort(times), places)
+
     def _where(self, keep: NDArray[np.bool_]) -> "Interactions":
         return self if keep.all() else Interactions(self.table.filter(pa.array(keep)))
 

@@ -37,10 +37,10 @@ def ablated(model: TrainedModel, ablate: Mapping[str, Ablation], seed: int = 0) 
     )
 
 
-def ablated_rankers(model: TrainedModel, seed: int = 0) -> dict[str, Ranker]:
+def ablated_rankers(model: TrainedModel, seed: int = 0, seen: bool = False) -> dict[str, Ranker]:
     """``p5mm, MODALITY zero`` and ``p5mm, MODALITY shuffled`` for each modality that items have."""
     return {
-        f"{MAIN}, {name} {how}": ablated(model, {name: how}, seed).scorer.among(model.rows)
+        f"{MAIN}, {name} {how}": ablated(model, {name: how}, seed).scorer.among(model.rows, seen)
         for name, present in model.content.present.items()
         if present.any()
         for how in WAYS

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.baselines.base import Baseline, baselines, fit_once
-from p5mm.data.split import Cases, LeaveOneOut
+from p5mm.data.split import Cases, Split
 from p5mm.errors import InputError
 from p5mm.evaluation.report import RETRIEVER, PerUser, Report
 from p5mm.metrics.intervals import DRAWS
@@ -29,18 +29,20 @@ def evaluate(
     *,
     split: str = "test",
     candidates: int = 100,
+    keep_seen: bool = False,
 ) -> Report:
     """Rank every target among the whole catalog with each ranker.
 
     Args:
         rankers: Name to ranker; ``p5mm`` is compared with the others, ``retriever`` gives recall@N.
-        cases: Histories and targets; the histories are the seen items that are filtered.
+        cases: Histories and targets; the histories are the seen items.
         n_items: Catalog size.
         ks: Cut-offs.
         seed: Seed of the bootstrap.
         batch: Cases scored at once; never more than ``[batch, n_items]`` is held.
         split: Name of the part, for the protocol.
         candidates: N of the retriever's recall@N.
+        keep_seen: Nothing is filtered: seen items compete with the target.
 
     Raises:
         InputError: There are no cases, or a ranker gives scores of another shape or NaN.
@@ -53,7 +55,7 @@ def evaluate(
     coverage: dict[str, dict[str, float]] = {}
     retrieval: dict[str, float] = {}
     for name, ranker in rankers.items():
-        ranks, shown = _rank_all(name, ranker, cases, n_items, tuple(ks), order, batch)
+        ranks, shown = _rank_all(name, ranker, cases, n_items, tuple(ks), order, batch, keep_seen)
         per_user[name] = metrics_per_user(ranks, ks)
         coverage[name] = {f"coverage@{k}": float(shown[k].mean()) for k in ks}
         if name == RETRIEVER:
@@ -64,7 +66,7 @@ def evaluate(
         "ranking": "full catalog",
         "users": len(cases),
         "items": n_items,
-        "seen filtered": True,
+        "seen filtered": not keep_seen,
         "ties": "expected rank",
         "ks": list(ks),
         "intervals": f"95 % percentile bootstrap over users, {DRAWS} draws",
@@ -74,7 +76,7 @@ def evaluate(
 
 
 def fit_baselines(
-    split: LeaveOneOut,
+    split: Split,
     n_items: int,
     cache_dir: Path | None = None,
     names: Sequence[str] = BASELINES,
@@ -121,6 +123,7 @@ def _rank_all(
     ks: tuple[int, ...],
     order: NDArray[np.intp],
     batch: int,
+    keep_seen: bool,
 ) -> tuple[NDArray[np.float64], dict[int, NDArray[np.bool_]]]:
     """Ranks ``[n]`` of the targets, and for each k the items ``[n_items]`` shown to anybody."""
     ranks = np.empty(len(cases))
@@ -134,8 +137,9 @@ def _rank_all(
                 f"'{name}' gave scores {scores.shape} for {len(rows)} histories of a catalog of "
                 f"{n_items} items; give [{len(rows)}, {n_items}]"
             )
-        ranks[rows] = expected_ranks(scores, cases.targets[rows], histories)
-        top = top_items(scores, max(ks), histories)
+        seen = None if keep_seen else histories
+        ranks[rows] = expected_ranks(scores, cases.targets[rows], seen)
+        top = top_items(scores, max(ks), seen)
         for k in ks:
             shown[k][top[:, :k]] = True
     return ranks, shown

@@ -61,18 +61,19 @@ def hits_and_misses(report: Report, model: TrainedModel) -> HitsAndMisses | None
             f"the report has {len(ranks)} cases and the model's log {len(cases)}; give the "
             "report of this model's evaluation"
         )
+    keep_seen = not report.protocol["seen filtered"]
     is_hit = _hit(ranks)
     rival = next((name for name in BASELINES if name in report.per_user), None)
     theirs = _hit(1.0 / report.per_user[rival]["mrr"]) if rival else is_hit
     hits, misses = np.flatnonzero(is_hit), np.flatnonzero(~is_hit)
     lost, chosen = np.flatnonzero(~is_hit & theirs), evenly(misses, EACH)
     return HitsAndMisses(
-        _stories(model, cases, evenly(hits, EACH), ranks),
-        _stories(model, cases, chosen, ranks),
+        _stories(model, cases, evenly(hits, EACH), ranks, keep_seen),
+        _stories(model, cases, chosen, ranks, keep_seen),
         len(hits),
         len(misses),
         rival,
-        _stories(model, cases, evenly(np.setdiff1d(lost, chosen), EACH), ranks),
+        _stories(model, cases, evenly(np.setdiff1d(lost, chosen), EACH), ranks, keep_seen),
         len(lost),
         int((is_hit & ~theirs).sum()),
     )
@@ -95,7 +96,11 @@ def evenly(rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
 
 
 def _stories(
-    model: TrainedModel, cases: Cases, which: NDArray[np.int64], ranks: NDArray[np.float64]
+    model: TrainedModel,
+    cases: Cases,
+    which: NDArray[np.int64],
+    ranks: NDArray[np.float64],
+    keep_seen: bool,
 ) -> list[Shopper]:
     """The cases ``which``; only their rankings are made anew."""
     if not len(which):
@@ -103,14 +108,13 @@ def _stories(
     items = model.fitted.items
     users, _ = model.core.histories(list(items))
     some = cases.take(which)
-    best = top_items(
-        model.scorer.among(model.rows).scores(some.histories), RECOMMENDED, some.histories
-    )
+    scores = model.scorer.among(model.rows, keep_seen).scores(some.histories)
+    best = top_items(scores, RECOMMENDED, None if keep_seen else some.histories)
     return [
         Shopper(
             users[some.users[place]],
             [items[item] for item in some.histories[place][-HISTORY:]],
-            [items[item] for item in best[place] if item not in some.histories[place]],
+            [items[item] for item in best[place] if keep_seen or item not in some.histories[place]],
             items[some.targets[place]],
             round(float(ranks[row]), 1),
         )

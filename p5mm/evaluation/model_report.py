@@ -23,6 +23,7 @@ def evaluate_model(
     cache: Path | None = None,
     baselines: Sequence[str] = BASELINES,
     ablate: bool = False,
+    keep_seen: bool = False,
 ) -> Report:
     """The report of a model: the whole catalog ranked, and the tasks that it was trained on.
 
@@ -34,16 +35,21 @@ def evaluate_model(
         cache: Folder of fitted baselines and of stored candidates; None keeps none.
         baselines: Registered names.
         ablate: Also rank with each modality absent, and shuffled.
+        keep_seen: Rank among all items: what the history holds competes, and may be a candidate.
 
     Raises:
         LeakageError: The model could see what it is asked for.
     """
     findings = model_findings(model)
     cases = model.split.cases(split)
+    scorer = model.scorer
+    scorers = {
+        MAIN: scorer,
+        SIMILARITIES: scorer.weighing(model.fitted.similarities),
+        RETRIEVER: scorer.alone(),
+    }
     rankers: dict[str, Ranker] = {
-        MAIN: model.scorer.among(model.rows),
-        SIMILARITIES: model.scorer.weighing(model.fitted.similarities).among(model.rows),
-        RETRIEVER: model.scorer.alone().among(model.rows),
+        name: one.among(model.rows, keep_seen) for name, one in scorers.items()
     }
     seed = model.config.train.seed
     rankers |= fit_baselines(model.split, len(model.rows), cache, baselines, seed)
@@ -52,11 +58,11 @@ def evaluate_model(
         log.warning("%s", finding)
     tasks = task_reports(model, split, rankers, cache)
     if ablate:
-        rankers |= ablated_rankers(model)
+        rankers |= ablated_rankers(model, seen=keep_seen)
     candidates = model.config.retrieval.candidates
     report = evaluate(
-        rankers, cases, len(model.rows), seed=seed, split=split, candidates=candidates
-    )
-    return replace(
-        report, protocol=report.protocol | leakage_protocol(model, findings), tasks=tasks
-    )
+        rankers, cases, len(model.rows), seed=seed, split=split, candidates=candidates,
+        keep_seen=keep_seen,
+    )  # fmt: skip
+    protocol = report.protocol | model.split.told | leakage_protocol(model, findings)
+    return replace(report, protocol=protocol, tasks=tasks)

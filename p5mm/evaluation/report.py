@@ -120,11 +120,18 @@ class Report:
         metrics = [f"{name}@{k}" for k in ks for name in ("recall", "ndcg")]
         lines = [interval_table({**self.models, **self.differences}, metrics, width)]
         lines += [f"retriever {name} {value:.4f}" for name, value in self.retrieval.items()]
+        lines.append(clipped(self._asked(), width))
         for family, task in self.tasks.items():
             among, users = task.protocol.get("ranking"), f"{task.protocol['users']:,} users"
             heading = ", ".join(filter(None, [family, among, users]))
             lines += ["", clipped(heading, width), task.table(width)]
         return "\n".join(lines)
+
+    def _asked(self) -> str:
+        """What was ranked among what, in a line."""
+        about = self.protocol
+        seen = "seen items filtered" if about["seen filtered"] else "seen items compete"
+        return f"{about['split']}, {about['users']:,} cases; {seen}; {about['held out']}"
 
 
 def _all_intervals(per_user: Mapping[str, PerUser], seed: int) -> dict[str, dict[str, Interval]]:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from p5mm.data.histories import Histories
-from p5mm.data.split import Cases, LeaveOneOut, Part
+from p5mm.data.split import Cases, Part, Split
 from p5mm.data.tables import read_table, require_columns
 from p5mm.errors import InputError
 from p5mm.files import whole_file
@@ -39,7 +39,7 @@ class StoredCandidates:
     @classmethod
     def draw(
         cls,
-        split: LeaveOneOut,
+        split: Split,
         part: Part,
         n_items: int,
         seed: int = 0,

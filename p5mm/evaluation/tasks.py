@@ -78,10 +78,8 @@ def direct_task(
     }
     choosers |= {name: Picked(ranker) for name, ranker in rankers.items() if name != MAIN}
     report = direct_report(choosers, stored[part], part, seed)
-    protocol = report.protocol | {
-        "decoder's weight": weight,
-        "decoder's weight by": "NDCG@10 on validation",
-    }
+    chosen = {"decoder's weight": weight, "decoder's weight by": "NDCG@10 on validation"}
+    protocol = report.protocol | model.split.told | chosen
     return TaskReport(protocol, DIRECT_METRICS, report.models, report.differences)
 
 
@@ -97,9 +95,8 @@ def rating_task(model: TrainedModel, part: Part, cache: Path | None = None) -> T
     }
     models |= _rating_baselines(model, cache)
     report = rating_report(models, cases, part, model.config.train.seed)
-    return TaskReport(
-        report.protocol, RATING_METRICS, report.models, report.differences(MAIN), True
-    )
+    protocol = report.protocol | model.split.told
+    return TaskReport(protocol, RATING_METRICS, report.models, report.differences(MAIN), True)
 
 
 def _rating_baselines(model: TrainedModel, cache: Path | None) -> dict[str, RatingModel]:

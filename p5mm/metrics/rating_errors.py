@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.data.histories import Histories
-from p5mm.data.split import Cases, LeaveOneOut, Part
+from p5mm.data.split import Cases, Part, Split
 from p5mm.errors import InputError
 from p5mm.metrics.intervals import DRAWS, Interval, intervals
 
@@ -26,16 +26,16 @@ class RatingCases:
     ratings: NDArray[np.float64]
 
     @classmethod
-    def of(cls, split: LeaveOneOut, part: Part) -> "RatingCases":
+    def of(cls, split: Split, part: Part) -> "RatingCases":
         """The cases of one part.
 
         Raises:
             InputError: No target has a rating.
         """
         cases = split.cases(part)
-        last = split.log.offsets[cases.users + 1] - (2 if part == "valid" else 1)
-        given = split.log.ratings
-        ratings = np.full(len(cases), np.nan) if given is None else given[last].astype(np.float64)
+        answered, ratings = split.answered(part), np.full(len(cases), np.nan)
+        if answered.ratings is not None:
+            ratings[:] = answered.ratings[answered.offsets[1:] - 1]
         known = np.flatnonzero(~np.isnan(ratings))
         if not len(known):
             raise InputError(f"no target of the {part} part was rated; the log has no ratings")

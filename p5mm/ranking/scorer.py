@@ -128,9 +128,14 @@ class Scorer:
         """The same scorer when only some catalog rows may be candidates."""
         return replace(self, candidates=self.candidates.among(rows))
 
-    def among(self, rows: NDArray[np.int64]) -> "Among":
-        """A ranker of some of the items, in their own numbers: position in ``rows``."""
-        return Among(self.within(rows), rows)
+    def among(self, rows: NDArray[np.int64], seen: bool = False) -> "Among":
+        """A ranker of some of the items, in their own numbers: position in ``rows``.
+
+        Args:
+            rows: Catalog rows.
+            seen: What a history holds may be a candidate.
+        """
+        return Among(self.within(rows), rows, seen)
 
     @cached_property
     def bias(self) -> Tensor:
@@ -231,10 +236,15 @@ class Scorer:
         return facts, related, torch.from_numpy(histories.lengths)
 
     @torch.inference_mode()
-    def scores(self, histories: Histories) -> NDArray[np.float32]:
-        """Final scores ``[b, n]`` of the whole catalog: candidates reranked, the rest below."""
+    def scores(self, histories: Histories, seen: bool = False) -> NDArray[np.float32]:
+        """Final scores ``[b, n]`` of the whole catalog: candidates reranked, the rest below.
+
+        Args:
+            histories: ``b`` histories.
+            seen: What the history holds may be a candidate.
+        """
         encoded = self.encode(histories)
-        rows = self.retrieve(encoded, histories)
+        rows = self.retrieve(encoded, histories, seen=seen)
         final = self._scores_of(self.rerank, encoded, histories, rows)
         logits = encoded.last @ self.vectors.T / self.network.temperature + self.bias
         scores = (logits - BEYOND).clamp(min=LOWEST).numpy()
@@ -264,11 +274,12 @@ class Among:
 
     scorer: Scorer
     rows: NDArray[np.int64]
+    seen: bool = False
 
     def scores(self, histories: Histories) -> NDArray[np.float32]:
         """``[b, len(rows)]`` final scores."""
         whole = replace(histories, items=self.rows[histories.items])
-        return self.scorer.scores(whole)[:, self.rows]
+        return self.scorer.scores(whole, self.seen)[:, self.rows]
 
 
 def candidate_index(

@@ -12,7 +12,7 @@ from p5mm.config import Config
 from p5mm.data.catalog import Catalog
 from p5mm.data.histories import Histories
 from p5mm.data.interactions import Interactions
-from p5mm.data.split import LeaveOneOut
+from p5mm.data.split import Split, split_log
 from p5mm.model.content import Content
 from p5mm.model.network import Network
 from p5mm.model.prompts import Prompt
@@ -62,10 +62,10 @@ class TrainedModel:
         """The part of the log that was learned from."""
         return self.log.known(self.catalog.item_ids).core(self.config.data.k_core)
 
-    @cached_property
-    def split(self) -> LeaveOneOut:
-        """The leave-one-out split of what was learned from, in the numbers of ``fitted.items``."""
-        return LeaveOneOut(self._learned[1])
+    @property
+    def split(self) -> Split:
+        """The split of what was learned from, in the numbers of ``fitted.items``."""
+        return self._learned[1]
 
     @property
     def split_users(self) -> list[str]:
@@ -136,8 +136,8 @@ class TrainedModel:
         return self.log.known(self.catalog.item_ids).histories(self.catalog.item_ids)
 
     @cached_property
-    def _learned(self) -> tuple[list[str], Histories]:
-        return self.core.histories(list(self.fitted.items))
+    def _learned(self) -> tuple[list[str], Split]:
+        return split_log(self.core, self.fitted.items, self.config.data.split)
 
 
 def evidenced(

@@ -27,8 +27,8 @@ def with_tasks(base: TrainedModel, tasks: Mapping[str, float]) -> TrainedModel:
     """
     config = replace(base.config, train=replace(base.config.train, tasks=dict(tasks)))
     torch.manual_seed(config.train.seed)
-    data = TrainingData.of_histories(
-        base.split_users, base.fitted.items, base.rows, base.catalog.item_ids, base.split.log
+    data = TrainingData.of_split(
+        base.split_users, base.fitted.items, base.rows, base.catalog.item_ids, base.split
     )
     t5, tokenizer = make_t5(config.model, base.prompts)
     t5.encoder.load_state_dict(base.network.t5.encoder.state_dict())

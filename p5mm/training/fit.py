@@ -64,7 +64,7 @@ def fit(
     Raises:
         InputError: Too few interactions, or settings that do not fit the data.
     """
-    data = TrainingData.of(dataset)
+    data = TrainingData.of(dataset, config.data.split)
     features = encode_catalog(dataset.catalog, config.encoders, store)
     content = Content.of(features, len(dataset.catalog), config.model.whiten)
     content = content.ablated(config.encoders.ablate, config.train.seed)
@@ -272,9 +272,9 @@ class Fitting:
 
     def _held_out(self) -> list[Batch]:
         """Validation targets of some users, for the loss that decides when the decoder is done."""
-        users = self.data.split.cases("valid").users
-        users = users[np.unique(np.linspace(0, len(users) - 1, TASK_CASES).astype(np.int64))]
-        held_out = self.data.split.log.without_last(1).select(users)
+        held_out = self.data.split.answered("valid")
+        chosen = np.linspace(0, len(held_out) - 1, TASK_CASES).astype(np.int64)
+        held_out = held_out.select(np.unique(chosen))
         held_out = replace(held_out, items=self.data.rows[held_out.items])
         size = self.config.train.rank_requests
         return list(last_batches(held_out, self.config.model.max_history, size))

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from p5mm.config import Way
 from p5mm.data.dataset import Dataset
 from p5mm.data.histories import Histories
-from p5mm.data.split import LeaveOneOut
+from p5mm.data.split import Split, split_log
 from p5mm.errors import InputError
 from p5mm.model.tokenizer import LEVELS
 
@@ -33,20 +34,30 @@ class TrainingData:
     items: tuple[str, ...]
     rows: NDArray[np.int64]
     item_ids: Sequence[str]
-    split: LeaveOneOut
+    split: Split
     learned: Histories
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "TrainingData":
+    def of(cls, dataset: Dataset, way: Way = "leave-one-out") -> "TrainingData":
         """The data of a data set.
 
+        Args:
+            dataset: Catalog and log.
+            way: How it is split.
+
         Raises:
-            InputError: Nobody has three interactions.
+            InputError: Nothing is held out, or a log without times is split by time.
         """
+        if way == "time" and not dataset.log.has_clock:
+            raise InputError(
+                "data.split is time, and the log has no times: what stands there are places in a "
+                "file or in a line; give a log with a column timestamp, or type "
+                "--data.split leave-one-out"
+            )
         items = sorted(set(dataset.interactions.item_ids))
         rows = np.array([dataset.catalog.rows[item] for item in items], dtype=np.int64)
-        users, histories = dataset.interactions.histories(items)
-        data = cls.of_histories(users, tuple(items), rows, dataset.catalog.item_ids, histories)
+        users, split = split_log(dataset.interactions, items, way)
+        data = cls.of_split(users, tuple(items), rows, dataset.catalog.item_ids, split)
         if not len(data.split.cases("valid")):
             raise InputError(
                 "no user has three interactions or more, so nothing can be held out to decide "
@@ -55,16 +66,15 @@ class TrainingData:
         return data
 
     @classmethod
-    def of_histories(
+    def of_split(
         cls,
         users: Sequence[str],
         items: tuple[str, ...],
         rows: NDArray[np.int64],
         item_ids: Sequence[str],
-        histories: Histories,
+        split: Split,
     ) -> "TrainingData":
-        """The data of histories in numbers of ``items``; see the attributes."""
-        split = LeaveOneOut(histories)
+        """The data of a split in numbers of ``items``; see the attributes."""
         train = split.train
         learned = replace(train, items=rows[train.items])
         return cls(users, items, rows, item_ids, split, learned)

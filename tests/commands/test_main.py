@@ -150,6 +150,24 @@ def test_evaluate_prints_a_table_and_writes_json(model, folder, capsys):
     assert "popularity" in capsys.readouterr().err
 
 
+def test_evaluate_ranks_among_seen_items_too(model, folder, capsys):
+    numbers, page = folder / "k.json", folder / "k.html"
+    assert run("evaluate", model, "--keep-seen", "--json", numbers, "--html", page) == 0
+    protocol = json.loads(numbers.read_text())["protocol"]
+    assert protocol["seen filtered"] is False
+    assert protocol["held out"] == "leave-one-out by time"
+    assert "seen items compete" in capsys.readouterr().err
+    assert "with those that the user had taken already" in page.read_text()
+
+
+def test_a_split_by_time_is_a_key_of_training(folder, capsys):
+    arguments = ["train", folder / "c.yaml", "--data", folder / "shop", "--out", folder / "new"]
+    assert "data.split" in wrong_use(capsys, *arguments, "--data.split", "tmie")
+    told = wrong_use(capsys, *arguments, "--data.split", "time")  # the toy shop's times are places
+    assert "the log has no times" in told
+    assert not (folder / "new").exists()
+
+
 def test_evaluate_ablates_each_modality(model, folder, capsys):
     assert run("evaluate", model, "--split", "valid", "--ablate", "--json", folder / "a.json") == 0
     names = {f"p5mm, {m} {how}" for m in ("text", "style") for how in ("zero", "shuffled")}

@@ -117,7 +117,8 @@ def test_a_table_is_no_wider_than_it_may_be(report: Report, width: int, shown: i
         assert [cell.strip() for cell in line.split("  ") if cell.strip()] == [name, *cells]
     rest = [f"not shown: {', '.join(metrics[shown:])}"] if shown < 4 else []
     recall = report.retrieval["recall@20"]
-    assert lines[2 + len(rows) :] == [*rest, f"retriever recall@20 {recall:.4f}"]
+    asked = "test, 400 cases; seen items filtered; leave-one-out by time"
+    assert lines[2 + len(rows) :] == [*rest, f"retriever recall@20 {recall:.4f}", asked]
 
 
 @pytest.mark.parametrize(("columns", "width"), [("132", 132), ("", 80)])
@@ -142,6 +143,21 @@ def test_equal_scores_get_the_middle(split: LeaveOneOut) -> None:
     report = evaluate({"flat": Fixed(np.zeros(ITEMS))}, cases, ITEMS)
     unseen = ITEMS - cases.histories.lengths
     np.testing.assert_allclose(1 / report.per_user["flat"]["mrr"], (unseen + 1) / 2)
+
+
+def test_kept_seen_items_compete_as_in_a_naive_full_ranking(split: LeaveOneOut) -> None:
+    rankers = fit_baselines(split, ITEMS, names=["item-knn", "popularity"])
+    cases = split.cases("test")
+    kept = evaluate(rankers, cases, ITEMS, keep_seen=True)
+    filtered = evaluate(rankers, cases, ITEMS)
+    assert (kept.protocol["seen filtered"], filtered.protocol["seen filtered"]) == (False, True)
+    assert "seen items compete" in kept.table(100)
+    for name, ranker in rankers.items():
+        scores = ranker.scores(cases.histories)
+        own = scores[np.arange(len(cases)), cases.targets][:, None]
+        naive = 1 + (scores > own).sum(axis=1) + ((scores == own).sum(axis=1) - 1) / 2
+        np.testing.assert_allclose(kept.per_user[name]["mrr"], 1 / naive)
+        assert (kept.per_user[name]["mrr"] <= filtered.per_user[name]["mrr"]).all()
 
 
 def test_batches_do_not_matter_and_are_kept(split: LeaveOneOut) -> None:

@@ -17,16 +17,19 @@ def report(toy):
     return evaluate_model(toy, "test", None, ["item-knn", "popularity"])
 
 
-def test_stories_agree_with_a_ranking_by_hand(report, toy):
+@pytest.mark.parametrize("keep_seen", [False, True])
+def test_stories_agree_with_a_ranking_by_hand(toy, keep_seen):
+    report = evaluate_model(toy, "test", None, ["popularity"], keep_seen=keep_seen)
     stories = hits_and_misses(report, toy)
     cases = toy.split.cases("test")
     users, _ = toy.core.histories(list(toy.fitted.items))
     assert stories.hit_count + stories.miss_count == len(cases)
     for story in [*stories.hits, *stories.misses]:
         case = np.flatnonzero(cases.users == users.index(story.user_id))
-        (scores,) = toy.scorer.among(toy.rows).scores(cases.histories.select(case))
+        (scores,) = toy.scorer.among(toy.rows, keep_seen).scores(cases.histories.select(case))
         history, target = cases.histories[int(case[0])], cases.targets[case[0]]
-        open_items = [i for i in np.argsort(-scores, kind="stable") if i not in history]
+        ranked = np.argsort(-scores, kind="stable")
+        open_items = [i for i in ranked if keep_seen or i not in history]
         assert story.recommended == [toy.fitted.items[i] for i in open_items[:RECOMMENDED]]
         assert story.history == [toy.fitted.items[i] for i in history[-HISTORY:]]
         assert story.truth == toy.fitted.items[target]

@@ -70,6 +70,19 @@ def test_only_some_items_compete(scorer):
     assert set(np.argsort(-whole[0])[:6]) == set(rows) - {7, 11}
 
 
+def test_seen_items_are_candidates_where_they_are_kept(scorer):
+    kept = scorer.scores(ASKED, seen=True)
+    plain = scorer.alone().scores(ASKED, seen=True)
+    logits = scorer.encode(ASKED).last @ scorer.vectors.T / scorer.network.temperature
+    whole = (logits + scorer.bias).numpy()
+    for row in range(3):
+        best = np.argsort(-whole[row])
+        assert set(np.argsort(-kept[row])[:6]) == set(best[:6])
+        np.testing.assert_array_equal(np.argsort(-plain[row])[:12], best[:12])
+    rows = np.arange(41)
+    np.testing.assert_array_equal(scorer.among(rows, seen=True).scores(ASKED), kept)
+
+
 def test_fewer_items_than_candidates(scorer):
     wide = reranking(scorer, 1000)
     final = wide.scores(ASKED)

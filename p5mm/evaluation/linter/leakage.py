@@ -5,13 +5,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from p5mm.data.split import LeaveOneOut, Part
+from p5mm.data.split import PARTS, Split
 from p5mm.errors import shown
 from p5mm.evaluation.linter.finding import Finding
 from p5mm.evaluation.linter.numbering import DRAWS, follows_held_out
 from p5mm.ranking.similarity import cooccurrence
-
-PARTS: tuple[Part, ...] = ("valid", "test")
 
 
 def trained_on_other_histories(trained_on: str, training_part: str) -> list[Finding]:
@@ -34,7 +32,7 @@ def trained_on_other_histories(trained_on: str, training_part: str) -> list[Find
     ]
 
 
-def learned_held_out_items(split: LeaveOneOut, trained: NDArray[np.bool_]) -> list[Finding]:
+def learned_held_out_items(split: Split, trained: NDArray[np.bool_]) -> list[Finding]:
     """Weights of items that only held-out data has: they were trained on it.
 
     Args:
@@ -56,7 +54,7 @@ def learned_held_out_items(split: LeaveOneOut, trained: NDArray[np.bool_]) -> li
     ]
 
 
-def learned_held_out_pairs(split: LeaveOneOut, similar: Any) -> list[Finding]:
+def learned_held_out_pairs(split: Split, similar: Any) -> list[Finding]:
     """Neighbours that no training history holds together: they were counted on held-out data.
 
     Args:
@@ -77,7 +75,7 @@ def learned_held_out_pairs(split: LeaveOneOut, similar: Any) -> list[Finding]:
     ]
 
 
-def learned_held_out_ratings(split: LeaveOneOut, counts: NDArray[np.number]) -> list[Finding]:
+def learned_held_out_ratings(split: Split, counts: NDArray[np.number]) -> list[Finding]:
     """Ratings that a model has counted beside those of the training part.
 
     Args:
@@ -102,7 +100,7 @@ def learned_held_out_ratings(split: LeaveOneOut, counts: NDArray[np.number]) -> 
 
 
 def numbering_findings(
-    split: LeaveOneOut, numbers: NDArray[np.int64] | None = None, ids_are_input: bool = False
+    split: Split, numbers: NDArray[np.int64] | None = None, ids_are_input: bool = False
 ) -> list[Finding]:
     """Item numbers made from held-out data, as P5's: the answer is the next number.
 

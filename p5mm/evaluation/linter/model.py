@@ -51,8 +51,10 @@ def ranker_findings(rankers: Mapping[str, Ranker], cases: Cases, seed: int) -> l
 def leakage_protocol(model: TrainedModel, findings: Sequence[Finding]) -> dict[str, Any]:
     """What the protocol of a report says of leaks and of equal times; plain JSON values."""
     seed = model.config.data.shuffle_ties
-    return {
+    protocol: dict[str, Any] = {
         "leakage": [str(finding) for finding in findings] or "none found",
         "equal times": "in the order of the log" if seed is None else f"shuffled, seed {seed}",
-        "last two at one time": model.core.tied_ends(model.fitted.items),
     }
+    if model.config.data.split == "leave-one-out":
+        protocol["last two at one time"] = model.core.tied_ends(model.fitted.items)
+    return protocol

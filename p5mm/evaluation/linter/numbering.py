@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from p5mm.data.histories import Histories
-from p5mm.data.split import Cases, LeaveOneOut
+from p5mm.data.split import Cases, Split
 
 DRAWS = 99  # one observation above all draws has p = .01
 LEAST, TIMES, SHARE = 5, 3, 0.005  # hits, times the expected, share of the cases
@@ -38,7 +38,7 @@ class Count:
 
 
 def follows_held_out(
-    split: LeaveOneOut, cases: Cases, numbers: NDArray[np.int64] | None = None, seed: int = 0
+    split: Split, cases: Cases, numbers: NDArray[np.int64] | None = None, seed: int = 0
 ) -> dict[str, Count]:
     """How often the target has the number after the last item's, or after the highest seen.
 
