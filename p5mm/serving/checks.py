@@ -32,8 +32,6 @@ def read_settings(about: Mapping[str, Any]) -> tuple[Config, Fitted, dict[str, s
     Raises:
         InputError: A key is missing, unknown, or of another type.
     """
-    if isinstance(about.get("config"), dict) and isinstance(about["config"].get("data"), dict):
-        about["config"]["data"].setdefault("split", "leave-one-out")  # once the only one
     for name, kind in {"config": Config, "fitted": Fitted, "fingerprints": dict[str, str]}.items():
         check_type(about.get(name), kind, name)
     listed = {k: tuple(v) for k, v in about["fitted"].items() if isinstance(v, list)}
