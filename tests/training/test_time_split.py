@@ -1,6 +1,5 @@
 """A model trained before one time and tested after another: trained, saved, read, evaluated."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 
 from p5mm.data.dataset import Dataset
 from p5mm.data.interactions import Interactions
-from p5mm.data.split import LeaveOneOut, TimeSplit
+from p5mm.data.split import TimeSplit
 from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError, LeakageError
 from p5mm.evaluation.model_report import evaluate_model
@@ -81,15 +80,6 @@ def test_a_model_that_is_evaluated_by_the_other_split_is_refused(toys, shop, mod
     data = replace(model.config.data, split=other)
     with pytest.raises(LeakageError, match="its training part has other"):
         evaluate_model(replace(model, config=replace(model.config, data=data)), "test", None, [])
-
-
-def test_a_model_from_before_there_was_a_choice_is_read(fitted, tmp_path):
-    write_model(fitted, tmp_path / "model")
-    file = tmp_path / "model" / "config.json"
-    about = json.loads(file.read_text())
-    del about["config"]["data"]["split"]
-    file.write_text(json.dumps(about))
-    assert isinstance(read_model(tmp_path / "model").split, LeaveOneOut)
 
 
 def test_a_log_without_times_is_refused(toys):
