@@ -246,8 +246,8 @@ def training_key(
         prompts: That the tasks are trained with.
     """
     settings = copy.deepcopy(asdict(config))
-    for later in ("data", "encoders", "retrieval", "similarity", "cold"):  # no part of training
-        settings[later] = None
+    for named in ("data", "encoders"):  # by what they give, below
+        settings[named] = None
     asked = [asdict(prompt) for prompt in prompts]
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([settings, fingerprints, asked], sort_keys=True).encode())

@@ -156,6 +156,9 @@ def test_the_key_knows_settings_data_and_encoders_but_no_paths(split):
     rated = replace(split.train, ratings=np.ones(len(split.train.items), dtype=np.float32))
     others = [
         (Config(train=TrainConfig(seed=1)), *same[1:]),
+        (Config(retrieval=RetrievalConfig(candidates=7)), *same[1:]),
+        (Config(similarity=SimilarityConfig(neighbours=7)), *same[1:]),
+        (Config(cold=ColdConfig(neighbours=7)), *same[1:]),
         (config, other, *same[2:]),
         (config, rated, *same[2:]),
         (*same[:2], split.cases("test"), *same[3:]),
