@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from p5mm.baselines.popularity import Popularity
-from p5mm.config import ColdConfig, Config, ModelConfig, TrainConfig
+from p5mm.config import (
+    ColdConfig,
+    Config,
+    ModelConfig,
+    RetrievalConfig,
+    SimilarityConfig,
+    TrainConfig,
+)
 from p5mm.data.histories import Histories
 from p5mm.data.split import LeaveOneOut
 from p5mm.errors import InputError
