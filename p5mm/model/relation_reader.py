@@ -11,6 +11,7 @@ from p5mm.model.layers import Attention, T5Config
 TOGETHER, AFTER, LEARNED, RATING = "together", "after", "learned", "rating"
 FACTS = ("logit", "popularity", "length")  # of a candidate and its request, without an item
 DECAYS = (0.3, 0.6, 0.9)  # a relation to an item j places back weighs decay^j in a sum
+LEAST = 1e-6  # of a unit
 WIDTH = 16  # of what is made of a pair's relations
 QUIET = 0.1
 
@@ -109,7 +110,8 @@ class RelationReader(nn.Module):
         self.scale.copy_(torch.where(there > 0, scale, 1.0))
         flat = _numbers(facts, relations).flatten(0, -2)
         self.mean.copy_(flat.mean(dim=0))
-        self.spread.copy_(flat.std(dim=0, correction=0).clamp(min=1e-6))
+        spread = flat.std(dim=0, correction=0)  # what is the same in all of these may not stay so
+        self.spread.copy_(torch.where(spread > LEAST, spread, 1.0))
 
     def tokens(self, facts: Tensor, relations: Tensor) -> Tensor:
         """Candidate tokens ``[b, n, d]`` of facts ``[b, n, f]`` and relations ``[b, n, s, r]``."""

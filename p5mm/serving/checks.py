@@ -80,10 +80,11 @@ def check_fitted(
         InputError: It does not.
     """
     parts = {DECODER, NEIGHBOURS, *(CONTENT + name for name in content.vectors)}
-    for name, weight in fitted.weights.items():
-        if name not in parts:
-            raise unknown("part in fitted.weights", name[:80], parts)
-        _check_size(weight, f"fitted.weights.{name}")
+    for told, weights in {"weights": fitted.weights, "similarities": fitted.similarities}.items():
+        for name, weight in weights.items():
+            if name not in parts:
+                raise unknown(f"part in fitted.{told}", name[:80], parts)
+            _check_size(weight, f"fitted.{told}.{name}")
     _check_size(fitted.handicap, "fitted.handicap")
     if not 0 < fitted.rating_scale[1] < 1 / 1e-30 or abs(fitted.rating_scale[0]) > 1e30:
         raise InputError(f"fitted.rating_scale is {fitted.rating_scale}; a spread is above 0")

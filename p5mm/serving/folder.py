@@ -24,6 +24,7 @@ from p5mm.model.item_codes import ItemCodes
 from p5mm.model.network import Network
 from p5mm.model.prompts import read_prompts
 from p5mm.model.rating_prior import RatingPrior
+from p5mm.model.relation_reader import LEAST, WIDTH
 from p5mm.model.t5 import T5, load_t5
 from p5mm.model.tokenizer import load_tokenizer, save_tokenizer
 from p5mm.plain import read_json, reading
@@ -220,6 +221,9 @@ def _read_network(
         for name, expected in {
             "items.trained": Expected((content.items,), ("bool",)),
             "items.residual.weight": Expected((content.items, width)),
+            "reader.places.weight": Expected((1 + config.model.relations, WIDTH)),
+            "reader.scale": Expected((None,), low=LEAST),
+            "reader.spread": Expected((None,), low=LEAST),
         }.items():
             if name not in arrays:
                 raise InputError(f"the array '{name}' is missing")
@@ -287,7 +291,7 @@ def _sparse(arrays: Mapping[str, NDArray[np.generic]], name: str, items: int) ->
     data, indices, indptr = (arrays[f"{name}.{part}"] for part in SPARSE)
     Expected((data.size,)).check(data, f"{name}.data")
     Expected((data.size,), whole, 0, items - 1).check(indices, f"{name}.indices")
-    Expected((items + 1,), whole).check(indptr, f"{name}.indptr")
+    Expected((items + 1,), whole, 0, data.size).check(indptr, f"{name}.indptr")
     if indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
         raise InputError(f"{name}.indptr does not rise from 0 to the number of indices")
     matrix = csr_matrix((data, indices, indptr), shape=(items, items))

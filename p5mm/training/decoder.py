@@ -13,7 +13,7 @@ from p5mm.training.training_data import TrainingData
 
 
 def with_tasks(base: TrainedModel, tasks: Mapping[str, float]) -> TrainedModel:
-    """What training with these tasks would have given, at the cost of the decoder alone.
+    """What training with these tasks would have given, without training the retriever again.
 
     The retriever gets no gradient from the tasks, so that of ``base`` is taken as it is; the
     decoder is trained anew from the same start, and the weights of the reranker are fitted anew.

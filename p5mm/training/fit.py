@@ -42,6 +42,10 @@ from p5mm.training.training_data import TrainingData
 
 TASK_CASES = 2_000  # validation cases that decide when the decoder is trained
 
+NOTHING_HELD_BACK = (
+    "the retriever and the similarities rank without the T5's decoder: it learns from the last "
+    "items of training histories of two or more, and none of these is among its candidates"
+)
 MEASURED = 1_000  # cases that tell the units of what the decoder reads
 
 log = logging.getLogger(__name__)
@@ -82,6 +86,9 @@ def fit(
         fitting = Fitting(config, network, data, content, kept, key)
         log.info("%s", fitting.announced())
         cases = fitting.rehearse(prompts) if reranks(tasks) else None
+        if cases is not None and not len(cases):
+            tasks = [task for task in tasks if task.family not in RANKING]
+            log.warning("%s", NOTHING_HELD_BACK)
         epochs = fitting.retriever()
         asked = prompt_tokens(tokenizer, choose(prompts, "sequential")[0], config.model.soft_tokens)
         task_epochs = fitting.tasks(tasks, asked, cases) if tasks else []
@@ -137,7 +144,8 @@ class Fitting:
             f"{int(self.network.items.trained.sum())} of {content.items} items seen "
             f"(content: {known or 'none'}); {weights / 1e6:.2f} M weights; about "
             f"{len(train.items) // settings.positions + 1} steps an epoch, at most "
-            f"{settings.epochs} epochs, {len(self.data.split.cases('valid'))} users validate each"
+            f"{settings.epochs} epochs, {len(self.data.split.cases('valid'))} users validate each; "
+            f"twice where ranking is learned: the first time without what is held back for it"
         )
 
     def rehearse(self, prompts: tuple[Prompt, ...]) -> RankingCases:

@@ -51,8 +51,8 @@ class Training:
         train: Histories to learn from.
         validate: Gives ``score`` (higher is better; it decides when to stop) and other metrics.
         checkpoint: Where the state is kept after each epoch; None keeps nothing.
-        falling: Whether the learning rate falls to nothing over the epochs; otherwise it stays,
-            and the running average does what a falling rate would.
+        falling: Whether the learning rate falls from epoch to epoch, by the same step each;
+            otherwise it stays, and the running average does what a falling rate would.
     """
 
     def __init__(

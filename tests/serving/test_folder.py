@@ -123,19 +123,27 @@ def test_links_out_of_the_folder_are_not_followed(model, tmp_path, file):
     refused(model, file, "leads out")
 
 
+def wrapped(arrays_):
+    """Row starts whose differences leave int32 and come back above zero."""
+    starts = arrays_["after.indptr"].astype(np.int32)
+    starts[1:3] = 2**31 - 1, -(2**31)
+    return starts
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"together.indices": lambda a: a["together.indices"] * 0 + 10**9}, "reaches from 1e\\+09"),
         ({"together.indices": lambda a: a["together.indices"] * 0 - 5}, "reaches from -5"),
         ({"together.indptr": lambda a: a["together.indptr"][::-1]}, "does not rise"),
-        ({"together.indptr": lambda a: a["together.indptr"] * 2}, "does not rise"),
+        ({"together.indptr": lambda a: a["together.indptr"] * 2}, "together.indptr reaches from"),
         ({"together.indptr": lambda a: a["together.indptr"][:-1]}, "shape"),
         ({"together.indices": lambda a: a["together.indices"].astype(np.float32)}, "float32"),
         ({"together.data": lambda a: a["together.data"] * np.nan}, "no finite number"),
         ({"together.data": lambda a: a["together.data"][:-1]}, "shape"),
         ({"together.data": None}, "missing"),
         ({"after.indptr": lambda a: a["after.indptr"][::-1]}, "after.indptr does not rise"),
+        ({"after.indptr": wrapped}, "after.indptr reaches from"),
         ({"taken": lambda a: a["taken"] - 10**6}, "taken reaches from"),
         ({"taken": lambda a: a["taken"][:-1]}, "shape"),
     ],
@@ -175,6 +183,9 @@ def test_content_of_other_sizes(model, change, message):
         ({"rank_head.weight": lambda a: a["rank_head.weight"].T}, "shape"),
         ({"rating_prior.slopes": np.ones(10**5, np.float32)}, "shape"),
         ({"rank_head.weight": None}, "missing"),
+        ({"reader.spread": lambda a: a["reader.spread"] * 0}, "reader.spread reaches from 0"),
+        ({"reader.scale": lambda a: a["reader.scale"] * -1}, "reader.scale reaches from -"),
+        ({"reader.places.weight": lambda a: a["reader.places.weight"][1:]}, "shape"),
         ({"zzz": np.ones(3, np.float32)}, "unknown array"),
     ],
 )

@@ -246,3 +246,15 @@ def test_an_unfinished_write_leaves_the_state_before(split, tmp_path, monkeypatc
 def test_a_training_that_diverges_says_so(split):
     with pytest.raises(InputError, match=r"diverged: .* smaller train.learning_rate \(now 1e\+30"):
         make_training(split, learning_rate=1e30).run()
+
+
+def test_a_falling_rate_falls_by_the_same_step_each_epoch(split):
+    training = make_training(split, epochs=4, warmup=1, learning_rate=0.4)
+    training.progress.step = 10
+    for epoch, expected in enumerate([0.4, 0.4, 0.4]):
+        training.progress.epoch = epoch
+        assert training._rate() == pytest.approx(expected)
+    training.falling = True
+    for epoch, expected in enumerate([0.4, 0.3, 0.2, 0.1]):
+        training.progress.epoch = epoch
+        assert training._rate() == pytest.approx(expected)
