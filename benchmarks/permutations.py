@@ -76,7 +76,7 @@ def _model(folder: Path, config: Config, variant: str, shuffle: int) -> TrainedM
 def _block(options: argparse.Namespace, reports: dict[str, Report]) -> str:
     about = reports[TIES].protocol
     overrides = "".join(f" {word}" for word in options.overrides)
-    tied = about["last two at one time"]
+    tied = about.get("last two at one time", float("nan"))
     lines = [
         f"\n### {NAME}, other numbers and other ties: {about['users']:,} users, {options.split}\n",
         f"    python benchmarks/permutations.py --seed {options.seed} --shuffle {options.shuffle} "

@@ -1,4 +1,4 @@
-"""The network: items as soft prompts, a causal T5 over the history, two heads on one pass."""
+"""The network: items as soft prompts, a causal T5 over the history, a decoder that ranks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

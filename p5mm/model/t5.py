@@ -3,7 +3,7 @@
 Parameter names are those of Hugging Face's T5, so its checkpoints load as they are. What differs:
 the encoder can be causal, so that every prefix of a history is read in one pass; the decoder takes
 many requests for one history, each a prompt followed by candidates that see the prompt and the
-history but not one another.
+history, or only their relations to it, but not one another.
 """
 
 from collections.abc import Callable, Mapping, Sequence

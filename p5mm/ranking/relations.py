@@ -25,7 +25,7 @@ class Counts:
     """What a log says of pairs of items.
 
     Attributes:
-        together: ``[n, n]`` CSR float32, shrunk cosine of the users who took both.
+        together: ``[n, n]`` CSR float32, cosine of the users who took both.
         after: ``[n, n]`` CSR float32; row i, column j: how often j came soon after i.
         taken: ``[n]`` float32, how many users took an item.
     """
