@@ -222,8 +222,8 @@ def _read_network(
             "items.trained": Expected((content.items,), ("bool",)),
             "items.residual.weight": Expected((content.items, width)),
             "reader.places.weight": Expected((1 + config.model.relations, WIDTH)),
-            "reader.scale": Expected((None,), low=LEAST),
-            "reader.spread": Expected((None,), low=LEAST),
+            "reader.scale": Expected((None,), low=LEAST / 2),
+            "reader.spread": Expected((None,), low=LEAST / 2),
         }.items():
             if name not in arrays:
                 raise InputError(f"the array '{name}' is missing")
