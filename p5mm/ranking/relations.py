@@ -118,7 +118,8 @@ class Relations:
     def __call__(self, histories: Histories, candidates: Tensor) -> Tensor:
         """Relations ``[b, n, s, r]`` float32 of candidate rows ``[b, n]``.
 
-        Place 0 of ``s`` is the last item of a history; what it does not have is zero.
+        Place 0 of ``s`` is the last item of a history; what it does not have is zero, and so is
+        what an item has to do with itself: the decoder learns from items that were not taken.
         """
         rows, ratings, real = self.latest(histories)
         items = torch.from_numpy(rows)
@@ -130,7 +131,8 @@ class Relations:
             own, past = F.embedding(candidates, vectors), F.embedding(items, vectors)
             columns.append(own @ past.transpose(1, 2))
         columns.append(torch.from_numpy(ratings)[:, None].expand(columns[0].shape))
-        return torch.stack(columns, dim=-1) * torch.from_numpy(real)[:, None, :, None]
+        others = torch.from_numpy(real)[:, None] & (items[:, None] != candidates[..., None])
+        return torch.stack(columns, dim=-1) * others[..., None]
 
     def facts(self, logits: Tensor, histories: Histories, candidates: Tensor) -> Tensor:
         """``FACTS`` ``[b, n, 3]`` float32 of candidate rows ``[b, n]`` with their logits."""
