@@ -95,4 +95,8 @@ def _prompt(line: str, where: str) -> Prompt:
     slots = set(re.findall(r"\{.*?\}", text)) - {SLOT}
     if slots:
         raise unknown(f"slot in {where}", slots.pop(), [SLOT])
+    if answer == SLOT and SLOT in text:
+        raise InputError(
+            f"{where}: the answer is {SLOT}, so the prompt knows no item yet; take {SLOT} out of it"
+        )
     return Prompt(family, use == "held-out", text, answer)

@@ -32,6 +32,7 @@ def test_comments_and_empty_lines(tmp_path):
         ("rating | used | a | {rating}", "Allowed: held-out, seen"),
         ("rating | seen | a | {ratting}", "did you mean '{rating}'"),
         ("rating | seen | a {user} | {rating}", "unknown slot in .*'{user}'"),
+        ("direct | seen | is {item} it ? | {item}", "take {item} out of it"),
     ],
 )
 def test_a_wrong_line_is_told_with_its_place(tmp_path, line, message):
