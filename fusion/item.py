@@ -1,6 +1,7 @@
 """An item as soft tokens: content through fusion, plus an id residual."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,16 @@ class ItemTokens(nn.Module):
     def known(self) -> Tensor:
         """``[n]`` bool, True where anything is known of the item: content or a trained id."""
         return self.trained | self.present.any(dim=1)
+
+    @contextmanager
+    def hiding(self, rows: Tensor) -> Iterator[None]:
+        """While it lasts, items at these rows ``[m]`` have no id: as if they were new."""
+        trained = self.trained
+        self.trained = trained.index_fill(0, rows, False)
+        try:
+            yield
+        finally:
+            self.trained = trained
 
     def __len__(self) -> int:
         return len(self.trained)

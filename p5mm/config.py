@@ -139,7 +139,7 @@ class TrainConfig:
     warmup: int = 100
     negatives: int = 2048
     tasks: dict[str, float] = field(default_factory=lambda: {"sequential": 0.5})
-    task_epochs: int = 6
+    task_epochs: int = 8
     prompts: str | None = None
     rank_requests: int = 64
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -219,15 +219,19 @@ class ColdConfig:
         neighbours: Taken items, nearest by content, that a new item is made of.
         sharpness: A neighbour of cosine c counts in proportion to exp(sharpness * c).
         ridge: Penalty, a modality, of the regression from content to trained tokens.
+        candidates: New items that are reranked beside the others, as far as there are any.
     """
 
     neighbours: int = 50
     sharpness: float = 8.0
     ridge: float = 1.0
+    candidates: int = 50
 
     def __post_init__(self) -> None:
         if self.neighbours < 1 or self.ridge <= 0:
             raise InputError("cold.neighbours must be at least 1 and cold.ridge above 0")
+        if self.candidates < 0:
+            raise InputError(f"cold.candidates is {self.candidates}; give 0 or more")
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,9 @@ class VectorIndex:
             part = import_faiss().IndexFlatIP(self.dim)
             part.add(self._index.reconstruct_batch(rows))
             return VectorIndex(item_ids, part, self.factory, self.recall)
-        return VectorIndex(item_ids, Selected(self._index, rows), self.factory, self.recall)
+        whole = self._index
+        part = whole.among(rows) if isinstance(whole, Selected) else Selected(whole, rows)
+        return VectorIndex(item_ids, part, self.factory, self.recall)
 
     def save(self, folder: str | Path) -> None:
         """Writes index.faiss, ids.parquet and index.json into a folder.

@@ -27,6 +27,10 @@ class Selected:
         self._selector = import_faiss().IDSelectorBatch(self._rows)
         self._more = index.ntotal / max(1, len(rows))
 
+    def among(self, rows: NDArray[np.int64]) -> "Selected":
+        """The same index, of which only some of these rows, places ``[m]``, may be found."""
+        return Selected(self._index, self._rows[rows])
+
     def search(
         self, queries: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

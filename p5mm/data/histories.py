@@ -76,6 +76,13 @@ class Histories:
         """The histories without their last ``n`` items (empty where there are no more)."""
         return self.head(np.maximum(self.lengths - n, 0))
 
+    def without(self, items: NDArray[np.bool_]) -> "Histories":
+        """The histories without some items: ``[items]`` bool, True at those left out."""
+        keep = ~items[self.items]
+        offsets = np.concatenate([[0], np.cumsum(keep)])[self.offsets].astype(np.int64)
+        ratings = None if self.ratings is None else self.ratings[keep]
+        return Histories(self.items[keep], offsets, ratings)
+
     def _gather(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> "Histories":
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)

@@ -116,16 +116,8 @@ def last_of(histories: Histories, wanted: NDArray[np.bool_], left_out: NDArray[n
     owners = np.searchsorted(histories.offsets, places, side="right") - 1
     users, back = np.unique(owners[::-1], return_index=True)
     last = places[::-1][back]
-    known = _without(histories, left_out, kept).select(users)
+    known = histories.without(left_out).select(users)
     return Cases(users, known.head(before[last]), histories.items[last])
-
-
-def _without(
-    histories: Histories, left_out: NDArray[np.bool_], kept: NDArray[np.int64]
-) -> Histories:
-    keep = ~left_out[histories.items]
-    ratings = None if histories.ratings is None else histories.ratings[keep]
-    return Histories(histories.items[keep], kept[histories.offsets], ratings)
 
 
 @dataclass(frozen=True)

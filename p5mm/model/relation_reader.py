@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from p5mm.model.layers import Attention, T5Config
 
 TOGETHER, AFTER, LEARNED, RATING = "together", "after", "learned", "rating"
-FACTS = ("logit", "popularity", "length")  # of a candidate and its request, without an item
+FACTS = ("logit", "popularity", "new", "length")  # of a candidate and its request
 DECAYS = (0.3, 0.6, 0.9)  # a relation to an item j places back weighs decay^j in a sum
 LEAST = 1e-6  # of a unit
 WIDTH = 16  # of what is made of a pair's relations

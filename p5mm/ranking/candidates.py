@@ -1,6 +1,6 @@
-"""The candidates of a recommendation: the retriever's best, from one index for all who ask."""
+"""The candidates of a recommendation: the retriever's best, and the best of the new items."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,11 @@ from p5mm.retrieval.index import VectorIndex
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """Finds candidates in an index of the items of which something is known.
+class Source:
+    """Finds items in an index.
 
     Attributes:
-        index: Rows ``[vector, new]``: the retrieval vector of an item, and 1 where nobody has taken
-            it. A query ``[query, -handicap * temperature]`` orders items as their logits do.
+        index: Retrieval vectors.
         rows: ``[m]`` int64 the catalog row of each row of the index, ascending.
         items: Size of the catalog.
     """
@@ -24,31 +23,71 @@ class Candidates:
     rows: NDArray[np.int64]
     items: int
 
-    def among(self, rows: NDArray[np.int64]) -> "Candidates":
-        """The same index when only some catalog rows may be candidates."""
+    def among(self, rows: NDArray[np.int64]) -> "Source":
+        """The same index when only some catalog rows may be found."""
         places = np.flatnonzero(np.isin(self.rows, rows))
-        return self if len(places) == len(self.rows) else Candidates(
-            self.index.among(places), self.rows[places], self.items
-        )  # fmt: skip
+        if len(places) == len(self.rows):
+            return self
+        return Source(self.index.among(places), self.rows[places], self.items)
 
     def find(
         self, queries: NDArray[np.float32], histories: Histories, count: int, filter_seen: bool
     ) -> NDArray[np.int64]:
-        """Catalog rows ``[b, count]`` (fewer columns in a small catalog), best first.
+        """Catalog rows ``[b, count]`` (fewer columns where there are fewer items), best first.
 
         Args:
-            queries: ``[b, d + 1]``.
+            queries: ``[b, d]``.
             histories: ``b`` histories, in catalog rows.
-            count: How many candidates each gets.
+            count: How many items each gets.
             filter_seen: Leave out what the history holds.
 
         Returns:
-            int64; -1 where there are no more candidates.
+            int64; -1 where there are no more items.
         """
+        if not count or not len(self.rows):
+            return np.empty((len(histories), 0), dtype=np.int64)
         longest = int(histories.lengths.max(initial=0)) if filter_seen else 0
         places = self.index.rows(queries, min(count + longest, len(self.index)))
         rows = np.where(places < 0, -1, self.rows[places])
         return first_unseen(rows, histories, self.items, count) if filter_seen else rows
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Finds the best of the items that somebody took, and beside them the best of the new ones.
+
+    A new item was no negative in training, so its logit cannot be compared with those of others.
+    New items have places of their own among the candidates; how they compete is for the reranker
+    to say, which has learned it of items hidden as if they were new.
+
+    Attributes:
+        index: Of all items of which something is known.
+        taken: Finds those that somebody took.
+        new: Finds the others.
+    """
+
+    index: VectorIndex
+    taken: Source
+    new: Source
+
+    @classmethod
+    def of(
+        cls, index: VectorIndex, known: NDArray[np.bool_], trained: NDArray[np.bool_]
+    ) -> "Candidates":
+        """Of an index of all known items, in the order of their rows.
+
+        Args:
+            index: Retrieval vectors.
+            known: ``[n]`` True where something is known of an item.
+            trained: ``[n]`` True where somebody took it.
+        """
+        whole = Source(index, np.flatnonzero(known), len(known))
+        taken, new = np.flatnonzero(trained), np.flatnonzero(known & ~trained)
+        return cls(index, whole.among(taken), whole.among(new))
+
+    def among(self, rows: NDArray[np.int64]) -> "Candidates":
+        """The same when only some catalog rows may be candidates."""
+        return replace(self, taken=self.taken.among(rows), new=self.new.among(rows))
 
 
 def first_unseen(

@@ -52,6 +52,16 @@ class Counts:
         together, after = (cold.introduce(m, kept) for m in (self.together, self.after))
         return replace(self, together=together, after=after)
 
+    def without(self, rows: NDArray[np.int64]) -> "Counts":
+        """The same counts as if nobody had taken the items at some rows ``[m]``."""
+        kept = np.ones(len(self.taken), dtype=np.float32)
+        kept[rows] = 0
+        mask = sp.diags(kept)
+        return Counts(
+            (mask @ self.together @ mask).tocsr(), (mask @ self.after @ mask).tocsr(),
+            self.taken * kept,
+        )  # fmt: skip
+
     def grown(self, items: int) -> "Counts":
         """The same counts among more items, of which nothing was counted."""
         together, after = self.together.copy(), self.after.copy()
@@ -135,10 +145,11 @@ class Relations:
         return torch.stack(columns, dim=-1) * others[..., None]
 
     def facts(self, logits: Tensor, histories: Histories, candidates: Tensor) -> Tensor:
-        """``FACTS`` ``[b, n, 3]`` float32 of candidate rows ``[b, n]`` with their logits."""
-        taken = torch.from_numpy(self.counts.taken)[candidates].log1p()
+        """``FACTS`` ``[b, n, 4]`` float32 of candidate rows ``[b, n]`` with their logits."""
+        taken = torch.from_numpy(self.counts.taken)[candidates]
         lengths = torch.from_numpy(histories.lengths).float().log1p()
-        return torch.stack([logits, taken, lengths[:, None].expand(logits.shape)], dim=-1)
+        lengths = lengths[:, None].expand(logits.shape)
+        return torch.stack([logits, taken.log1p(), (taken == 0).float(), lengths], dim=-1)
 
     def latest(
         self, histories: Histories

@@ -35,6 +35,7 @@ class Asking:
         prompt: Token ids of the prompt that the reranker reads.
         max_history: Items of a history that are read.
         candidates: Items that the retriever hands to the reranker.
+        newcomers: Items that nobody has taken that it hands over besides.
         index: Kind of the index that candidates are found in.
         rating_scale: Mean and spread of ratings in training.
     """
@@ -42,6 +43,7 @@ class Asking:
     prompt: Sequence[int]
     max_history: int
     candidates: int
+    newcomers: int = 0
     index: str = "auto"
     rating_scale: tuple[float, float] = (0.0, 1.0)
 
@@ -102,8 +104,8 @@ class Scorer:
             return cls(network, asking, tokens, vectors, generator)
         if index is None:
             index = candidate_index(network, vectors, item_ids, asking.index)
-        known = np.flatnonzero(network.items.known.numpy())
-        return cls(network, asking, tokens, vectors, Candidates(index, known, len(vectors)))
+        known, trained = network.items.known.numpy(), network.items.trained.numpy()
+        return cls(network, asking, tokens, vectors, Candidates.of(index, known, trained))
 
     def weighing(self, weights: Mapping[str, float]) -> "Scorer":
         """The same evidence with other weights; parts of weight 0 are left out."""
@@ -143,10 +145,6 @@ class Scorer:
         bias = torch.where(self.network.items.trained, 0.0, -self.handicap)
         return bias.masked_fill(~self.network.items.known, LOWEST)
 
-    def queries(self, queries: Tensor) -> NDArray[np.float32]:
-        """``[b, d + 1]`` of unit queries ``[b, d]``, for the index."""
-        return _queries(queries, -self.handicap * self.network.temperature)
-
     @torch.inference_mode()
     def encode(self, histories: Histories) -> Encoded:
         """Read each history once; ratings as they were given."""
@@ -158,21 +156,34 @@ class Scorer:
         return scaled(batch, self.asking.rating_scale)
 
     def retrieve(
-        self, encoded: Encoded, histories: Histories, count: int | None = None, seen: bool = False
+        self, encoded: Encoded, histories: Histories, seen: bool = False
     ) -> NDArray[np.int64]:
-        """The retriever's best ``[b, count]``: catalog rows, -1 where there are no more.
+        """What is reranked ``[b, n]``: catalog rows, -1 where there are no more.
+
+        The retriever's best of the items that somebody took, best first, then its best new ones.
 
         Args:
             encoded: The histories, read once.
             histories: What they hold is no candidate.
-            count: How many; as many as are reranked where None.
             seen: What the history holds may be a candidate.
         """
-        wanted = self.asking.candidates if count is None else count
+        return self.found(encoded, histories, 0, seen)[0]
+
+    def found(
+        self, encoded: Encoded, histories: Histories, k: int, seen: bool = False
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What is reranked, as ``retrieve`` gives it, and what more the best ``k`` items need."""
+        asking, filtered = self.asking, not seen
         if isinstance(self.candidates, Generator):
-            prompt, width = self.asking.prompt, self.asking.candidates
-            return self.candidates.find(encoded, prompt, histories, wanted, not seen, width)
-        return self.candidates.find(self.queries(encoded.last), histories, wanted, not seen)
+            wanted, width = max(asking.candidates, k), asking.candidates
+            rows = self.candidates.find(encoded, asking.prompt, histories, wanted, filtered, width)
+            return rows[:, :width], rows[:, width:]
+        queries = encoded.last.numpy()
+        c, n = asking.candidates, asking.newcomers
+        taken = self.candidates.taken.find(queries, histories, max(c, k), filtered)
+        new = self.candidates.new.find(queries, histories, max(n, k), filtered)
+        first = np.concatenate([taken[:, :c], new[:, :n]], axis=1)
+        return first, np.concatenate([taken[:, c:], new[:, n:]], axis=1)
 
     @torch.inference_mode()
     def rank(
@@ -184,13 +195,11 @@ class Scorer:
         its own: the order for a small k begins the order for a large one.
         """
         encoded = self.encode(histories)
-        count = max(self.asking.candidates, k)
-        rows = self.retrieve(encoded, histories, count, seen=not filter_seen)
-        first, rest = np.split(rows, [self.asking.candidates], axis=1)
+        first, rest = self.found(encoded, histories, k, seen=not filter_seen)
         scores = [self._scores_of(self.rerank, encoded, histories, first)]
         if rest.shape[1]:
             scores.append(self._scores_of(self._below, encoded, histories, rest))
-        combined = np.concatenate(scores, axis=1)
+        rows, combined = np.concatenate([first, rest], axis=1), np.concatenate(scores, axis=1)
         order = np.argsort(-combined, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(rows, order, 1), np.take_along_axis(combined, order, 1)
 
@@ -204,10 +213,8 @@ class Scorer:
 
     @torch.inference_mode()
     def retrieval(self, encoded: Encoded, candidates: Tensor) -> Tensor:
-        """The retriever's logits ``[b, n]`` of candidate rows ``[b, n]``."""
-        items = F.embedding(candidates, self.vectors)
-        logits = (items @ encoded.last[..., None]).squeeze(-1) / self.network.temperature
-        return logits + self.bias[candidates]
+        """The retriever's logits ``[b, n]`` of candidate rows ``[b, n]``, new items handicapped."""
+        return self._logits(encoded, candidates) + self.bias[candidates]
 
     @torch.inference_mode()
     def part(self, name: str, encoded: Encoded, histories: Histories, candidates: Tensor) -> Tensor:
@@ -231,7 +238,7 @@ class Scorer:
         """
         if self.relations is None:
             raise InputError("no relations are at hand for the decoder to read")
-        facts = self.relations.facts(self.retrieval(encoded, candidates), histories, candidates)
+        facts = self.relations.facts(self._logits(encoded, candidates), histories, candidates)
         related = self.relations(histories, candidates)
         return facts, related, torch.from_numpy(histories.lengths)
 
@@ -259,6 +266,10 @@ class Scorer:
         scores = score(encoded, histories, torch.from_numpy(np.maximum(rows, 0))).numpy()
         return np.where(rows < 0, -np.inf, scores).astype(np.float32)
 
+    def _logits(self, encoded: Encoded, candidates: Tensor) -> Tensor:
+        items = F.embedding(candidates, self.vectors)
+        return (items @ encoded.last[..., None]).squeeze(-1) / self.network.temperature
+
     def _below(self, encoded: Encoded, _: Histories, candidates: Tensor) -> Tensor:
         """The retriever's logits ``[b, n]``, below every reranked score."""
         return self.retrieval(encoded, candidates) - BEYOND
@@ -285,16 +296,7 @@ class Among:
 def candidate_index(
     network: Network, vectors: Tensor, item_ids: Sequence[str], kind: str
 ) -> VectorIndex:
-    """Items of which something is known: their vectors, and 1 where nobody has taken them."""
+    """An index of the items of which something is known; queries look like items."""
     known = torch.nonzero(network.items.known).flatten()
-    vectors, new = vectors[known], ~network.items.trained[known]
-    rows = torch.cat([vectors, new.float()[:, None]], dim=1).numpy()
-    # Queries look like items, but for the last column: it lowers new items by their handicap.
-    sample = np.random.default_rng(0).permutation(len(rows))[:256]
     names = [item_ids[row] for row in known.tolist()]
-    return VectorIndex.build(names, rows, kind=kind, queries=_queries(vectors[sample], 0.0))
-
-
-def _queries(queries: Tensor, last: float) -> NDArray[np.float32]:
-    column = torch.full((len(queries), 1), last)
-    return torch.cat([queries, column], dim=1).numpy()
+    return VectorIndex.build(names, vectors[known].numpy(), kind=kind)

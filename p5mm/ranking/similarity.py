@@ -99,4 +99,6 @@ def strongest(matrix: Any, kept: int) -> Any:
     starts = np.searchsorted(rows, np.arange(pairs.shape[0]))
     keep = (np.arange(len(rows)) - starts[rows] < kept) & (data > 0)
     entries = (data[keep].astype(np.float32), (rows[keep], columns[keep]))
-    return sp.csr_matrix(entries, shape=pairs.shape)
+    kept_pairs = sp.csr_matrix(entries, shape=pairs.shape)
+    kept_pairs.sort_indices()  # a pair is looked up faster
+    return kept_pairs

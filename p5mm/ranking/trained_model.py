@@ -163,4 +163,5 @@ def evidenced(
 def asking(config: Config, prompt: Sequence[int], rating_scale: tuple[float, float]) -> Asking:
     """How a configuration asks its network."""
     length, retrieval = config.model.max_history, config.retrieval
-    return Asking(prompt, length, retrieval.candidates, retrieval.index, rating_scale)
+    new = config.cold.candidates
+    return Asking(prompt, length, retrieval.candidates, new, retrieval.index, rating_scale)

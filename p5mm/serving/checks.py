@@ -46,7 +46,7 @@ def check_settings(config: Config, t5: T5Config, items: int) -> None:
     Raises:
         InputError: It does not.
     """
-    factory_string(config.retrieval.index, items, t5.d_model + 1)
+    factory_string(config.retrieval.index, items, t5.d_model)
     for name, value in {
         "data.k_core": config.data.k_core,
         "model.max_history": config.model.max_history,

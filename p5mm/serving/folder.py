@@ -41,7 +41,7 @@ from p5mm.serving.checks import (
 )
 from p5mm.steady import read_steadily
 
-VERSION = 4
+VERSION = 5
 PICKLES = {
     ".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".tar",
 }  # fmt: skip
@@ -187,7 +187,7 @@ def _read(folder: Path) -> TrainedModel:
         index = VectorIndex.load(folder / "index")
         with reading(folder / "index", REMEDY):
             known = np.flatnonzero(network.items.known.numpy())
-            check_index(index, [catalog.item_ids[row] for row in known], t5.config.d_model + 1)
+            check_index(index, [catalog.item_ids[row] for row in known], t5.config.d_model)
     with reading(folder / "prompts.txt", REMEDY):
         prompts = read_prompts(folder / "prompts.txt")
     return TrainedModel(

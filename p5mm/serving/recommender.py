@@ -154,8 +154,7 @@ class Recommender:
         _check_k(k)
         index = self.model.index
         vectors = self.model.scorer.vectors[torch.from_numpy(self._item_rows(item_ids))]
-        queries = np.pad(vectors.numpy(), ((0, 0), (0, 1)))  # a cosine knows no handicap
-        nearest, scores = index.search(queries, min(k + 1, len(index)))
+        nearest, scores = index.search(vectors.numpy(), min(k + 1, len(index)))
         rows = [
             {"query_id": query, "item_id": item, "score": float(score), "rank": rank}
             for query, ids, values in zip(item_ids, nearest, scores, strict=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from p5mm.data.split import Cases
 from p5mm.metrics.ranks import metrics_per_user
-from p5mm.metrics.validation import BATCH, spaced, validation_metrics
+from p5mm.metrics.validation import BATCH, spaced
 from p5mm.ranking.scorer import DECODER, Scorer
 from p5mm.ranking.similarity import CONTENT, NEIGHBOURS
 
@@ -23,7 +23,7 @@ GRIDS = {
 CASES = 20_000  # that weights are fitted on
 FOLDS = 5
 SURE = 1.0  # standard errors that a reranker must gain on users it was not fitted on
-HANDICAPS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+HANDICAPS = tuple(quarter / 4 for quarter in range(-16, 41))
 ALLOWED_LOSS = 0.01  # share of the validation NDCG@10 that new items may cost the others
 
 
@@ -34,25 +34,35 @@ class Parts:
     Attributes:
         retrieval: ``[n, c]`` the retriever's logits.
         parts: Name to ``[n, c]``.
+        new: ``[n, c]`` bool, True where nobody has taken the candidate.
         targets: ``[n]`` the target's place among the candidates, -1 where it is none of them.
     """
 
     retrieval: Tensor
     parts: Mapping[str, Tensor]
+    new: Tensor
     targets: Tensor
 
     @classmethod
     def of(cls, scorer: Scorer, names: Sequence[str], cases: Cases) -> "Parts":
         """Retrieve candidates for cases in catalog rows and take their scores apart."""
         batches = [_parts(scorer, names, cases.take(rows)) for rows in spaced(cases, BATCH, CASES)]
-        retrieval = torch.cat([batch[0] for batch in batches])
-        targets = torch.cat([batch[1] for batch in batches])
-        parts = {name: torch.cat([batch[2][name] for batch in batches]) for name in names}
-        return cls(retrieval, parts, targets)
+        return cls(
+            torch.cat([batch.retrieval for batch in batches]),
+            {name: torch.cat([batch.parts[name] for batch in batches]) for name in names},
+            torch.cat([batch.new for batch in batches]),
+            torch.cat([batch.targets for batch in batches]),
+        )
 
-    def ndcg(self, weights: Mapping[str, float]) -> NDArray[np.float64]:
-        """NDCG@10 ``[n]`` of each case when the candidates are ranked by these weights."""
+    def ndcg(self, weights: Mapping[str, float], handicap: float = 0.0) -> NDArray[np.float64]:
+        """NDCG@10 ``[n]`` of each case when the candidates are ranked by these weights.
+
+        Args:
+            weights: Of the parts; those not named weigh nothing.
+            handicap: What new candidates are lowered by; infinity leaves them out.
+        """
         scores = self.retrieval + sum(w * self.parts[name] for name, w in weights.items())
+        scores = torch.where(self.new, scores - handicap, scores)
         own = scores.gather(1, self.targets.clamp(min=0)[:, None])
         ranks = 1.0 + (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2
         ranks = ranks.masked_fill(self.targets < 0, torch.inf)
@@ -124,9 +134,8 @@ def fit_weights(
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Weights of the reranker's parts, fitted together and judged on other users.
 
-    The reranker is the decoder with the similarities, or the similarities alone where the decoder
-    adds nothing to them, or nothing where they do not gain either: what counts is the NDCG@10 of
-    users that the weights were not fitted on.
+    The reranker is nothing, the similarities, the decoder, or all of them, each in place of the one
+    before where it gains: what counts is the NDCG@10 of users that the weights were not fitted on.
 
     Args:
         scorer: The retriever, with evidence at hand.
@@ -149,7 +158,7 @@ def fit_weights(
         values[told] = search.cross_fitted(folds, among) if among else values["retriever"]
         found = search.best(slice(None), among)
         weights[told] = dict(zip(names, found, strict=True))
-        if told != "decoder" and _gains(values[told] - kept):
+        if _gains(values[told] - kept):
             kept, best = values[told], found
     tried = {told: float(value.mean()) for told, value in values.items()}
     return dict(zip(names, best, strict=True)), weights["similarities"], tried
@@ -161,39 +170,25 @@ def _gains(difference: NDArray[np.float64]) -> bool:
     return bool(gain > 0 and gain >= SURE * error)
 
 
-def fit_handicap(scorer: Scorer, rows: NDArray[np.int64], cases: Cases) -> float:
-    """The least handicap at which items never taken cost the others next to nothing.
+def fit_handicap(scorer: Scorer, cases: Cases) -> float:
+    """The least handicap at which new items cost the others next to nothing.
 
-    Items known by content alone are no negatives in training, so nothing keeps their scores down.
-    They are lifted, or lowered, as far as ranking the whole catalog is as good on validation as
-    ranking only the items that were taken, but for ``ALLOWED_LOSS``.
+    New items are lifted, or lowered, as far as ranking all candidates is as good on validation as
+    ranking only those that somebody took, but for ``ALLOWED_LOSS``.
 
     Args:
-        scorer: Without handicap.
-        rows: Catalog rows of the items that were taken: those that the cases count in.
-        cases: Validation cases.
+        scorer: With its weights, without handicap; nobody has taken some of its items.
+        cases: Validation cases in catalog rows, whose targets somebody took.
     """
-    items = scorer.network.items
-    new = np.flatnonzero((items.known & ~items.trained).numpy())
-    new = np.setdiff1d(new, rows)
-    if not len(new):
+    parts = Parts.of(scorer, list(scorer.weights), cases)
+    goal = (1 - ALLOWED_LOSS) * parts.ndcg(scorer.weights, torch.inf).mean()
+    if not parts.new.any() or not goal:
         return 0.0
-    goal = (1 - ALLOWED_LOSS) * validation_metrics(scorer.among(rows), cases)["ndcg@10"]
-    if not goal:
-        return 0.0
-    everything = np.concatenate([rows, new])
-    for handicap in HANDICAPS:
-        if (
-            validation_metrics(scorer.handicapped(handicap).among(everything), cases)["ndcg@10"]
-            >= goal
-        ):
-            return handicap
-    return HANDICAPS[-1]
+    spared = (h for h in HANDICAPS if parts.ndcg(scorer.weights, h).mean() >= goal)
+    return next(spared, HANDICAPS[-1])
 
 
-def _parts(
-    scorer: Scorer, names: Sequence[str], cases: Cases
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+def _parts(scorer: Scorer, names: Sequence[str], cases: Cases) -> Parts:
     encoded = scorer.encode(cases.histories)
     rows = torch.from_numpy(scorer.retrieve(encoded, cases.histories))
     candidates = rows.clamp(min=0)
@@ -201,4 +196,4 @@ def _parts(
     targets = torch.from_numpy(cases.targets)[:, None] == rows
     place = torch.where(targets.any(1), targets.int().argmax(1), -1)
     parts = {n: scorer.part(n, encoded, cases.histories, candidates) for n in names}
-    return retrieval, place, parts
+    return Parts(retrieval, parts, ~scorer.network.items.trained[candidates], place)

@@ -1,18 +1,21 @@
 """From a data set to a trained model."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from p5mm.config import Config
 from p5mm.data.dataset import Dataset
 from p5mm.data.histories import Histories
+from p5mm.data.split import Cases
 from p5mm.encoders.store import FeatureStore
 from p5mm.indexing.encode import encode_catalog
 from p5mm.metrics.validation import validation_metrics
@@ -34,7 +37,14 @@ from p5mm.training.calibration import fit_handicap, fit_weights
 from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.code_objective import fit_item_codes
 from p5mm.training.loop import Objective, Training, Validate, training_key
-from p5mm.training.ranking_cases import MOST, RankingCases, held_back
+from p5mm.training.ranking_cases import (
+    FOLDS,
+    MOST,
+    RankingCases,
+    amid_new,
+    held_back,
+    hidden_items,
+)
 from p5mm.training.retrieval_objective import RetrievalObjective
 from p5mm.training.task_objective import RANKING, Task, TaskObjective
 from p5mm.training.tasks import make_tasks
@@ -167,14 +177,32 @@ class Fitting:
             network = build_network(self.config.model, self.content, data.trained, t5)
         rehearsal = replace(self, network=network, data=data)
         rehearsal.retriever("rehearsal")
-        scorer = rehearsal.evidenced(()).within(np.unique(learned.items))
-        made = RankingCases.of(scorer, cases)
-        log.info(
-            "reranker: the candidates hold %d of %d held-back items",
-            len(made),
-            min(len(cases), MOST),
-        )
-        return made
+        rows = np.unique(learned.items)
+        made = RankingCases.of(rehearsal.evidenced(()).within(rows), cases)
+        told = len(made), min(len(cases), MOST)
+        log.info("reranker: the candidates hold %d of %d held-back items", *told)
+        return rehearsal.with_hidden(made, cases, rows)
+
+    def with_hidden(
+        self, made: RankingCases, cases: Cases, rows: NDArray[np.int64]
+    ) -> RankingCases:
+        """The cases made, and others among whose candidates are items hidden as if they were new.
+
+        Args:
+            made: Without hidden items.
+            cases: That are asked again.
+            rows: Catalog rows of the items that may be candidates.
+        """
+        items, parts, most = self.network.items, [made], max(1, len(made) // FOLDS)
+        there = items.present.any(dim=1)[torch.from_numpy(rows)].numpy()
+        for hidden in hidden_items(torch.from_numpy(rows[there]), self.config.train.seed):
+            asked = amid_new(cases, np.isin(np.arange(len(items)), hidden.numpy()))
+            if len(asked):
+                with self.hiding(hidden, ()) as scorer:
+                    parts.append(RankingCases.of(scorer.within(rows), asked, most))
+        joined = RankingCases.joined(parts)
+        log.info("reranker: %d cases more with some items hidden", len(joined) - len(made))
+        return joined
 
     def retriever(self, name: str = "retriever") -> list[dict[str, float]]:
         """Train items and encoder by validation NDCG@10; returns the log of the epochs."""
@@ -202,12 +230,12 @@ class Fitting:
         settings, network = self.config.train, self.network
         held_out = None
         if cases is not None:
-            scorer = self.evidenced(asked).within(self.data.rows)
-            valid = self.data.split.cases("valid").in_rows(self.data.rows)
-            held_out = RankingCases.of(scorer, valid, TASK_CASES)
+            scorer = self.evidenced(asked).within(self._taken)
+            held_out = RankingCases.of(scorer, self._valid, TASK_CASES)
             if len(cases):
                 seen = cases.take(torch.arange(0, len(cases), -(-len(cases) // MEASURED)))
-                network.reader.measure(seen.relations, seen.facts)
+                real = seen.logits > -torch.inf
+                network.reader.measure(seen.relations[real], seen.facts[real])
         if any(task.family == "codes" for task in tasks):
             network.codes = self.codes()
         objective = TaskObjective.of(
@@ -246,19 +274,34 @@ class Fitting:
             (retrieval.code_levels, retrieval.code_size), self.config.train.seed,
         )  # fmt: skip
 
-    def scorer(self, asked: Sequence[int]) -> Scorer:
-        """The network as it is now, as a retriever."""
+    def scorer(self, asked: Sequence[int], cold: ColdItems | None = None) -> Scorer:
+        """The network as it is now, as a retriever.
+
+        Args:
+            asked: Token ids of the prompt that the decoder reads.
+            cold: What stands in for new items; made anew where items are hidden.
+        """
         how = asking(self.config, asked, self.data.rating_scale)
         generates = self.config.retrieval.generate and self.network.codes is not None
         generator = Generator.of(self.network) if generates else None
-        return Scorer.of(
-            self.network, how, self.cold_items, self.data.item_ids, generator=generator
-        )
+        cold = cold or self.cold_items
+        return Scorer.of(self.network, how, cold, self.data.item_ids, generator=generator)
 
     def evidenced(self, asked: Sequence[int]) -> Scorer:
         """The network as it is now, with everything at hand that a reranker may weigh."""
         scorer = self.scorer(asked)
         return evidenced(scorer, self.config, self.cold_items, self.counts, self.content)
+
+    @contextmanager
+    def hiding(self, rows: Tensor, asked: Sequence[int]) -> Iterator[Scorer]:
+        """What ``evidenced`` gives if nobody had taken the items at some rows ``[m]``.
+
+        It holds as long as the context.
+        """
+        with self.network.items.hiding(rows):
+            cold = ColdItems.of(self.network.items, self.config.cold)
+            counts, scorer = self.counts.without(rows.numpy()), self.scorer(asked, cold)
+            yield evidenced(scorer, self.config, cold, counts, self.content)
 
     def calibrate(
         self, asked: Sequence[int], tasks: Sequence[Task]
@@ -269,14 +312,31 @@ class Fitting:
             asked: Token ids of the prompt that the decoder reads.
             tasks: That the decoder was trained on.
         """
-        scorer, rows = self.evidenced(asked), self.data.rows
-        cases = self.data.split.cases("valid")
+        scorer = self.evidenced(asked).within(self._taken)
         decoder = [DECODER] if reranks(tasks) else []
-        weights, similarities, tried = fit_weights(
-            scorer.within(rows), decoder, cases.in_rows(rows)
-        )
-        handicap = fit_handicap(scorer.weighing(weights), rows, cases)
-        return weights, similarities, tried, handicap
+        weights, similarities, tried = fit_weights(scorer, decoder, self._valid)
+        return weights, similarities, tried, self._handicap(asked, weights)
+
+    def _handicap(self, asked: Sequence[int], weights: Mapping[str, float]) -> float:
+        """What `fit_handicap` finds with the catalog's new items; with few, some are hidden."""
+        items, cases = self.network.items, self._valid
+        new = int((items.known & ~items.trained).sum())
+        taken = torch.nonzero(items.trained & items.present.any(dim=1)).flatten()
+        folds = hidden_items(taken, self.config.train.seed)
+        hidden = folds[0][: max(0, len(folds[0]) - new)] if folds else taken
+        warm = np.flatnonzero(~np.isin(cases.targets, hidden.numpy()))
+        with self.hiding(hidden, asked) as scorer:
+            return fit_handicap(scorer.weighing(weights), cases.take(warm))
+
+    @property
+    def _valid(self) -> Cases:
+        """Validation cases in catalog rows."""
+        return self.data.split.cases("valid").in_rows(self.data.rows)
+
+    @property
+    def _taken(self) -> NDArray[np.int64]:
+        """Rows of the items that the retriever has learned; how new ones compete comes last."""
+        return self.network.items.trained_rows.numpy()
 
     def _held_out(self) -> list[Batch]:
         """Validation targets of some users, for the loss that decides when the decoder is done."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from p5mm.data.histories import Histories
@@ -13,6 +14,8 @@ from p5mm.ranking.scorer import Scorer
 
 SHARE = 10  # of each training history one in so many is held back, the last ones; at least one
 MOST = 40_000  # cases; more gain little, and each needs memory
+FOLDS = 10  # shares of the items; each is hidden for some of the cases, as if it were new
+HIDDEN = 2_000  # items at once: what stands in for each is looked for among all others
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,29 @@ def held_back(train: Histories) -> tuple[Histories, Cases]:
     targets = train.items[train.offsets[users] + known]
     cases = Cases(users, train.select(users).head(known), targets)
     return train.head(lengths - back), cases
+
+
+def hidden_items(items: Tensor, seed: int) -> list[Tensor]:
+    """Disjoint shares ``[m]`` of some items ``[n]``, drawn by a seed."""
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed))
+    return [items[order[fold::FOLDS][:HIDDEN]] for fold in range(min(FOLDS, len(items) - 1))]
+
+
+def amid_new(cases: Cases, hidden: NDArray[np.bool_]) -> Cases:
+    """The cases whose target is hidden, and as many others, as if nobody had taken what is hidden.
+
+    So new items win far more often than in a shop. How many of its items are new nobody knows
+    beforehand; their handicap makes up for it.
+
+    Args:
+        cases: In catalog rows.
+        hidden: ``[n]`` bool, True at the items that are hidden; histories lose them.
+    """
+    new = hidden[cases.targets]
+    others = np.flatnonzero(~new)
+    some = np.linspace(0, len(others) - 1, min(len(others), int(new.sum()))).astype(np.int64)
+    asked = cases.take(np.sort(np.concatenate([np.flatnonzero(new), others[some]])))
+    return replace(asked, histories=asked.histories.without(hidden))
 
 
 def _asked(scorer: Scorer, cases: Cases) -> RankingCases:

@@ -1,5 +1,7 @@
 """Relations of candidates to the items of a history, against plain loops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -93,7 +95,29 @@ def test_facts_of_a_candidate():
     assert facts.shape[-1] == len(FACTS)
     torch.testing.assert_close(facts[..., 0], logits)
     assert facts[0, 1, 1] == pytest.approx(np.log1p(3))  # three took item 1
-    assert facts[0, :, 2].tolist() == pytest.approx([np.log1p(5)] * 3)
+    taken = torch.from_numpy(relations().counts.taken)[CANDIDATES]
+    assert torch.equal(facts[..., 2] == 1, taken == 0)
+    assert facts[0, :, 3].tolist() == pytest.approx([np.log1p(5)] * 3)
+
+
+def test_what_nobody_took_is_new():
+    kept, hidden = relations(), [1]
+    facts = replace(kept, counts=kept.counts.without(hidden)).facts(
+        torch.zeros(CANDIDATES.shape), ASKED, CANDIDATES
+    )
+    assert (CANDIDATES == 1).any()
+    assert (facts[..., 2][CANDIDATES == 1] == 1).all()
+
+
+def test_counts_without_some_items_have_no_pair_of_them():
+    counts, hidden = relations().counts, [1, 2]
+    left = counts.without(hidden)
+    for name in ("together", "after"):
+        expected = getattr(counts, name).toarray()
+        assert expected[hidden].any()
+        expected[hidden], expected[:, hidden] = 0, 0
+        np.testing.assert_array_equal(getattr(left, name).toarray(), expected)
+    assert (left.taken[hidden] == 0).all()
 
 
 def test_pooled_relations_by_hand():

@@ -24,13 +24,20 @@ from p5mm.training.calibration import (
 ASKED = Histories.from_lists([[3, 4, 5], [], [21, 22]])
 
 
-def reranking(scorer, candidates):
-    return replace(scorer, asking=replace(scorer.asking, candidates=candidates))
+def reranking(scorer, candidates, newcomers=1):
+    asking = replace(scorer.asking, candidates=candidates, newcomers=newcomers)
+    return replace(scorer, asking=asking)
 
 
 @pytest.fixture(scope="module")
 def scorer(toy):
     return reranking(toy.scorer, 6)
+
+
+def logits_of(scorer):
+    """The retriever's logits of the whole catalog."""
+    logits = scorer.encode(ASKED).last @ scorer.vectors.T / scorer.network.temperature
+    return (logits + scorer.bias).numpy()
 
 
 def test_scores_are_the_retriever_plus_the_weighed_reranker(scorer):
@@ -49,14 +56,29 @@ def test_scores_are_the_retriever_plus_the_weighed_reranker(scorer):
 
 
 def test_the_best_candidates_are_reranked_and_stand_above_the_rest(scorer):
-    final, plain = scorer.scores(ASKED), scorer.alone().scores(ASKED)
+    """The retriever's six best of what somebody took, and the one new item."""
+    final, plain = scorer.scores(ASKED), logits_of(scorer)
     for row in range(3):
-        unseen = np.setdiff1d(np.arange(41), ASKED[row])
+        unseen = np.setdiff1d(np.arange(40), ASKED[row])
         best = unseen[np.argsort(-plain[row, unseen])]
-        assert set(np.argsort(-final[row])[:6]) == set(best[:6])
+        chosen = {*best[:6], 40}
+        assert set(np.argsort(-final[row])[:7]) == chosen
         rest = final[row, best[6:]]
         assert (np.diff(rest) <= 0).all()
-        assert final[row, best[:6]].min() > rest.max()
+        assert final[row, [*chosen]].min() > rest.max()
+
+
+def test_new_items_have_places_of_their_own(scorer):
+    """However good they are, or bad, the others keep theirs."""
+    encoded = scorer.encode(ASKED)
+    for newcomers, lifted in ((1, -50.0), (1, 50.0), (0, 0.0)):
+        one = reranking(scorer.handicapped(lifted), 6, newcomers)
+        rows = one.retrieve(encoded, ASKED)
+        assert rows.shape == (3, 6 + newcomers)
+        assert (rows[:, :6] < 40).all()
+        assert (rows[:, 6:] == 40).all()
+    best, _ = reranking(scorer, 6, 0).rank(ASKED, 39)  # beyond the candidates it comes too
+    assert (best == 40).any(axis=1).all()
 
 
 def test_only_some_items_compete(scorer):
@@ -72,13 +94,11 @@ def test_only_some_items_compete(scorer):
 
 def test_seen_items_are_candidates_where_they_are_kept(scorer):
     kept = scorer.scores(ASKED, seen=True)
-    plain = scorer.alone().scores(ASKED, seen=True)
-    logits = scorer.encode(ASKED).last @ scorer.vectors.T / scorer.network.temperature
-    whole = (logits + scorer.bias).numpy()
+    plain, whole = scorer.alone().scores(ASKED, seen=True), logits_of(scorer)
     for row in range(3):
-        best = np.argsort(-whole[row])
-        assert set(np.argsort(-kept[row])[:6]) == set(best[:6])
-        np.testing.assert_array_equal(np.argsort(-plain[row])[:12], best[:12])
+        best = np.argsort(-whole[row, :40])
+        assert set(np.argsort(-kept[row])[:7]) == {*best[:6], 40}
+        np.testing.assert_array_equal(np.argsort(-plain[row, :40])[:12], best[:12])
     rows = np.arange(41)
     np.testing.assert_array_equal(scorer.among(rows, seen=True).scores(ASKED), kept)
 
@@ -124,50 +144,50 @@ def test_a_handicap_lowers_what_was_never_taken_and_nothing_else(toy):
 def test_the_index_orders_items_as_their_scores_do(toy):
     scorer = rebuilt(toy, forgotten=[9], handicap=2.0).alone()
     encoded = scorer.encode(ASKED)
-    rows = scorer.retrieve(encoded, ASKED, 41, seen=True)
-    assert (np.sort(rows[:, :40]) == np.delete(np.arange(41), 9)).all()  # of 9 nothing is known
-    logits = scorer.retrieval(encoded, torch.from_numpy(rows[:, :40]))
+    rows = reranking(scorer, 41).retrieve(encoded, ASKED, seen=True)
+    assert (np.sort(rows) == np.delete(np.arange(41), 9)).all()  # of 9 nothing is known
+    logits = scorer.retrieval(encoded, torch.from_numpy(rows[:, :39]))
     assert (logits.diff(dim=1) <= 1e-5).all()
 
 
 def test_few_may_be_candidates_and_what_was_taken_is_none(toy):
     scorer = toy.scorer.within(np.array([2, 3, 30]))
-    rows = scorer.retrieve(scorer.encode(ASKED), ASKED, 5)
+    rows = reranking(scorer, 5).retrieve(scorer.encode(ASKED), ASKED)
     assert [set(row[row >= 0]) for row in rows] == [{2, 30}, {2, 3, 30}, {2, 3, 30}]
 
 
 def test_an_approximate_index_shows_in_the_scores(toy):
     """The same candidates for recommendations and for an evaluation."""
-    asking = replace(toy.scorer.asking, candidates=6, index="IVF8,Flat")
+    asking = replace(toy.scorer.asking, candidates=6, newcomers=0, index="IVF8,Flat")
     blind = Scorer.of(toy.network, asking, ColdItems.of(toy.network.items, toy.config.cold),
                       toy.catalog.item_ids)  # fmt: skip
     import_faiss().downcast_index(blind.candidates.index._index).nprobe = 1
     for scorer in (armed(blind, toy), blind):
         found = scorer.retrieve(scorer.encode(ASKED), ASKED)
-        exact = toy.scorer.retrieve(toy.scorer.encode(ASKED), ASKED, 6)
+        exact = reranking(toy.scorer, 6, 0).retrieve(toy.scorer.encode(ASKED), ASKED)
         assert (found != exact).any()  # one list of eight does not find all
         ranked = np.argsort(-scorer.scores(ASKED), axis=1)
         best, _ = scorer.rank(ASKED, 6)
         for row in range(3):
             real = found[row][found[row] >= 0]
-            assert set(ranked[row, : len(real)]) == set(real) == set(best[row][best[row] >= 0])
+            assert set(ranked[row, : len(real)]) == set(real) == set(best[row, : len(real)])
 
 
 def test_the_handicap_is_the_least_that_spares_the_others(toy):
-    cases = toy.split.cases("valid")
+    cases = toy.split.cases("valid").in_rows(toy.rows)
     everything = np.append(toy.rows, toy.catalog.rows["cold"])
 
     def ndcg(handicap, rows):
         one = rebuilt(toy, handicap=handicap).alone()
-        return validation_metrics(one.among(rows), cases)["ndcg@10"]
+        return validation_metrics(one.within(rows), cases)["ndcg@10"]
 
-    found = fit_handicap(rebuilt(toy).alone(), toy.rows, cases)
+    found = fit_handicap(rebuilt(toy).alone(), cases)
     goal = (1 - ALLOWED_LOSS) * ndcg(0.0, toy.rows)
     assert ndcg(found, everything) >= goal
     assert found > HANDICAPS[0]
     assert all(ndcg(h, everything) < goal for h in HANDICAPS if h < found)
     forgetful = rebuilt(toy, forgotten=[toy.catalog.rows["cold"]])
-    assert fit_handicap(forgetful.alone(), toy.rows, cases) == 0.0
+    assert fit_handicap(forgetful.alone(), cases) == 0.0
 
 
 def test_useless_parts_get_no_weight(toy):
@@ -184,7 +204,8 @@ def parts_of(**columns):
     lead = {name: torch.tensor(values)[:, None] for name, values in columns.items()}
     parts = {name: torch.cat([v, torch.zeros_like(v)], dim=1) for name, v in lead.items()}
     retrieval = parts.pop("retrieval")
-    return Parts(retrieval, parts, torch.zeros(len(retrieval), dtype=torch.int64))
+    taken = torch.zeros(retrieval.shape, dtype=torch.bool)
+    return Parts(retrieval, parts, taken, torch.zeros(len(retrieval), dtype=torch.int64))
 
 
 def test_parts_that_gain_only_together_are_found():
@@ -233,7 +254,7 @@ def test_a_gain_that_may_be_chance_is_not_weighed(toy, monkeypatch, better, weig
     count = len(Parts.of(toy.scorer, [], toy.split.cases("valid").in_rows(toy.rows)).targets)
     moved = np.where(np.arange(count) * 100 < better * count, 0.6, 0.4)
 
-    def ndcg(self, weights):
+    def ndcg(self, weights, handicap=0.0):
         return moved if weights.get("neighbours") else np.full(count, 0.5)
 
     monkeypatch.setattr(Parts, "ndcg", ndcg)
@@ -243,10 +264,8 @@ def test_a_gain_that_may_be_chance_is_not_weighed(toy, monkeypatch, better, weig
 
 
 def test_where_nothing_is_found_nothing_is_weighed_or_lifted(toy, monkeypatch):
-    monkeypatch.setattr(Parts, "ndcg", lambda self, weights: np.zeros(len(self.targets)))
+    monkeypatch.setattr(Parts, "ndcg", lambda self, *_: np.zeros(len(self.targets)))
     cases = toy.split.cases("valid").in_rows(toy.rows)
     weights, _, _ = fit_weights(toy.scorer.alone().within(toy.rows), [DECODER], cases)
     assert not any(weights.values())
-    monkeypatch.setattr("p5mm.training.calibration.validation_metrics", lambda *_: {"ndcg@10": 0.0})
-    found = fit_handicap(toy.scorer, toy.rows, toy.split.cases("valid"))
-    assert found == 0.0
+    assert fit_handicap(toy.scorer, cases) == 0.0

@@ -13,12 +13,21 @@ from p5mm.data.catalog import Catalog
 from p5mm.data.dataset import Dataset
 from p5mm.data.histories import Histories
 from p5mm.data.interactions import Interactions
+from p5mm.data.split import Cases
 from p5mm.metrics.validation import spaced
-from p5mm.model.relation_reader import relation_names
+from p5mm.model.relation_reader import FACTS, relation_names
 from p5mm.ranking.relations import Counts
 from p5mm.serving.recommender import Recommender
 from p5mm.training.fit import fit
-from p5mm.training.ranking_cases import SHARE, RankingCases, held_back
+from p5mm.training.ranking_cases import (
+    FOLDS,
+    HIDDEN,
+    SHARE,
+    RankingCases,
+    amid_new,
+    held_back,
+    hidden_items,
+)
 
 LISTS = st.lists(st.lists(st.integers(0, 30), unique=True, max_size=25), min_size=1, max_size=6)
 
@@ -120,19 +129,20 @@ def test_nothing_to_hold_back_is_told_and_the_decoder_left_out(toys, caplog):
 
 def test_the_rehearsal_sees_nothing_of_what_is_held_back(toys, monkeypatch):
     """Neither the counts nor the retriever that its cases are made by."""
-    asked = []
+    asked, made = [], []
     real = RankingCases.of.__func__
 
     def spy(cls, scorer, cases, most=10**6):
         asked.append((scorer, cases))
-        return real(cls, scorer, cases, most)
+        made.append(real(cls, scorer, cases, most))
+        return made[-1]
 
     monkeypatch.setattr(RankingCases, "of", classmethod(spy))
     model = fit(toys.toy_dataset(), toys.toy_config(epochs=1, tasks={"sequential": 0.5}))
     train = model.split.train
     train = replace(train, items=model.rows[train.items])
     learned, cases = held_back(train)
-    scorer, given_cases = asked[0]
+    (scorer, given_cases), *hidden, (final, _) = asked
     np.testing.assert_array_equal(given_cases.targets, cases.targets)
     taken = np.bincount(learned.items, minlength=len(model.catalog))
     np.testing.assert_array_equal(scorer.relations.counts.taken, taken)
@@ -143,5 +153,49 @@ def test_the_rehearsal_sees_nothing_of_what_is_held_back(toys, monkeypatch):
         found[:, cold] = 0  # stands for others
         np.testing.assert_allclose(found, getattr(only, name).toarray())
     np.testing.assert_array_equal(scorer.network.items.trained.numpy(), taken > 0)
-    final, _ = asked[1]  # the cases that tell when to stop are the final retriever's
-    assert final.network is model.network
+    assert final.network is model.network  # whose cases tell when to stop
+    first, *others, last = (cases.facts[..., FACTS.index("new")] for cases in made)
+    assert not first.any()
+    assert not last.any()
+    assert len(hidden) == len(others) == FOLDS
+    for (scorer, given_cases), new in zip(hidden, others, strict=True):
+        away = np.flatnonzero((taken > 0) & (scorer.relations.counts.taken == 0))
+        assert np.isin(given_cases.targets, away).mean() >= 0.5
+        assert new.any()
+
+
+@given(st.integers(1, 40), st.integers(0, 9))
+def test_each_item_is_hidden_once(count, seed):
+    items = torch.arange(count) * 3
+    shares = hidden_items(items, seed)
+    assert all(len(share) for share in shares)
+    assert len(torch.cat(shares)) == count if count > FOLDS else len(shares) == count - 1
+    assert torch.isin(torch.cat([*shares, items[:0]]).unique(), items).all()
+    assert sum(map(len, shares)) == len({int(row) for share in shares for row in share})
+
+
+def test_few_items_of_many_are_hidden_at_once():
+    assert {len(share) for share in hidden_items(torch.arange(30 * HIDDEN), 0)} == {HIDDEN}
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40))
+def test_hidden_targets_and_as_many_others(targets):
+    n = len(targets)
+    cases = Cases(np.arange(n), Histories.from_lists([[11, 2, 5]] * n), np.array(targets))
+    asked = amid_new(cases, np.arange(12) < 3)
+    new = np.isin(targets, [0, 1, 2]).sum()
+    assert np.isin(asked.targets, [0, 1, 2]).sum() == new
+    assert len(asked) == new + min(new, n - new)
+    assert len(set(asked.users)) == len(asked)
+    assert all(asked.histories[case].tolist() == [11, 5] for case in range(len(asked)))
+
+
+def test_what_is_hidden_comes_back(toy):
+    items = toy.network.items
+    trained, tokens = items.trained.clone(), items()
+    with items.hiding(torch.tensor([3, 5])):
+        assert not items.trained[[3, 5]].any()
+        assert int(items.trained.sum()) == int(trained.sum()) - 2
+        assert not torch.equal(items()[3], tokens[3])
+    torch.testing.assert_close(items(), tokens)
+    assert torch.equal(items.trained, trained)
