@@ -4,12 +4,9 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 
-from p5mm.commands.output import STDOUT, add_force, put, target
+from p5mm.commands.output import STDOUT, add_force, is_page, page_module, put, target
 from p5mm.errors import InputError
-
-PAGE = b'<meta name="generator" content="p5mm">'  # in the head of every page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
     _check_outputs(options.json, options.html, options.force)
     if options.data is not None and options.html is None:
         raise InputError("--data gives the pictures of a page; name the page with --html FILE")
-    page = None if options.html is None else _page_module()
+    page = None if options.html is None else page_module("p5mm.evaluation.page")
     folder = Path(options.model)
     model = read_model(folder)
     catalog = None if page is None else page.pictured_catalog(model, options.data)
@@ -60,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _check_outputs(report: str | None, page: str | None, force: bool) -> None:
-    kinds = {report: _is_report, page: _is_page}
+    kinds = {report: _is_report, page: is_page}
     given = [file for file in (report, page) if file is not None]
     for file in given:
         if file != STDOUT:
@@ -75,22 +72,3 @@ def _is_report(file: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(report, dict) and {"protocol", "models"} <= set(report)
-
-
-def _is_page(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return PAGE in opened.read(4096)
-
-
-def _page_module() -> ModuleType:
-    """The module that makes pages; imported only when one is wanted."""
-    try:
-        from p5mm.evaluation import page
-    except ModuleNotFoundError as error:
-        if error.name not in ("jinja2", "markupsafe"):
-            raise
-        raise InputError(
-            f"--html needs the package '{error.name}', which is not installed; "
-            "type: pip install jinja2"
-        ) from error
-    return page

@@ -1,9 +1,11 @@
 """The files that commands write: whole or not at all, and never over what is somebody else's."""
 
 import argparse
+import importlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from p5mm.errors import InputError
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 STDOUT = "-"
+PAGE = b'<meta name="generator" content="p5mm">'  # in the head of every page
 FORMS = {
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -60,6 +63,29 @@ def target(path: str, is_ours: Callable[[Path], bool], what: str, force: bool) -
         raise InputError(f"{path} cannot be written: give a file in a folder that exists")
     refuse_other_output(file, is_ours, what, force)
     return file
+
+
+def is_page(file: Path) -> bool:
+    """Whether a file is a page that p5mm made."""
+    with file.open("rb") as opened:
+        return PAGE in opened.read(4096)
+
+
+def page_module(name: str) -> ModuleType:
+    """A module that makes pages; imported only when one is wanted.
+
+    Raises:
+        InputError: A package that pages need is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("jinja2", "markupsafe"):
+            raise
+        raise InputError(
+            f"--html needs the package '{error.name}', which is not installed; "
+            "type: pip install jinja2"
+        ) from error
 
 
 def write_table(table: "pa.Table", path: Path) -> None:

@@ -1,7 +1,8 @@
 """The network: items as soft prompts, a causal T5 over the history, a decoder that ranks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -173,13 +174,48 @@ class Network(nn.Module):
             relations: ``[b, n, s, r]``, the last item of a history first.
             lengths: ``[b]`` int64 items of each history.
         """
+        states = self._related(prompt, facts, relations, lengths, list(self.reader.layers))
+        logits: Tensor = self.rank_head(states).squeeze(-1)
+        return logits
+
+    def attention(
+        self, prompt: Sequence[int], facts: Tensor, relations: Tensor, lengths: Tensor
+    ) -> Tensor:
+        """How ``rerank``, asked the same, shares its attention over the items of the histories.
+
+        Returns:
+            ``[b, n, s]``, the mean of heads and layers, the last item of a history first; what is
+            missing to a sum of 1 goes to no item.
+        """
+        found: list[Tensor] = []
+
+        def watched(layer: Any) -> Callable[..., Tensor]:
+            def look(*args: Any) -> Tensor:
+                found.append(layer.weights(*args).mean(dim=2))
+                out: Tensor = layer(*args)
+                return out
+
+            return look
+
+        layers = [watched(layer) for layer in self.reader.layers]
+        self._related(prompt, facts, relations, lengths, layers)
+        return torch.stack(found).mean(dim=0)[..., 1:]
+
+    def _related(
+        self,
+        prompt: Sequence[int],
+        facts: Tensor,
+        relations: Tensor,
+        lengths: Tensor,
+        layers: Sequence[Callable[..., Tensor]],
+    ) -> Tensor:
+        """States ``[b, n, d]`` of candidates that see a history by their relations to it."""
         words = self.t5.shared(torch.tensor(prompt, device=facts.device))
         tokens = self.reader.tokens(facts, relations)
         x = torch.cat([words.expand(len(facts), -1, -1), tokens], dim=1)
         pairs, mask = self.reader.pairs(relations, lengths)
-        states = self.t5.decoder.relate(x, len(prompt), pairs, mask, self.reader.layers)
-        logits: Tensor = self.rank_head(states).squeeze(-1)
-        return logits
+        states: Tensor = self.t5.decoder.relate(x, len(prompt), pairs, mask, layers)
+        return states
 
     def answer(
         self,

@@ -51,13 +51,17 @@ class RelationAttention(nn.Module):
             pairs: ``[b, n, s, width]``.
             mask: ``[b, 1, 1, s]``, minus infinity where a history has no item.
         """
-        queries = attention.split(attention.q(h)) @ self._of_heads(self.keys)
-        logits = queries.transpose(1, 2) @ pairs.transpose(-1, -2)
-        logits = logits + self.bias(pairs).transpose(-1, -2) + mask
-        gathered = logits.softmax(dim=-1) @ pairs
+        gathered = self.weights(attention, h, pairs, mask) @ pairs
         heads = gathered.transpose(1, 2) @ self._of_heads(self.values).transpose(-1, -2)
         out: Tensor = attention.o(attention.merge(heads))
         return out
+
+    def weights(self, attention: Attention, h: Tensor, pairs: Tensor, mask: Tensor) -> Tensor:
+        """``[b, n, heads, s]`` how each head shares its attention; arguments as in ``forward``."""
+        queries = attention.split(attention.q(h)) @ self._of_heads(self.keys)
+        logits = queries.transpose(1, 2) @ pairs.transpose(-1, -2)
+        shares: Tensor = (logits + self.bias(pairs).transpose(-1, -2) + mask).softmax(dim=-1)
+        return shares
 
     def _of_heads(self, linear: nn.Linear) -> Tensor:
         """``[heads, d_kv, width]``."""

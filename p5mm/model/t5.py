@@ -119,7 +119,14 @@ class Decoder(Stack):
 
         return self._run(x.flatten(0, 1), prompt, look).view(b, m, length, -1)
 
-    def relate(self, x: Tensor, prompt: int, pairs: Tensor, mask: Tensor, relations: Any) -> Tensor:
+    def relate(
+        self,
+        x: Tensor,
+        prompt: int,
+        pairs: Tensor,
+        mask: Tensor,
+        relations: Sequence[Callable[..., Tensor]],
+    ) -> Tensor:
         """States ``[b, n, d]`` of candidates that see a history by their relations to it alone.
 
         Args:

@@ -21,6 +21,7 @@ from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.progress import progress
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.add_items import add_items
+from p5mm.serving.explanation import Explanation, explain
 from p5mm.serving.folder import read_model, write_model
 from p5mm.serving.pairs import COLUMNS, Pairs
 from p5mm.serving.requests import Requests
@@ -141,6 +142,31 @@ class Recommender:
         if "score" in table.column_names:
             table = table.drop_columns(["score"])
         return table.append_column("score", pa.array(scores, from_pandas=True))
+
+    def explain(
+        self,
+        item_id: str,
+        user: str | None = None,
+        *,
+        history: Sequence[str] | None = None,
+    ) -> Explanation:
+        """Why an item gets its score: what is lost of it without each item of the history.
+
+        Args:
+            item_id: Of the catalog.
+            user: Of the log; with a history, any name.
+            history: Item ids in order of time; the user's in the log where None.
+
+        Raises:
+            InputError: The item, the user or an item of the history is unknown, or neither a user
+                nor a history is given.
+        """
+        if user is None and history is None:
+            raise InputError("nobody asks: give a user of the log, or a history")
+        names = None if user is None else [user]
+        asked = Requests.of(self.model, names, None if history is None else [history], strict=True)
+        row = int(self._item_rows([item_id])[0])
+        return explain(self.model, asked.names[0], asked.histories, row)
 
     def similar_items(self, item_ids: Sequence[str], k: int = 10) -> pa.Table:
         """The items nearest to each of some items, by retrieval vectors.

@@ -13,7 +13,9 @@ import p5mm
 from p5mm.commands.main import main
 
 HEAVY = ("torch", "transformers", "faiss", "timm", "open_clip", "PIL", "numpy", "pyarrow")
-COMMANDS = ("index", "align", "search", "train", "evaluate", "recommend", "score", "demo")
+COMMANDS = (
+    "index", "align", "search", "train", "evaluate", "recommend", "score", "explain", "demo",
+)  # fmt: skip
 CONFIG = """\
 data: {reader: tables}
 encoders: {text: toy, others: ["vector:style"], workers: 0}
@@ -391,3 +393,25 @@ def test_python_dash_m_is_the_command():
     assert done.returncode == 2
     assert "the following arguments are required: model" in done.stderr
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1  # torch takes longer
+
+
+def test_explain_tells_what_carries_a_score(model, folder, capsys):
+    page = folder / "why.html"
+    arguments = ["explain", model, "--user", "u1"]
+    assert run(*arguments, "--item", "r0s1", "--top", 2, "--html", page) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("r0s1  ")
+    assert told[1].startswith("score ")
+    assert len(told) == 6
+    assert "<svg" in page.read_text()
+    assert run(*arguments, "--json") == 0  # the first that is recommended
+    found = json.loads(capsys.readouterr().out)
+    assert found["user_id"] == "u1"
+    assert {"carries", "parts", "relations", "attention", "words"} <= set(found["reasons"][0])
+    assert run("explain", model, "--history", "r0s1", "r0s2") == 0
+    assert "lost without it" in capsys.readouterr().out
+    assert "nobody asks" in wrong_use(capsys, "explain", model)
+    assert "--top is 0" in wrong_use(capsys, *arguments, "--top", 0)
+    assert "--html" in wrong_use(capsys, *arguments, "--data", folder)
+    (folder / "mine.html").write_text("mine")
+    assert "mine.html" in wrong_use(capsys, *arguments, "--html", folder / "mine.html")
