@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from p5mm.data.histories import Histories
 from p5mm.data.split import Cases
 from p5mm.metrics.ranks import metrics_per_user
 from p5mm.metrics.validation import BATCH, spaced
@@ -44,9 +45,22 @@ class Parts:
     targets: Tensor
 
     @classmethod
-    def of(cls, scorer: Scorer, names: Sequence[str], cases: Cases) -> "Parts":
-        """Retrieve candidates for cases in catalog rows and take their scores apart."""
-        batches = [_parts(scorer, names, cases.take(rows)) for rows in spaced(cases, BATCH, CASES)]
+    def of(
+        cls, scorer: Scorer, names: Sequence[str], cases: Cases, seen: Histories | None = None
+    ) -> "Parts":
+        """Retrieve candidates for cases in catalog rows and take their scores apart.
+
+        Args:
+            scorer: With everything at hand that the parts need.
+            names: Of the parts.
+            cases: Of more than ``CASES`` as many, evenly spaced.
+            seen: What is no candidate of each case; its history where None.
+        """
+        seen = cases.histories if seen is None else seen
+        batches = [
+            _parts(scorer, names, cases.take(rows), seen.select(rows))
+            for rows in spaced(cases, BATCH, CASES)
+        ]
         return cls(
             torch.cat([batch.retrieval for batch in batches]),
             {name: torch.cat([batch.parts[name] for batch in batches]) for name in names},
@@ -170,7 +184,7 @@ def _gains(difference: NDArray[np.float64]) -> bool:
     return bool(gain > 0 and gain >= SURE * error)
 
 
-def fit_handicap(scorer: Scorer, cases: Cases) -> float:
+def fit_handicap(scorer: Scorer, cases: Cases, seen: Histories | None = None) -> float:
     """The least handicap at which new items cost the others next to nothing.
 
     New items are lifted, or lowered, as far as ranking all candidates is as good on validation as
@@ -179,8 +193,11 @@ def fit_handicap(scorer: Scorer, cases: Cases) -> float:
     Args:
         scorer: With its weights, without handicap; nobody has taken some of its items.
         cases: Validation cases in catalog rows, whose targets somebody took.
+        seen: What is no candidate of each case; its history where None.
     """
-    parts = Parts.of(scorer, list(scorer.weights), cases)
+    if not len(cases):
+        return 0.0
+    parts = Parts.of(scorer, list(scorer.weights), cases, seen)
     goal = (1 - ALLOWED_LOSS) * parts.ndcg(scorer.weights, torch.inf).mean()
     if not parts.new.any() or not goal:
         return 0.0
@@ -188,12 +205,13 @@ def fit_handicap(scorer: Scorer, cases: Cases) -> float:
     return next(spared, HANDICAPS[-1])
 
 
-def _parts(scorer: Scorer, names: Sequence[str], cases: Cases) -> Parts:
+def _parts(scorer: Scorer, names: Sequence[str], cases: Cases, seen: Histories) -> Parts:
     encoded = scorer.encode(cases.histories)
-    rows = torch.from_numpy(scorer.retrieve(encoded, cases.histories))
+    rows = torch.from_numpy(scorer.retrieve(encoded, seen))
     candidates = rows.clamp(min=0)
     retrieval = scorer.retrieval(encoded, candidates).masked_fill(rows < 0, -torch.inf)
     targets = torch.from_numpy(cases.targets)[:, None] == rows
     place = torch.where(targets.any(1), targets.int().argmax(1), -1)
     parts = {n: scorer.part(n, encoded, cases.histories, candidates) for n in names}
-    return Parts(retrieval, parts, ~scorer.network.items.trained[candidates], place)
+    new = (rows >= 0) & ~scorer.network.items.trained[candidates]
+    return Parts(retrieval, parts, new, place)

@@ -44,6 +44,7 @@ from p5mm.training.ranking_cases import (
     amid_new,
     held_back,
     hidden_items,
+    unaware,
 )
 from p5mm.training.retrieval_objective import RetrievalObjective
 from p5mm.training.task_objective import RANKING, Task, TaskObjective
@@ -181,7 +182,7 @@ class Fitting:
         made = RankingCases.of(rehearsal.evidenced(()).within(rows), cases)
         told = len(made), min(len(cases), MOST)
         log.info("reranker: the candidates hold %d of %d held-back items", *told)
-        return rehearsal.with_hidden(made, cases, rows)
+        return rehearsal.with_hidden(made, cases, rows) if len(made) else made
 
     def with_hidden(
         self, made: RankingCases, cases: Cases, rows: NDArray[np.int64]
@@ -196,10 +197,12 @@ class Fitting:
         items, parts, most = self.network.items, [made], max(1, len(made) // FOLDS)
         there = items.present.any(dim=1)[torch.from_numpy(rows)].numpy()
         for hidden in hidden_items(torch.from_numpy(rows[there]), self.config.train.seed):
-            asked = amid_new(cases, np.isin(np.arange(len(items)), hidden.numpy()))
+            gone = np.isin(np.arange(len(items)), hidden.numpy())
+            asked = amid_new(cases, gone)
             if len(asked):
                 with self.hiding(hidden, ()) as scorer:
-                    parts.append(RankingCases.of(scorer.within(rows), asked, most))
+                    read, seen = unaware(asked, gone), asked.histories
+                    parts.append(RankingCases.of(scorer.within(rows), read, most, seen))
         joined = RankingCases.joined(parts)
         log.info("reranker: %d cases more with some items hidden", len(joined) - len(made))
         return joined
@@ -323,10 +326,12 @@ class Fitting:
         new = int((items.known & ~items.trained).sum())
         taken = torch.nonzero(items.trained & items.present.any(dim=1)).flatten()
         folds = hidden_items(taken, self.config.train.seed)
-        hidden = folds[0][: max(0, len(folds[0]) - new)] if folds else taken
-        warm = np.flatnonzero(~np.isin(cases.targets, hidden.numpy()))
+        hidden = folds[0][: max(0, len(folds[0]) - new)] if folds else taken[:0]
         with self.hiding(hidden, asked) as scorer:
-            return fit_handicap(scorer.weighing(weights), cases.take(warm))
+            cases = cases.take(np.flatnonzero(items.trained.numpy()[cases.targets]))
+            gone = np.isin(np.arange(len(items)), hidden.numpy())
+            read, seen = unaware(cases, gone), cases.histories
+            return fit_handicap(scorer.weighing(weights), read, seen)
 
     @property
     def _valid(self) -> Cases:

@@ -38,16 +38,20 @@ class RankingCases:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, scorer: Scorer, cases: Cases, most: int = MOST) -> "RankingCases":
+    def of(
+        cls, scorer: Scorer, cases: Cases, most: int = MOST, seen: Histories | None = None
+    ) -> "RankingCases":
         """The cases, in catalog rows, whose target the retriever finds.
 
         Args:
             scorer: The retriever, with relations at hand.
             cases: Of more than ``most`` cases as many, evenly spaced.
             most: How many cases are asked.
+            seen: What is no candidate of each case; its history where None.
         """
-        parts = [_asked(scorer, cases.take(rows)) for rows in spaced(cases, BATCH, most)]
-        return cls.joined(parts or [_asked(scorer, cases)])
+        seen = cases.histories if seen is None else seen
+        batches = [*spaced(cases, BATCH, most)] or [np.arange(0)]
+        return cls.joined([_asked(scorer, cases.take(rows), seen.select(rows)) for rows in batches])
 
     @classmethod
     def joined(cls, parts: "list[RankingCases]") -> "RankingCases":
@@ -96,26 +100,30 @@ def hidden_items(items: Tensor, seed: int) -> list[Tensor]:
 
 
 def amid_new(cases: Cases, hidden: NDArray[np.bool_]) -> Cases:
-    """The cases whose target is hidden, and as many others, as if nobody had taken what is hidden.
+    """The cases whose target is hidden, and as many others.
 
     So new items win far more often than in a shop. How many of its items are new nobody knows
     beforehand; their handicap makes up for it.
 
     Args:
         cases: In catalog rows.
-        hidden: ``[n]`` bool, True at the items that are hidden; histories lose them.
+        hidden: ``[n]`` bool, True at the items that are hidden.
     """
     new = hidden[cases.targets]
     others = np.flatnonzero(~new)
     some = np.linspace(0, len(others) - 1, min(len(others), int(new.sum()))).astype(np.int64)
-    asked = cases.take(np.sort(np.concatenate([np.flatnonzero(new), others[some]])))
-    return replace(asked, histories=asked.histories.without(hidden))
+    return cases.take(np.sort(np.concatenate([np.flatnonzero(new), others[some]])))
 
 
-def _asked(scorer: Scorer, cases: Cases) -> RankingCases:
+def unaware(cases: Cases, hidden: NDArray[np.bool_]) -> Cases:
+    """The cases as if nobody had taken some items, ``[n]`` bool: histories lose them."""
+    return replace(cases, histories=cases.histories.without(hidden))
+
+
+def _asked(scorer: Scorer, cases: Cases, seen: Histories) -> RankingCases:
     """The cases whose target is found, of those given."""
     encoded = scorer.encode(cases.histories)
-    rows = torch.from_numpy(scorer.retrieve(encoded, cases.histories))
+    rows = torch.from_numpy(scorer.retrieve(encoded, seen))
     hits = rows == torch.from_numpy(cases.targets)[:, None]
     found = torch.nonzero(hits.any(dim=1)).flatten()
     candidates = rows.clamp(min=0)

@@ -27,6 +27,7 @@ from p5mm.training.ranking_cases import (
     amid_new,
     held_back,
     hidden_items,
+    unaware,
 )
 
 LISTS = st.lists(st.lists(st.integers(0, 30), unique=True, max_size=25), min_size=1, max_size=6)
@@ -132,9 +133,9 @@ def test_the_rehearsal_sees_nothing_of_what_is_held_back(toys, monkeypatch):
     asked, made = [], []
     real = RankingCases.of.__func__
 
-    def spy(cls, scorer, cases, most=10**6):
-        asked.append((scorer, cases))
-        made.append(real(cls, scorer, cases, most))
+    def spy(cls, scorer, cases, most=10**6, seen=None):
+        asked.append((scorer, cases, seen))
+        made.append(real(cls, scorer, cases, most, seen))
         return made[-1]
 
     monkeypatch.setattr(RankingCases, "of", classmethod(spy))
@@ -142,7 +143,7 @@ def test_the_rehearsal_sees_nothing_of_what_is_held_back(toys, monkeypatch):
     train = model.split.train
     train = replace(train, items=model.rows[train.items])
     learned, cases = held_back(train)
-    (scorer, given_cases), *hidden, (final, _) = asked
+    (scorer, given_cases, _), *hidden, (final, _, _) = asked
     np.testing.assert_array_equal(given_cases.targets, cases.targets)
     taken = np.bincount(learned.items, minlength=len(model.catalog))
     np.testing.assert_array_equal(scorer.relations.counts.taken, taken)
@@ -158,8 +159,10 @@ def test_the_rehearsal_sees_nothing_of_what_is_held_back(toys, monkeypatch):
     assert not first.any()
     assert not last.any()
     assert len(hidden) == len(others) == FOLDS
-    for (scorer, given_cases), new in zip(hidden, others, strict=True):
+    for (scorer, given_cases, seen), new in zip(hidden, others, strict=True):
         away = np.flatnonzero((taken > 0) & (scorer.relations.counts.taken == 0))
+        assert not np.isin(given_cases.histories.items, away).any()
+        assert np.isin(seen.items, away).any()  # what its user took is no candidate
         assert np.isin(given_cases.targets, away).mean() >= 0.5
         assert new.any()
 
@@ -182,12 +185,15 @@ def test_few_items_of_many_are_hidden_at_once():
 def test_hidden_targets_and_as_many_others(targets):
     n = len(targets)
     cases = Cases(np.arange(n), Histories.from_lists([[11, 2, 5]] * n), np.array(targets))
-    asked = amid_new(cases, np.arange(12) < 3)
+    hidden = np.arange(12) < 3
+    asked = amid_new(cases, hidden)
+    read = unaware(asked, hidden)
     new = np.isin(targets, [0, 1, 2]).sum()
     assert np.isin(asked.targets, [0, 1, 2]).sum() == new
     assert len(asked) == new + min(new, n - new)
     assert len(set(asked.users)) == len(asked)
-    assert all(asked.histories[case].tolist() == [11, 5] for case in range(len(asked)))
+    assert all(read.histories[case].tolist() == [11, 5] for case in range(len(asked)))
+    np.testing.assert_array_equal(read.targets, asked.targets)
 
 
 def test_what_is_hidden_comes_back(toy):
