@@ -83,6 +83,8 @@ def ranked(
     retriever = dense_scorer(model)
     generator = Generator.of(model.network).handicapped(model.fitted.handicap).among(model.rows)
     prompt = retriever.asking.prompt
+    asking = replace(retriever.asking, candidates=2 * width, newcomers=0)
+    twice = replace(retriever, asking=asking)
     ranks: dict[str, list[NDArray[np.float64]]] = {}
     sizes: list[NDArray[np.int64]] = []
     seconds = dict.fromkeys((GENERATED, DENSE), 0.0)
@@ -93,7 +95,7 @@ def ranked(
         found[GENERATED] = generator.find(encoded, prompt, part.histories, width, True, width)
         seconds[GENERATED] += time.perf_counter() - start
         start = time.perf_counter()
-        dense = retriever.retrieve(encoded, part.histories, 2 * width)
+        dense = twice.retrieve(encoded, part.histories)
         seconds[DENSE] += time.perf_counter() - start
         found[DENSE], found[f"dense, {2 * width}"] = dense[:, :width], dense
         both = united(found[GENERATED], found[DENSE])

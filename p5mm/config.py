@@ -167,9 +167,9 @@ class RetrievalConfig:
     """The two stages of a recommendation.
 
     Attributes:
-        candidates: Items that the retriever hands to the reranker.
-        index: auto, exact, ivf, hnsw, ivf-pq, or a faiss factory string of Flat, SQ or PQ vectors,
-            with IVF or HNSW in front and RFlat or Refine behind.
+        candidates: Items that somebody took, which the retriever hands to the reranker.
+        index: auto, exact, ivf, hnsw, ivf-pq, or a faiss factory string of Flat or SQ vectors, with IVF
+            or HNSW in front (of PQ vectors too) and RFlat or Refine behind.
         generate: Whether the T5 generates the candidates as codes, without any index; training
             then learns the task codes, too.
         code_levels: Digits of an item's code; one more tells items of the same code apart.
@@ -219,7 +219,8 @@ class ColdConfig:
         neighbours: Taken items, nearest by content, that a new item is made of.
         sharpness: A neighbour of cosine c counts in proportion to exp(sharpness * c).
         ridge: Penalty, a modality, of the regression from content to trained tokens.
-        candidates: New items that are reranked beside the others, as far as there are any.
+        candidates: New items that are reranked beside the others, as far as there are any; codes
+            that are generated give them no places of their own.
     """
 
     neighbours: int = 50

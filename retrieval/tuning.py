@@ -16,7 +16,7 @@ RECALL_GOAL = 0.99
 # in inverted lists or in a graph; the best of them scored anew.
 CODES, SCALAR = r"(?:Flat|SQ\w{1,4}|PQ\d{1,4}(?:x\d{1,2})?)", r"(?:Flat|SQ\w{1,4})"
 FACTORY = re.compile(
-    rf"(?:IVF(?P<lists>\d{{1,9}}),(?:{CODES}|PQ\d{{1,4}}x4fs)|HNSW\d{{1,3}},{CODES}|{CODES})"
+    rf"(?:IVF(?P<lists>\d{{1,9}}),(?:{CODES}|PQ\d{{1,4}}x4fs)|HNSW\d{{1,3}},{CODES}|{SCALAR})"
     rf"(?:,RFlat|,Refine\({SCALAR}\))?"
 )
 

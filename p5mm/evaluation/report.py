@@ -57,7 +57,7 @@ class Report:
         protocol: How it was measured; plain JSON values.
         per_user: Model, then metric, then ``[n]`` float64; the order is that of the cases.
         coverage: Model, then ``coverage@k``: the share of the catalog in anybody's first k.
-        retrieval: ``recall@N`` of the retriever: no reranker of N candidates can pass it.
+        retrieval: ``recall@N`` of the retriever: what a reranker of its best N could reach.
         slices: Slice label to ``[n]`` bool, True where a case belongs.
         tasks: The other tasks that the model was trained on, by the family of their prompts.
     """

@@ -63,7 +63,7 @@ class Candidates:
     Attributes:
         index: Of all items of which something is known.
         taken: Finds those that somebody took.
-        new: Finds the others.
+        new: Finds the others, exactly: few among many are what an approximate index finds worst.
     """
 
     index: VectorIndex
@@ -72,18 +72,29 @@ class Candidates:
 
     @classmethod
     def of(
-        cls, index: VectorIndex, known: NDArray[np.bool_], trained: NDArray[np.bool_]
+        cls,
+        index: VectorIndex,
+        vectors: NDArray[np.float32],
+        known: NDArray[np.bool_],
+        trained: NDArray[np.bool_],
     ) -> "Candidates":
         """Of an index of all known items, in the order of their rows.
 
         Args:
             index: Retrieval vectors.
+            vectors: ``[n, d]`` the same of the whole catalog.
             known: ``[n]`` True where something is known of an item.
             trained: ``[n]`` True where somebody took it.
         """
         whole = Source(index, np.flatnonzero(known), len(known))
-        taken, new = np.flatnonzero(trained), np.flatnonzero(known & ~trained)
-        return cls(index, whole.among(taken), whole.among(new))
+        taken = whole.among(np.flatnonzero(trained))
+        rows = np.flatnonzero(known & ~trained)
+        if not len(rows):
+            return cls(index, taken, whole.among(rows))
+        places = np.searchsorted(whole.rows, rows)
+        ids = [index.item_ids[place] for place in places.tolist()]
+        exact = VectorIndex.build(ids, np.ascontiguousarray(vectors[rows]), kind="exact")
+        return cls(index, taken, Source(exact, rows, len(known)))
 
     def among(self, rows: NDArray[np.int64]) -> "Candidates":
         """The same when only some catalog rows may be candidates."""

@@ -39,29 +39,36 @@ class ColdItems:
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, items: ItemTokens, settings: ColdConfig) -> "ColdItems":
+    def of(
+        cls, items: ItemTokens, settings: ColdConfig, among: Tensor | None = None
+    ) -> "ColdItems":
         """What stands in for a catalog's new items.
 
         Args:
             items: Of the whole catalog.
             settings: How many taken items a new one is made of, and how; cosines are averaged over
                 the modalities that both have.
+            among: Rows ``[m]`` outside which no new item is asked for; None asks for all.
         """
         there = items.present.float()
         taken = torch.nonzero(items.trained & items.present.any(dim=1)).flatten()
         common = there[taken].any(dim=0).float()
-        rows = torch.nonzero(~items.trained & (there @ common > 0)).flatten()
+        new = ~items.trained & (there @ common > 0)
+        if among is not None:
+            new &= torch.zeros_like(new).index_fill(0, among, True)
+        rows = torch.nonzero(new).flatten()
         nearest = torch.zeros(len(rows), min(settings.neighbours, len(taken)), dtype=torch.int64)
         if not len(rows):
             return cls(taken, rows, nearest, nearest.float(), None)
         unit, alike = _unit(items), torch.empty(nearest.shape)
+        known, known_there = unit[taken], there[taken]
         for start in range(0, len(rows), CHUNK):
             part = slice(start, start + CHUNK)
-            shared = there[rows[part]] @ there[taken].T
-            cosines = (unit[rows[part]] @ unit[taken].T) / shared
+            shared = there[rows[part]] @ known_there.T
+            cosines = (unit[rows[part]] @ known.T) / shared
             best = cosines.masked_fill(shared == 0, -torch.inf).topk(nearest.shape[1])
             nearest[part], alike[part] = taken[best.indices], best.values
-        ridge = Ridge.of(unit[taken], unit[rows], settings.ridge * len(items.modalities))
+        ridge = Ridge.of(known, unit[rows], settings.ridge * len(items.modalities))
         return cls(taken, rows, nearest, (settings.sharpness * alike).softmax(dim=1), ridge)
 
     @torch.inference_mode()

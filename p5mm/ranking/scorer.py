@@ -34,7 +34,7 @@ class Asking:
     Attributes:
         prompt: Token ids of the prompt that the reranker reads.
         max_history: Items of a history that are read.
-        candidates: Items that the retriever hands to the reranker.
+        candidates: Items that somebody took, which the retriever hands to the reranker.
         newcomers: Items that nobody has taken that it hands over besides.
         index: Kind of the index that candidates are found in.
         rating_scale: Mean and spread of ratings in training.
@@ -105,7 +105,8 @@ class Scorer:
         if index is None:
             index = candidate_index(network, vectors, item_ids, asking.index)
         known, trained = network.items.known.numpy(), network.items.trained.numpy()
-        return cls(network, asking, tokens, vectors, Candidates.of(index, known, trained))
+        found = Candidates.of(index, vectors.numpy(), known, trained)
+        return cls(network, asking, tokens, vectors, found)
 
     def weighing(self, weights: Mapping[str, float]) -> "Scorer":
         """The same evidence with other weights; parts of weight 0 are left out."""
@@ -156,7 +157,7 @@ class Scorer:
         return scaled(batch, self.asking.rating_scale)
 
     def retrieve(
-        self, encoded: Encoded, histories: Histories, seen: bool = False
+        self, encoded: Encoded, histories: Histories, *, seen: bool = False
     ) -> NDArray[np.int64]:
         """What is reranked ``[b, n]``: catalog rows, -1 where there are no more.
 
@@ -167,10 +168,10 @@ class Scorer:
             histories: What they hold is no candidate.
             seen: What the history holds may be a candidate.
         """
-        return self.found(encoded, histories, 0, seen)[0]
+        return self.found(encoded, histories, 0, seen=seen)[0]
 
     def found(
-        self, encoded: Encoded, histories: Histories, k: int, seen: bool = False
+        self, encoded: Encoded, histories: Histories, k: int, *, seen: bool = False
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """What is reranked, as ``retrieve`` gives it, and what more the best ``k`` items need."""
         asking, filtered = self.asking, not seen

@@ -200,7 +200,7 @@ class Fitting:
             gone = np.isin(np.arange(len(items)), hidden.numpy())
             asked = amid_new(cases, gone)
             if len(asked):
-                with self.hiding(hidden, ()) as scorer:
+                with self.hiding(hidden, (), alone=True) as scorer:
                     read, seen = unaware(asked, gone), asked.histories
                     parts.append(RankingCases.of(scorer.within(rows), read, most, seen))
         joined = RankingCases.joined(parts)
@@ -296,13 +296,16 @@ class Fitting:
         return evidenced(scorer, self.config, self.cold_items, self.counts, self.content)
 
     @contextmanager
-    def hiding(self, rows: Tensor, asked: Sequence[int]) -> Iterator[Scorer]:
-        """What ``evidenced`` gives if nobody had taken the items at some rows ``[m]``.
+    def hiding(self, rows: Tensor, asked: Sequence[int], alone: bool = False) -> Iterator[Scorer]:
+        """What ``evidenced`` gives if nobody had taken some items; it holds as long as the context.
 
-        It holds as long as the context.
+        Args:
+            rows: ``[m]`` int64, where they are.
+            asked: Token ids of the prompt that the decoder reads.
+            alone: The catalog's own new items are not asked for.
         """
         with self.network.items.hiding(rows):
-            cold = ColdItems.of(self.network.items, self.config.cold)
+            cold = ColdItems.of(self.network.items, self.config.cold, rows if alone else None)
             counts, scorer = self.counts.without(rows.numpy()), self.scorer(asked, cold)
             yield evidenced(scorer, self.config, cold, counts, self.content)
 

@@ -13,7 +13,7 @@ from p5mm.metrics.validation import BATCH, spaced
 from p5mm.ranking.scorer import Scorer
 
 SHARE = 10  # of each training history one in so many is held back, the last ones; at least one
-MOST = 40_000  # cases; more gain little, and each needs memory
+MOST = 25_000  # cases, and half as many amid hidden items: each needs up to 40 KB
 FOLDS = 10  # shares of the items; each is hidden for some of the cases, as if it were new
 HIDDEN = 2_000  # items at once: what stands in for each is looked for among all others
 
