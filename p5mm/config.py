@@ -168,8 +168,8 @@ class RetrievalConfig:
 
     Attributes:
         candidates: Items that somebody took, which the retriever hands to the reranker.
-        index: auto, exact, ivf, hnsw, ivf-pq, or a faiss factory string of Flat or SQ vectors, with IVF
-            or HNSW in front (of PQ vectors too) and RFlat or Refine behind.
+        index: auto, exact, ivf, hnsw, ivf-pq, or a faiss factory string of Flat or SQ vectors, with
+            IVF or HNSW in front (of PQ vectors too) and RFlat or Refine behind.
         generate: Whether the T5 generates the candidates as codes, without any index; training
             then learns the task codes, too.
         code_levels: Digits of an item's code; one more tells items of the same code apart.

@@ -173,6 +173,41 @@ def test_an_approximate_index_shows_in_the_scores(toy):
             assert set(ranked[row, : len(real)]) == set(real) == set(best[row, : len(real)])
 
 
+def test_new_items_are_found_exactly_beside_an_approximate_index(toy):
+    """However few they are among many, whatever the index looks into."""
+    asking = replace(toy.scorer.asking, candidates=6, newcomers=2, index="IVF8,Flat")
+    network = copy.deepcopy(toy.network)
+    network.items.trained[[5, 17]] = False
+    cold = ColdItems.of(network.items, toy.config.cold)
+    scorer = Scorer.of(network, asking, cold, toy.catalog.item_ids)
+    import_faiss().downcast_index(scorer.candidates.index._index).nprobe = 1
+    encoded = scorer.encode(ASKED)
+    rows = scorer.retrieve(encoded, ASKED)[:, -2:]
+    new = np.array([5, 17, 40])
+    logits = (encoded.last @ scorer.vectors[new].T).numpy()
+    for line, history in enumerate([[3, 4, 5], [], [21, 22]]):
+        left = [place for place, row in enumerate(new) if row not in history]
+        best = sorted(left, key=lambda place: -logits[line, place])[:2]
+        assert rows[line].tolist() == new[best].tolist()
+    taken = scorer.retrieve(encoded, ASKED)[:, :-2]
+    assert not np.isin(taken, new).any()
+
+
+def test_padding_is_no_new_item(toy):
+    """A place without a candidate stands for row 0, which nobody may have taken."""
+    network = copy.deepcopy(toy.network)
+    network.items.trained[0] = network.items.present[0] = False
+    network.items.trained[40] = True
+    cold = ColdItems.of(network.items, toy.config.cold)
+    scorer = Scorer.of(network, toy.scorer.asking, cold, toy.catalog.item_ids)
+    scorer = reranking(scorer, 1000, 0)
+    cases = toy.split.cases("valid").in_rows(toy.rows)
+    parts = Parts.of(scorer, [], cases)
+    assert (parts.retrieval == -torch.inf).any()
+    assert not parts.new.any()
+    assert fit_handicap(scorer, cases) == 0.0
+
+
 def test_the_handicap_is_the_least_that_spares_the_others(toy):
     cases = toy.split.cases("valid").in_rows(toy.rows)
     everything = np.append(toy.rows, toy.catalog.rows["cold"])

@@ -168,13 +168,14 @@ def test_the_rehearsal_sees_nothing_of_what_is_held_back(toys, monkeypatch):
 
 
 @given(st.integers(1, 40), st.integers(0, 9))
-def test_each_item_is_hidden_once(count, seed):
+def test_no_item_is_hidden_twice_and_never_all_at_once(count, seed):
     items = torch.arange(count) * 3
     shares = hidden_items(items, seed)
     assert all(len(share) for share in shares)
     assert len(torch.cat(shares)) == count if count > FOLDS else len(shares) == count - 1
     assert torch.isin(torch.cat([*shares, items[:0]]).unique(), items).all()
     assert sum(map(len, shares)) == len({int(row) for share in shares for row in share})
+    assert all(len(share) < max(count, 2) for share in shares)
 
 
 def test_few_items_of_many_are_hidden_at_once():
@@ -205,3 +206,41 @@ def test_what_is_hidden_comes_back(toy):
         assert not torch.equal(items()[3], tokens[3])
     torch.testing.assert_close(items(), tokens)
     assert torch.equal(items.trained, trained)
+
+
+def test_the_handicap_is_fitted_as_in_a_shop_with_new_items(toys, monkeypatch):
+    """A tenth is new, nobody knows of it, and it is no target."""
+    found = {}
+
+    def spy(scorer, cases, seen):
+        items, new = scorer.network.items, ~scorer.network.items.trained
+        found.update(new=new.clone(), targets=cases.targets, seen=seen, cases=cases)
+        assert all(scorer.weights.values())
+        assert items.present.any()
+        return 1.25
+
+    monkeypatch.setattr("p5mm.training.fit.fit_handicap", spy)
+    model = fit(toys.toy_dataset(), toys.toy_config(epochs=1, tasks={"sequential": 0.5}))
+    assert model.fitted.handicap == 1.25
+    new = found["new"].numpy()
+    cold = model.catalog.rows[toys.COLD]
+    assert new[cold]
+    assert new.sum() == 4  # a tenth of forty
+    assert not new[found["targets"]].any()
+    assert not new[found["cases"].histories.items].any()
+    assert new[found["seen"].items].any()
+    assert model.network.items.trained.sum() == 40  # what was hidden is back
+
+
+def test_a_target_that_nobody_took_does_not_pay_for_new_items(toys, monkeypatch):
+    """A validation item that no training history has stays out of the handicap's cases."""
+    asked = []
+    monkeypatch.setattr(
+        "p5mm.training.fit.fit_handicap", lambda scorer, cases, seen: asked.append(cases) or 0.0
+    )
+    lists = [[n % 10, (n + 1) % 10, (n + 2) % 10, (n + 3) % 10] for n in range(20)]
+    lists[0][2] = 11  # the item before the last
+    model = fit(*tiny(toys, lists))
+    assert not model.network.items.trained[model.catalog.rows["i11"]]
+    assert model.catalog.rows["i11"] not in asked[0].targets
+    assert len(asked[0])
