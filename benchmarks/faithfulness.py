@@ -45,7 +45,7 @@ def _lost(
     """What the score of a user's first recommendation loses, ``[ways]``."""
     history = model.histories.select(np.array([user]))
     history = history.tail(np.minimum(history.lengths, model.scorer.asking.max_history))
-    item = int(model.scorer.rank(history, 1)[0][0, 0])
+    item = int(model.scorer.rank(history, 1, never=history)[0][0, 0])
     told = explain(model, "", history, item)
     rows = model.catalog.rows
     by_attention = sorted(told.reasons, key=lambda reason: -reason.attention)

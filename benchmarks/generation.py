@@ -92,7 +92,7 @@ def ranked(
         part = cases.take(np.arange(begin, min(begin + BATCH, len(cases))))
         encoded, found = retriever.encode(part.histories), {}
         start = time.perf_counter()
-        found[GENERATED] = generator.find(encoded, prompt, part.histories, width, True, width)
+        found[GENERATED] = generator.find(encoded, prompt, part.histories, width, width)
         seconds[GENERATED] += time.perf_counter() - start
         start = time.perf_counter()
         dense = twice.retrieve(encoded, part.histories)

@@ -37,6 +37,10 @@ class Selected:
         """Scores and places ``[b, k]``, best first; -1 where nothing more was found."""
         parameters = _parameters(self._index, self._selector, self._more)
         scores, rows = self._index.search(queries, k, params=parameters)
+        short = (rows < 0).any(axis=1) if k <= len(self._rows) else np.zeros(len(rows), bool)
+        if short.any():  # there are as many: everything is looked at
+            everything = _parameters(self._index, self._selector, self._index.ntotal)
+            scores[short], rows[short] = self._index.search(queries[short], k, params=everything)
         return scores, np.where(rows < 0, -1, np.searchsorted(self._rows, rows))
 
 

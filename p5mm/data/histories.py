@@ -49,6 +49,16 @@ class Histories:
         ]
         return cls(items, offsets, np.concatenate(ratings))
 
+    def beside(self, other: "Histories") -> "Histories":
+        """The items of each user, and after them those that the other has of the same user."""
+        both = Histories(
+            np.concatenate([self.items, other.items]),
+            np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]]),
+        )
+        order = np.arange(2 * len(self)).reshape(2, -1).T.ravel()
+        joined = both.select(order)
+        return Histories(joined.items, joined.offsets[::2])
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -75,6 +85,13 @@ class Histories:
     def without_last(self, n: int) -> "Histories":
         """The histories without their last ``n`` items (empty where there are no more)."""
         return self.head(np.maximum(self.lengths - n, 0))
+
+    def padded(self) -> NDArray[np.int64]:
+        """``[users, longest]`` the items, -1 where there are no more."""
+        real = np.arange(self.lengths.max(initial=0)) < self.lengths[:, None]
+        rows = np.full(real.shape, -1, dtype=np.int64)
+        rows[real] = self.items
+        return rows
 
     def without(self, items: NDArray[np.bool_]) -> "Histories":
         """The histories without some items: ``[items]`` bool, True at those left out."""

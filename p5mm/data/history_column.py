@@ -11,12 +11,15 @@ from p5mm.errors import InputError
 FORMS = 'a list of item ids, or the same as JSON text: ["1", "2"]'
 
 
-def read_histories(column: pa.ChunkedArray, what: str) -> list[list[str] | None]:
+def read_histories(
+    column: pa.ChunkedArray, what: str, name: str = "history"
+) -> list[list[str] | None]:
     """The item ids of each row, in order of time.
 
     Args:
         column: Lists of strings or of integers, or texts that are such lists in JSON.
         what: Name of the table in messages.
+        name: Of the column; lists of items that may be shown, or may not, are read alike.
 
     Returns:
         A list of ids a row: empty for an empty list, None where no history is given.
@@ -32,19 +35,19 @@ def read_histories(column: pa.ChunkedArray, what: str) -> list[list[str] | None]
     if pa.types.is_null(kind):
         return [None] * len(column)
     if pa.types.is_string(kind):
-        return [_parsed(text, row, what) for row, text in enumerate(column.to_pylist())]
+        return [_parsed(text, row, what, name) for row, text in enumerate(column.to_pylist())]
     if not (_is_list(kind) and _holds_ids(kind.value_type)):
-        raise InputError(f"{what}: 'history' is of type {kind}; give {FORMS}")
+        raise InputError(f"{what}: '{name}' is of type {kind}; give {FORMS}")
     if pc.list_flatten(column).null_count:
         bad = [row for row, ids in enumerate(column.to_pylist()) if ids and None in ids]
         raise InputError(
-            f"{what}: an item id is missing in the history of {rows(bad)}; leave it out of the list"
+            f"{what}: an item id is missing in the {name} of {rows(bad)}; leave it out of the list"
         )
     histories: list[list[str] | None] = column.cast(pa.list_(pa.string())).to_pylist()
     return histories
 
 
-def _parsed(text: str | None, row: int, what: str) -> list[str] | None:
+def _parsed(text: str | None, row: int, what: str, name: str) -> list[str] | None:
     """The ids of a JSON list."""
     if text is None:
         return None
@@ -55,7 +58,7 @@ def _parsed(text: str | None, row: int, what: str) -> list[str] | None:
     if isinstance(ids, list) and all(type(item) in (str, int) for item in ids):
         return [str(item) for item in ids]
     raise InputError(
-        f"{what}: the history {text[:60]!r} in {rows([row])} is no list of item ids; give {FORMS}"
+        f"{what}: the {name} {text[:60]!r} in {rows([row])} is no list of item ids; give {FORMS}"
     )
 
 

@@ -31,25 +31,24 @@ class Source:
         return Source(self.index.among(places), self.rows[places], self.items)
 
     def find(
-        self, queries: NDArray[np.float32], histories: Histories, count: int, filter_seen: bool
+        self, queries: NDArray[np.float32], never: Histories | None, count: int
     ) -> NDArray[np.int64]:
         """Catalog rows ``[b, count]`` (fewer columns where there are fewer items), best first.
 
         Args:
             queries: ``[b, d]``.
-            histories: ``b`` histories, in catalog rows.
+            never: Catalog rows that each may not get; None for none.
             count: How many items each gets.
-            filter_seen: Leave out what the history holds.
 
         Returns:
             int64; -1 where there are no more items.
         """
         if not count or not len(self.rows):
-            return np.empty((len(histories), 0), dtype=np.int64)
-        longest = int(histories.lengths.max(initial=0)) if filter_seen else 0
+            return np.empty((len(queries), 0), dtype=np.int64)
+        longest = 0 if never is None else int(never.lengths.max(initial=0))
         places = self.index.rows(queries, min(count + longest, len(self.index)))
         rows = np.where(places < 0, -1, self.rows[places])
-        return first_unseen(rows, histories, self.items, count) if filter_seen else rows
+        return rows if never is None else first_allowed(rows, never, self.items, count)
 
 
 @dataclass(frozen=True)
@@ -101,23 +100,23 @@ class Candidates:
         return replace(self, taken=self.taken.among(rows), new=self.new.among(rows))
 
 
-def first_unseen(
-    rows: NDArray[np.int64], histories: Histories, items: int, count: int
+def first_allowed(
+    rows: NDArray[np.int64], never: Histories, items: int, count: int
 ) -> NDArray[np.int64]:
-    """The first rows of each line that its history does not hold.
+    """The first rows of each line that it may get.
 
     Args:
         rows: ``[b, n]`` item rows, best first; -1 for none.
-        histories: ``b`` histories.
+        never: ``b`` lists of rows that it may not.
         items: Size of the catalog.
         count: How many rows are kept.
 
     Returns:
         ``[b, count]`` (fewer where n is less), -1 beyond the last.
     """
-    lines = np.arange(len(histories))
-    seen = np.repeat(lines, histories.lengths) * items + histories.items
-    new = (rows >= 0) & ~np.isin(rows + lines[:, None] * items, seen)
-    order = np.argsort(~new, axis=1, kind="stable")[:, :count]
+    lines = np.arange(len(never))
+    denied = np.repeat(lines, never.lengths) * items + never.items
+    free = (rows >= 0) & ~np.isin(rows + lines[:, None] * items, denied)
+    order = np.argsort(~free, axis=1, kind="stable")[:, :count]
     kept = np.take_along_axis(rows, order, axis=1)
-    return np.where(np.take_along_axis(new, order, axis=1), kept, -1)
+    return np.where(np.take_along_axis(free, order, axis=1), kept, -1)

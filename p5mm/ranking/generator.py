@@ -66,9 +66,8 @@ class Generator:
         self,
         encoded: Encoded,
         prompt: Sequence[int],
-        histories: Histories,
+        never: Histories | None,
         count: int,
-        filter_seen: bool,
         width: int,
     ) -> NDArray[np.int64]:
         """Catalog rows ``[b, count]`` (fewer columns in a small catalog), likeliest first.
@@ -79,18 +78,18 @@ class Generator:
         Args:
             encoded: The histories, read once.
             prompt: Token ids that the decoder reads.
-            histories: ``b`` histories, in catalog rows.
+            never: Catalog rows that each may not get; None for none.
             count: How many items each gets.
-            filter_seen: Leave out what the history holds.
             width: Of a beam.
 
         Returns:
             int64; -1 where there are no more items.
         """
-        seen = _padded(histories) if filter_seen else torch.full((len(histories), 1), -1)
+        users = len(encoded.lengths)
+        seen = torch.full((users, 1), -1) if never is None else _padded(never)
         count = min(count, len(self.trie))
         found = [torch.empty(0, count, dtype=torch.int64)]
-        for part in torch.split(torch.arange(len(histories)), TOGETHER):
+        for part in torch.split(torch.arange(users), TOGETHER):
             read, denied = _part(encoded, part), seen[part]
             for _ in range(0, count, width):
                 rows = self.beam(read, prompt, width, denied=denied)[0]
@@ -242,14 +241,9 @@ def _distinct(values: Tensor) -> tuple[Tensor, Tensor]:
     return first.scatter_(1, number, order), which
 
 
-def _padded(histories: Histories) -> Tensor:
-    """Item rows ``[b, longest]`` of histories, -1 for padding."""
-    lengths = histories.lengths
-    places = np.arange(max(1, int(lengths.max(initial=0))))
-    real = places < lengths[:, None]
-    rows = np.full(real.shape, -1, dtype=np.int64)
-    rows[real] = histories.items
-    return torch.from_numpy(rows)
+def _padded(never: Histories) -> Tensor:
+    """Rows ``[b, longest]``, at least one a line, -1 for padding."""
+    return F.pad(torch.from_numpy(never.padded()), (0, 1), value=-1)
 
 
 def _part(encoded: Encoded, lines: Tensor) -> Encoded:

@@ -14,7 +14,7 @@ from p5mm.data.histories import Histories
 from p5mm.errors import InputError
 from p5mm.model.batches import Batch, history_batch, scaled
 from p5mm.model.network import Encoded, Network
-from p5mm.ranking.candidates import Candidates
+from p5mm.ranking.candidates import Candidates, first_allowed
 from p5mm.ranking.cold_items import ColdItems
 from p5mm.ranking.generator import Generator
 from p5mm.ranking.relations import Relations
@@ -168,35 +168,57 @@ class Scorer:
             histories: What they hold is no candidate.
             seen: What the history holds may be a candidate.
         """
-        return self.found(encoded, histories, 0, seen=seen)[0]
+        return self.found(encoded, None if seen else histories, 0)[0]
 
     def found(
-        self, encoded: Encoded, histories: Histories, k: int, *, seen: bool = False
+        self,
+        encoded: Encoded,
+        never: Histories | None,
+        k: int,
+        only: Histories | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """What is reranked, as ``retrieve`` gives it, and what more the best ``k`` items need."""
-        asking, filtered = self.asking, not seen
-        if isinstance(self.candidates, Generator):
-            wanted, width = max(asking.candidates, k), asking.candidates
-            rows = self.candidates.find(encoded, asking.prompt, histories, wanted, filtered, width)
-            return rows[:, :width], rows[:, width:]
-        queries = encoded.last.numpy()
-        c, n = asking.candidates, asking.newcomers
-        taken = self.candidates.taken.find(queries, histories, max(c, k), filtered)
-        new = self.candidates.new.find(queries, histories, max(n, k), filtered)
+        """What is reranked, as ``retrieve`` gives it, and what more the best ``k`` items need.
+
+        Args:
+            encoded: The histories, read once.
+            never: Catalog rows that each may not get; None for none.
+            k: How many items are wanted.
+            only: Catalog rows that each may get; None for all that are candidates.
+        """
+        c, n = self.asking.candidates, self.asking.newcomers
+        if only is not None:
+            taken, new = self._listed(encoded, never, only)
+        elif isinstance(self.candidates, Generator):
+            taken = self.candidates.find(encoded, self.asking.prompt, never, max(c, k), c)
+            new = taken[:, :0]
+        else:
+            queries = encoded.last.numpy()
+            taken = self.candidates.taken.find(queries, never, max(c, k))
+            new = self.candidates.new.find(queries, never, max(n, k))
         first = np.concatenate([taken[:, :c], new[:, :n]], axis=1)
         return first, np.concatenate([taken[:, c:], new[:, n:]], axis=1)
 
     @torch.inference_mode()
     def rank(
-        self, histories: Histories, k: int, filter_seen: bool = True
+        self,
+        histories: Histories,
+        k: int,
+        never: Histories | None = None,
+        only: Histories | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The best ``k`` items of each history: rows ``[b, k]``, -1 beyond the last, and scores.
 
         The candidates come first, in the order of their scores, then the retriever's next best in
         its own: the order for a small k begins the order for a large one.
+
+        Args:
+            histories: ``b`` histories.
+            k: How many items are wanted; fewer come only where no more may.
+            never: Catalog rows that each may not get, such as the histories; None for none.
+            only: Catalog rows that each may get; None for all that are candidates.
         """
         encoded = self.encode(histories)
-        first, rest = self.found(encoded, histories, k, seen=not filter_seen)
+        first, rest = self.found(encoded, never, k, only)
         scores = [self._scores_of(self.rerank, encoded, histories, first)]
         if rest.shape[1]:
             scores.append(self._scores_of(self._below, encoded, histories, rest))
@@ -266,6 +288,25 @@ class Scorer:
         """``[b, n]`` of rows ``[b, n]``; minus infinity where there is no row."""
         scores = score(encoded, histories, torch.from_numpy(np.maximum(rows, 0))).numpy()
         return np.where(rows < 0, -np.inf, scores).astype(np.float32)
+
+    @torch.inference_mode()
+    def _listed(
+        self, encoded: Encoded, never: Histories | None, only: Histories
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of lists of rows those that somebody took, and the new ones, each by logit, -1 beyond."""
+        rows = only.padded()
+        if never is not None:
+            rows = first_allowed(rows, never, len(self.vectors), rows.shape[1])
+        known, trained = self.network.items.known.numpy(), self.network.items.trained.numpy()
+        rows = np.where(known[rows], rows, -1)
+        logits = self._logits(encoded, torch.from_numpy(rows).clamp(min=0)).numpy()
+        parts = []
+        for wanted in (trained, ~trained):
+            there = (rows >= 0) & wanted[rows]
+            order = np.argsort(np.where(there, -logits, np.inf), axis=1, kind="stable")
+            found = np.take_along_axis(np.where(there, rows, -1), order, axis=1)
+            parts.append(found[:, : int(there.sum(axis=1).max(initial=0))])
+        return parts[0], parts[1]
 
     def _logits(self, encoded: Encoded, candidates: Tensor) -> Tensor:
         items = F.embedding(candidates, self.vectors)

@@ -23,6 +23,7 @@ from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.add_items import add_items
 from p5mm.serving.explanation import Explanation, explain
 from p5mm.serving.folder import read_model, write_model
+from p5mm.serving.limits import Limits, Server
 from p5mm.serving.pairs import COLUMNS, Pairs
 from p5mm.serving.requests import Requests
 from p5mm.training.fit import fit
@@ -85,6 +86,7 @@ class Recommender:
         histories: Sequence[Sequence[str] | None] | None = None,
         k: int = 10,
         filter_seen: bool = True,
+        limits: Limits | None = None,
         strict: bool = True,
     ) -> pa.Table:
         """The best ``k`` items for each user.
@@ -94,8 +96,9 @@ class Recommender:
                 histories, any names for them.
             histories: Item ids in order of time, for users who need not be in the log; a None
                 among them means the log's.
-            k: Items a user; fewer only where the catalog has no more.
+            k: Items a user; fewer only where no more may be recommended.
             filter_seen: Leave out what the history holds.
+            limits: Which items may be recommended, to everybody and to each; all where None.
             strict: Whether an unknown user or item is an error; else it is left out, counted and
                 logged, and all others are served.
 
@@ -103,15 +106,19 @@ class Recommender:
             ``user_id``, ``item_id`` (strings), ``score`` (float32), ``rank`` (int32, from 1).
 
         Raises:
-            InputError: A user or an item is unknown and ``strict``, or k is not positive.
+            InputError: A user or an item is unknown and ``strict``, k is not positive, or nothing
+                may be recommended.
         """
         _check_k(k)
-        asked = Requests.of(self.model, users, histories, strict)
+        asked, limits = Requests.of(self.model, users, histories, strict), limits or Limits()
+        rows, scorer = limits.rows(self.model, strict), self.model.scorer
+        server = Server(self.model, scorer if rows is None else scorer.within(rows), rows, limits)
         parts = [recommendation_table([], [], [], [])]
         with progress("recommend", len(asked), "user") as shown:
             for start in range(0, len(asked), BATCH):
                 part = asked.part(start, start + BATCH)
-                parts.append(self._recommend(part, k, filter_seen))
+                found = server.best(part, k, filter_seen, strict)
+                parts.append(self._told(part, *found))
                 shown.update(len(part))
         return pa.concat_tables(parts)
 
@@ -245,8 +252,9 @@ class Recommender:
                 raise unknown("item", item, rows)
         return np.array([rows[item] for item in item_ids], dtype=np.int64)
 
-    def _recommend(self, asked: Requests, k: int, filter_seen: bool) -> pa.Table:
-        rows, scores = self.model.scorer.rank(asked.histories, k, filter_seen)
+    def _told(
+        self, asked: Requests, rows: NDArray[np.int64], scores: NDArray[np.float32]
+    ) -> pa.Table:
         real = rows >= 0
         ranks = np.broadcast_to(np.arange(1, rows.shape[1] + 1), rows.shape)
         ids = self._ids[rows[real]]

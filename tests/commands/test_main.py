@@ -415,3 +415,25 @@ def test_explain_tells_what_carries_a_score(model, folder, capsys):
     assert "--html" in wrong_use(capsys, *arguments, "--data", folder)
     (folder / "mine.html").write_text("mine")
     assert "mine.html" in wrong_use(capsys, *arguments, "--html", folder / "mine.html")
+
+
+def test_recommend_shows_what_may_be_shown(model, folder, capsys):
+    out, users = folder / "limited.parquet", folder / "limited.jsonl"
+    (folder / "allow.csv").write_text("item_id\nr0s1\nr0s2\nr0s3\nr0s4\n")
+    (folder / "deny.csv").write_text("item_id\nr0s4\n")
+    users.write_text(
+        '{"user_id": "a", "history": ["r1s1"]}\n'
+        '{"user_id": "b", "history": ["r1s1"], "deny": ["r0s1"]}\n'
+        '{"user_id": "c", "history": ["r1s1"], "allow": ["r0s2", "r0s4", "r2s2"]}\n'
+    )
+    arguments = ["recommend", model, "--users", users, "--out", out]
+    limits = ["--allow", folder / "allow.csv", "--deny", folder / "deny.csv"]
+    assert run(*arguments, *limits) == 0
+    found = {}
+    for row in pq.read_table(out).to_pylist():
+        found.setdefault(row["user_id"], set()).add(row["item_id"])
+    assert found == {"a": {"r0s1", "r0s2", "r0s3"}, "b": {"r0s2", "r0s3"}, "c": {"r0s2"}}
+    users.write_text('{"user_id": "a", "allow": "r0s1"}\n')
+    assert "the allow 'r0s1' in row 1" in wrong_use(capsys, *arguments)
+    users.write_text('{"user_id": "a", "deny": ["r0s1"]}\n{"user_id": "a", "deny": []}\n')
+    assert "'a' stands there twice" in wrong_use(capsys, *arguments)

@@ -133,16 +133,16 @@ def test_what_a_list_leaves_keeps_its_likelihood(network, generator):
 
 
 def test_seen_items_are_no_candidates(network, generator):
-    found = generator.find(read(network, LISTS), PROMPT, Histories.from_lists(LISTS), 28, True, 28)
+    found = generator.find(read(network, LISTS), PROMPT, Histories.from_lists(LISTS), 28, 28)
     for line, history in zip(found.tolist(), LISTS, strict=True):
         assert set(line) - {-1} == set(range(ITEMS - 2)) - set(history)
-    again = generator.find(read(network, LISTS), PROMPT, Histories.from_lists(LISTS), 28, False, 28)
+    again = generator.find(read(network, LISTS), PROMPT, None, 28, 28)
     assert (again >= 0).all()
 
 
 def test_a_short_list_begins_a_long_one(network, generator):
     encoded, seen = read(network, LISTS), Histories.from_lists(LISTS)
-    lists = [generator.find(encoded, PROMPT, seen, count, True, 6) for count in (4, 6, 15, 28)]
+    lists = [generator.find(encoded, PROMPT, seen, count, 6) for count in (4, 6, 15, 28)]
     for short, long in pairwise(lists):
         np.testing.assert_array_equal(long[:, : short.shape[1]], short)
     for line, history in zip(lists[-1].tolist(), LISTS, strict=True):
@@ -197,7 +197,7 @@ def test_a_catalog_of_one_item():
     rows, scores = generator.beam(encoded, PROMPT, 5)
     assert rows.tolist() == [[0], [0]]
     torch.testing.assert_close(scores, generator.likelihood(encoded, PROMPT, rows), **CLOSE)
-    nothing = generator.find(encoded, PROMPT, Histories.from_lists([[0], [0]]), 5, True, 5)
+    nothing = generator.find(encoded, PROMPT, Histories.from_lists([[0], [0]]), 5, 5)
     assert nothing.tolist() == [[-1], [-1]]
 
 
@@ -210,5 +210,5 @@ def test_items_without_a_code_have_no_likelihood(network, generator):
 
 def test_nobody_asks(network, generator):
     none = replace(read(network, [[1]]), lengths=torch.empty(0, dtype=torch.int64))
-    found = generator.find(none, PROMPT, Histories.from_lists([]), 5, True, 5)
+    found = generator.find(none, PROMPT, Histories.from_lists([]), 5, 5)
     assert found.shape == (0, 5)

@@ -77,7 +77,7 @@ def test_cases_hold_what_the_retriever_finds(toy):
     assert made.relations.shape == (len(made), width, reach, len(names))
     assert made.relations.dtype == torch.float16
     best = made.logits.argmax(1)
-    ranked = scorer.alone().rank(cases.histories, 1)[0][:, 0]
+    ranked = scorer.alone().rank(cases.histories, 1, never=cases.histories)[0][:, 0]
     assert (best == made.targets).sum() == (ranked == cases.targets)[hits].sum()
     some = np.concatenate(spaced(cases, 100, 7))
     assert len(RankingCases.of(scorer, cases, most=7)) == hits[some].sum()
