@@ -23,12 +23,12 @@ from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.add_items import add_items
 from p5mm.serving.explanation import Explanation, explain
 from p5mm.serving.folder import read_model, write_model
-from p5mm.serving.limits import Limits, Server
+from p5mm.serving.limits import Limits
 from p5mm.serving.pairs import COLUMNS, Pairs
 from p5mm.serving.requests import Requests
+from p5mm.serving.server import Server, windows
 from p5mm.training.fit import fit
 
-BATCH = 256
 SIMILAR = pa.schema(
     [
         ("query_id", pa.string()),
@@ -111,15 +111,12 @@ class Recommender:
         """
         _check_k(k)
         asked, limits = Requests.of(self.model, users, histories, strict), limits or Limits()
-        rows, scorer = limits.rows(self.model, strict), self.model.scorer
-        server = Server(self.model, scorer if rows is None else scorer.within(rows), rows, limits)
+        server = Server.of(self.model, limits, strict)
         parts = [recommendation_table([], [], [], [])]
         with progress("recommend", len(asked), "user") as shown:
-            for start in range(0, len(asked), BATCH):
-                part = asked.part(start, start + BATCH)
-                found = server.best(part, k, filter_seen, strict)
-                parts.append(self._told(part, *found))
-                shown.update(len(part))
+            for rows in windows(len(asked), k):
+                part = asked.select(rows)
+                parts.append(self._told(part, *server.best(part, k, filter_seen, shown)))
         return pa.concat_tables(parts)
 
     def score(self, pairs: Any, strict: bool = True) -> pa.Table:

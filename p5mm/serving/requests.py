@@ -61,10 +61,9 @@ class Requests:
         taken = item_lists(model, lists, strict)
         return cls._in_order(names, given, taken, logged)
 
-    def part(self, start: int, stop: int) -> "Requests":
-        """The requests from one place to another."""
-        rows = np.arange(start, min(stop, len(self)), dtype=np.int64)
-        return Requests(self.names[start:stop], self.histories.select(rows))
+    def select(self, rows: NDArray[np.int64]) -> "Requests":
+        """Some of the requests, in the order given."""
+        return Requests([self.names[row] for row in rows], self.histories.select(rows))
 
     @classmethod
     def _of_log(

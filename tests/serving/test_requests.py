@@ -59,7 +59,7 @@ def test_where_nobody_can_be_served_it_is_an_error(shop):
 
 def test_parts_are_the_whole(toy):
     asked = Requests.of(toy, None, None, strict=True)
-    parts = [asked.part(start, start + 32) for start in range(0, len(asked), 32)]
+    parts = [asked.select(np.arange(n, min(n + 32, len(asked)))) for n in range(0, len(asked), 32)]
     assert [name for part in parts for name in part.names] == toy.user_ids
     assert np.concatenate([part.histories.items for part in parts]).tolist() == (
         toy.histories.items.tolist()
