@@ -43,7 +43,8 @@ def test_every_key_of_the_configuration_has_a_meaning():
     told = keys(sections())
     assert len(told) > 40
     assert all(about for _, _, about in told)
-    assert ("retrieval.candidates", 100, "Items that the retriever hands to the reranker.") in told
+    about = "Items that somebody took, which the retriever hands to the reranker."
+    assert ("retrieval.candidates", 100, about) in told
 
 
 def test_attributes_of_several_lines_are_one():
