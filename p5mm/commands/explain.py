@@ -57,12 +57,12 @@ def run(options: argparse.Namespace) -> None:
         catalog = pictured_catalog(recommender.model, options.data)
         put(page.explanation_page(explanation, catalog), options.html)
         say(f"{options.html}: why '{explanation.item_id}'")
-    titles = recommender.model.catalog.titles
-    rows = recommender.model.catalog.rows
     if options.json:
         print(json.dumps(_described(explanation)))
-    else:
-        print(_table(explanation, {i: titles[row] for i, row in rows.items()}, options.top))
+        return
+    catalog = recommender.model.catalog
+    titles = dict(zip(catalog.item_ids, catalog.titles, strict=True))
+    print(_table(explanation, titles, options.top))
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -53,4 +53,5 @@ class Limits:
 
     def only(self, model: TrainedModel, users: Sequence[str], strict: bool) -> Histories:
         """The only catalog rows of each user who has such a list; empty for the others."""
-        return item_lists(model, [self.allow_each.get(user, ()) for user in users], strict)
+        lists = [list(dict.fromkeys(self.allow_each.get(user, ()))) for user in users]
+        return item_lists(model, lists, strict)

@@ -111,7 +111,7 @@ class Recommender:
         """
         _check_k(k)
         asked, limits = Requests.of(self.model, users, histories, strict), limits or Limits()
-        server = Server.of(self.model, limits, strict)
+        server, k = Server.of(self.model, limits, strict), min(k, len(self.model.catalog))
         parts = [recommendation_table([], [], [], [])]
         with progress("recommend", len(asked), "user") as shown:
             for rows in windows(len(asked), k):

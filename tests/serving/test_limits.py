@@ -85,6 +85,13 @@ def test_what_is_denied_makes_room_among_the_candidates(recommender):
     assert min(table["score"].to_pylist()) > -BEYOND / 2
 
 
+def test_no_item_comes_twice_and_a_huge_k_costs_nothing(recommender):
+    limits = Limits(allow_each={"u1": ["r0s1", "r2s2", "r0s1"]})
+    found = best(recommender, 10**12, limits, filter_seen=False)
+    assert sorted(found["u1"]) == ["r0s1", "r2s2"]
+    assert len(found["u2"]) == 41
+
+
 def test_a_list_for_a_stranger_and_unknown_items(recommender, caplog):
     limits = Limits(deny=["zzz"], deny_each={"nobody": ["r0s1"]})
     with pytest.raises(InputError, match="zzz"):
