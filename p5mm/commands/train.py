@@ -104,5 +104,6 @@ def _told(model: "TrainedModel") -> list[str]:
         f"recall@10 {best['recall@10']:.4f}, ndcg@10 {best['ndcg@10']:.4f} (retriever)",
         f"reranker: {', '.join(weights) or 'none, the retriever alone ranks'}; "
         f"validation ndcg@10 on users not fitted on: {gained}",
-        f"items never taken are handicapped by {model.fitted.handicap}",
+        f"items never taken are lowered by {model.fitted.handicap} on the first page, beyond it by "
+        f"{model.fitted.handicap - model.fitted.lift}",
     ]

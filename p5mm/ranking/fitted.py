@@ -13,6 +13,7 @@ class Fitted:
         tried: Validation NDCG@10 of the retriever, the similarities, the decoder, and all, each
             weighed on other users than it is judged by.
         handicap: What the scores of items never taken are lowered by.
+        lift: What they are raised by again beyond the first page.
         rating_scale: Mean and spread of ratings in training.
         levels: Values of the rating levels; empty without ratings.
         prompt: Token ids of the prompt that the reranker reads.
@@ -26,6 +27,7 @@ class Fitted:
     similarities: dict[str, float]
     tried: dict[str, float]
     handicap: float
+    lift: float
     rating_scale: tuple[float, float]
     levels: tuple[float, ...]
     prompt: tuple[int, ...]

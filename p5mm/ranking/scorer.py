@@ -17,6 +17,7 @@ from p5mm.model.network import Encoded, Network
 from p5mm.ranking.candidates import Candidates, first_allowed
 from p5mm.ranking.cold_items import ColdItems
 from p5mm.ranking.generator import Generator
+from p5mm.ranking.places import lifted
 from p5mm.ranking.relations import Relations
 from p5mm.ranking.similarity import ItemSimilarity
 from p5mm.retrieval.index import VectorIndex
@@ -59,6 +60,7 @@ class Scorer:
         vectors: Unit retrieval vectors ``[n, d]``.
         candidates: Finds the items that are reranked.
         handicap: What the logits of items never taken are lowered by.
+        lift: What they are raised by again beyond the first page.
         similarity: Of histories and candidates; None where none is weighed.
         relations: That the decoder reads; None where it is not weighed.
         weights: Weight of the decoder's logit and of each similarity beside the retrieval logit;
@@ -71,6 +73,7 @@ class Scorer:
     vectors: Tensor
     candidates: Candidates | Generator
     handicap: float = 0.0
+    lift: float = 0.0
     similarity: ItemSimilarity | None = None
     relations: Relations | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -112,12 +115,12 @@ class Scorer:
         """The same evidence with other weights; parts of weight 0 are left out."""
         return replace(self, weights={name: weight for name, weight in weights.items() if weight})
 
-    def handicapped(self, handicap: float) -> "Scorer":
-        """The same scorer with another handicap of items never taken."""
+    def handicapped(self, handicap: float, lift: float = 0.0) -> "Scorer":
+        """The same scorer with another handicap of items never taken, and another lift."""
         found = self.candidates
         if isinstance(found, Generator):
             found = found.handicapped(handicap)
-        return replace(self, handicap=handicap, candidates=found)
+        return replace(self, handicap=handicap, lift=lift, candidates=found)
 
     def asked_by(self, prompt: Sequence[int]) -> "Scorer":
         """The same scorer whose decoder reads another prompt, token ids ``[p]``."""
@@ -219,7 +222,7 @@ class Scorer:
         """
         encoded = self.encode(histories)
         first, rest = self.found(encoded, never, k, only)
-        scores = [self._scores_of(self.rerank, encoded, histories, first)]
+        scores = [self._placed(self._scores_of(self.rerank, encoded, histories, first), first)]
         if rest.shape[1]:
             scores.append(self._scores_of(self._below, encoded, histories, rest))
         rows, combined = np.concatenate([first, rest], axis=1), np.concatenate(scores, axis=1)
@@ -275,7 +278,7 @@ class Scorer:
         """
         encoded = self.encode(histories)
         rows = self.retrieve(encoded, histories, seen=seen)
-        final = self._scores_of(self.rerank, encoded, histories, rows)
+        final = self._placed(self._scores_of(self.rerank, encoded, histories, rows), rows)
         logits = encoded.last @ self.vectors.T / self.network.temperature + self.bias
         scores = (logits - BEYOND).clamp(min=LOWEST).numpy()
         users, places = np.nonzero(rows >= 0)
@@ -288,6 +291,12 @@ class Scorer:
         """``[b, n]`` of rows ``[b, n]``; minus infinity where there is no row."""
         scores = score(encoded, histories, torch.from_numpy(np.maximum(rows, 0))).numpy()
         return np.where(rows < 0, -np.inf, scores).astype(np.float32)
+
+    def _placed(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores ``[b, n]`` of candidate rows ``[b, n]``, new ones lifted beyond the first page."""
+        new = ~self.network.items.trained[torch.from_numpy(np.maximum(rows, 0))]
+        placed: NDArray[np.float32] = lifted(torch.from_numpy(scores), new, self.lift).numpy()
+        return placed
 
     @torch.inference_mode()
     def _listed(

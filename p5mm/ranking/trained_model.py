@@ -103,7 +103,7 @@ class TrainedModel:
             self.catalog.item_ids,
             self.saved_index,
             Generator.of(self.network) if self.config.retrieval.generate else None,
-        ).handicapped(self.fitted.handicap)
+        ).handicapped(self.fitted.handicap, self.fitted.lift)
         return evidenced(retriever, self.config, cold, self.counts, self.content).weighing(
             self.fitted.weights
         )

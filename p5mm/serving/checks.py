@@ -86,6 +86,7 @@ def check_fitted(
                 raise unknown(f"part in fitted.{told}", name[:80], parts)
             _check_size(weight, f"fitted.{told}.{name}")
     _check_size(fitted.handicap, "fitted.handicap")
+    _check_size(fitted.lift, "fitted.lift")
     if not 0 < fitted.rating_scale[1] < 1 / 1e-30 or abs(fitted.rating_scale[0]) > 1e30:
         raise InputError(f"fitted.rating_scale is {fitted.rating_scale}; a spread is above 0")
     _check_levels(fitted.levels)

@@ -13,6 +13,7 @@ from p5mm.data.histories import Histories
 from p5mm.data.split import Cases
 from p5mm.metrics.ranks import metrics_per_user
 from p5mm.metrics.validation import BATCH, spaced
+from p5mm.ranking.places import PAGE, lifted
 from p5mm.ranking.scorer import DECODER, Scorer
 from p5mm.ranking.similarity import CONTENT, NEIGHBOURS
 
@@ -25,7 +26,9 @@ CASES = 20_000  # that weights are fitted on
 FOLDS = 5
 SURE = 1.0  # standard errors that a reranker must gain on users it was not fitted on
 HANDICAPS = tuple(quarter / 4 for quarter in range(-16, 41))
-ALLOWED_LOSS = 0.01  # share of the validation NDCG@10 that new items may cost the others
+LIFTS = tuple(half / 2 for half in range(33))
+FAR = 50  # places that new items are lifted among
+ALLOWED_LOSS = 0.01  # share of the others' validation NDCG that new items may cost
 
 
 @dataclass(frozen=True)
@@ -68,19 +71,27 @@ class Parts:
             torch.cat([batch.targets for batch in batches]),
         )
 
-    def ndcg(self, weights: Mapping[str, float], handicap: float = 0.0) -> NDArray[np.float64]:
-        """NDCG@10 ``[n]`` of each case when the candidates are ranked by these weights.
+    def ndcg(
+        self,
+        weights: Mapping[str, float],
+        handicap: float = 0.0,
+        lift: float = 0.0,
+        k: int = PAGE,
+    ) -> NDArray[np.float64]:
+        """NDCG@k ``[n]`` of each case when the candidates are ranked by these weights.
 
         Args:
             weights: Of the parts; those not named weigh nothing.
             handicap: What new candidates are lowered by; infinity leaves them out.
+            lift: What they are raised by again beyond the first page.
+            k: How far a list is looked at.
         """
         scores = self.retrieval + sum(w * self.parts[name] for name, w in weights.items())
-        scores = torch.where(self.new, scores - handicap, scores)
+        scores = lifted(torch.where(self.new, scores - handicap, scores), self.new, lift)
         own = scores.gather(1, self.targets.clamp(min=0)[:, None])
         ranks = 1.0 + (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2
         ranks = ranks.masked_fill(self.targets < 0, torch.inf)
-        ndcg: NDArray[np.float64] = metrics_per_user(ranks.double().numpy(), (10,))["ndcg@10"]
+        ndcg: NDArray[np.float64] = metrics_per_user(ranks.double().numpy(), (k,))[f"ndcg@{k}"]
         return ndcg
 
 
@@ -184,11 +195,14 @@ def _gains(difference: NDArray[np.float64]) -> bool:
     return bool(gain > 0 and gain >= SURE * error)
 
 
-def fit_handicap(scorer: Scorer, cases: Cases, seen: Histories | None = None) -> float:
-    """The least handicap at which new items cost the others next to nothing.
+def fit_newcomers(
+    scorer: Scorer, cases: Cases, seen: Histories | None = None
+) -> tuple[float, float]:
+    """How new items compete so that they cost the others next to nothing: handicap and lift.
 
-    New items are lifted, or lowered, as far as ranking all candidates is as good on validation as
-    ranking only those that somebody took, but for ``ALLOWED_LOSS``.
+    On the first page by the least handicap, beyond it by the greatest lift, with which ranking all
+    candidates is as good on validation as ranking only those that somebody took, but for
+    ``ALLOWED_LOSS``: of NDCG@10 for the page, of NDCG@50 for what comes after it.
 
     Args:
         scorer: With its weights, without handicap; nobody has taken some of its items.
@@ -196,13 +210,20 @@ def fit_handicap(scorer: Scorer, cases: Cases, seen: Histories | None = None) ->
         seen: What is no candidate of each case; its history where None.
     """
     if not len(cases):
-        return 0.0
-    parts = Parts.of(scorer, list(scorer.weights), cases, seen)
-    goal = (1 - ALLOWED_LOSS) * parts.ndcg(scorer.weights, torch.inf).mean()
-    if not parts.new.any() or not goal:
-        return 0.0
-    spared = (h for h in HANDICAPS if parts.ndcg(scorer.weights, h).mean() >= goal)
-    return next(spared, HANDICAPS[-1])
+        return 0.0, 0.0
+    parts, weights = Parts.of(scorer, list(scorer.weights), cases, seen), scorer.weights
+    goals = {
+        k: (1 - ALLOWED_LOSS) * parts.ndcg(weights, torch.inf, k=k).mean() for k in (PAGE, FAR)
+    }
+    if not parts.new.any() or not goals[PAGE]:
+        return 0.0, 0.0
+
+    def spares(handicap: float, lift: float, k: int) -> bool:
+        return bool(parts.ndcg(weights, handicap, lift, k).mean() >= goals[k])
+
+    handicap = next((h for h in HANDICAPS if spares(h, 0.0, PAGE)), HANDICAPS[-1])
+    lifts = (lift for lift in reversed(LIFTS) if spares(handicap, lift, FAR))
+    return handicap, next(lifts, 0.0)
 
 
 def _parts(scorer: Scorer, names: Sequence[str], cases: Cases, seen: Histories) -> Parts:

@@ -41,9 +41,9 @@ def with_tasks(base: TrainedModel, tasks: Mapping[str, float]) -> TrainedModel:
     fitting = Fitting(config, network, data, base.content)
     cases = fitting.rehearse(base.prompts) if reranks(made) else None
     log = fitting.tasks(made, fitted.prompt, cases) if made else []
-    weights, similarities, tried, handicap = fitting.calibrate(fitted.prompt, made)
+    weights, similarities, tried, (handicap, lift) = fitting.calibrate(fitted.prompt, made)
     refitted = replace(
         fitted, weights=weights, similarities=similarities, tried=tried, handicap=handicap,
-        task_log=log,
+        lift=lift, task_log=log,
     )  # fmt: skip
     return replace(base, config=config, network=network, tokenizer=tokenizer, fitted=refitted)

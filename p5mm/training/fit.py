@@ -33,7 +33,7 @@ from p5mm.ranking.generator import Generator
 from p5mm.ranking.relations import Counts
 from p5mm.ranking.scorer import DECODER, Scorer
 from p5mm.ranking.trained_model import TrainedModel, asking, evidenced
-from p5mm.training.calibration import fit_handicap, fit_weights
+from p5mm.training.calibration import fit_newcomers, fit_weights
 from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.code_objective import fit_item_codes
 from p5mm.training.loop import Objective, Training, Validate, training_key
@@ -103,10 +103,10 @@ def fit(
         epochs = fitting.retriever()
         asked = prompt_tokens(tokenizer, choose(prompts, "sequential")[0], config.model.soft_tokens)
         task_epochs = fitting.tasks(tasks, asked, cases) if tasks else []
-    weights, similarities, tried, handicap = fitting.calibrate(asked, tasks)
+    weights, similarities, tried, (handicap, lift) = fitting.calibrate(asked, tasks)
     fitted = Fitted(
-        weights, similarities, tried, handicap, data.rating_scale, data.levels, tuple(asked),
-        data.digest, data.items, epochs, task_epochs,
+        weights, similarities, tried, handicap, lift, data.rating_scale, data.levels,
+        tuple(asked), data.digest, data.items, epochs, task_epochs,
     )  # fmt: skip
     return TrainedModel(
         config, dataset.catalog, dataset.log, content, network.eval(), tokenizer, prompts,
@@ -311,8 +311,8 @@ class Fitting:
 
     def calibrate(
         self, asked: Sequence[int], tasks: Sequence[Task]
-    ) -> tuple[dict[str, float], dict[str, float], dict[str, float], float]:
-        """What `fit_weights` finds, and the handicap of new items.
+    ) -> tuple[dict[str, float], dict[str, float], dict[str, float], tuple[float, float]]:
+        """What `fit_weights` finds, and the handicap and the lift of new items.
 
         Args:
             asked: Token ids of the prompt that the decoder reads.
@@ -321,10 +321,10 @@ class Fitting:
         scorer = self.evidenced(asked).within(self._taken)
         decoder = [DECODER] if reranks(tasks) else []
         weights, similarities, tried = fit_weights(scorer, decoder, self._valid)
-        return weights, similarities, tried, self._handicap(asked, weights)
+        return weights, similarities, tried, self._newcomers(asked, weights)
 
-    def _handicap(self, asked: Sequence[int], weights: Mapping[str, float]) -> float:
-        """What `fit_handicap` finds with the catalog's new items; with few, some are hidden."""
+    def _newcomers(self, asked: Sequence[int], weights: Mapping[str, float]) -> tuple[float, float]:
+        """What `fit_newcomers` finds with the catalog's new items; with few, some are hidden."""
         items, cases = self.network.items, self._valid
         new = int((items.known & ~items.trained).sum())
         taken = torch.nonzero(items.trained & items.present.any(dim=1)).flatten()
@@ -334,7 +334,7 @@ class Fitting:
             cases = cases.take(np.flatnonzero(items.trained.numpy()[cases.targets]))
             gone = np.isin(np.arange(len(items)), hidden.numpy())
             read, seen = unaware(cases, gone), cases.histories
-            return fit_handicap(scorer.weighing(weights), read, seen)
+            return fit_newcomers(scorer.weighing(weights), read, seen)
 
     @property
     def _valid(self) -> Cases:

@@ -14,10 +14,11 @@ from p5mm.ranking.scorer import DECODER, Scorer
 from p5mm.retrieval.tuning import import_faiss
 from p5mm.training.calibration import (
     ALLOWED_LOSS,
+    FAR,
     HANDICAPS,
     Parts,
     Search,
-    fit_handicap,
+    fit_newcomers,
     fit_weights,
 )
 
@@ -205,7 +206,7 @@ def test_padding_is_no_new_item(toy):
     parts = Parts.of(scorer, [], cases)
     assert (parts.retrieval == -torch.inf).any()
     assert not parts.new.any()
-    assert fit_handicap(scorer, cases) == 0.0
+    assert fit_newcomers(scorer, cases) == (0.0, 0.0)
 
 
 def test_the_handicap_is_the_least_that_spares_the_others(toy):
@@ -216,13 +217,41 @@ def test_the_handicap_is_the_least_that_spares_the_others(toy):
         one = rebuilt(toy, handicap=handicap).alone()
         return validation_metrics(one.within(rows), cases)["ndcg@10"]
 
-    found = fit_handicap(rebuilt(toy).alone(), cases)
+    found, _ = fit_newcomers(rebuilt(toy).alone(), cases)
     goal = (1 - ALLOWED_LOSS) * ndcg(0.0, toy.rows)
     assert ndcg(found, everything) >= goal
     assert found > HANDICAPS[0]
     assert all(ndcg(h, everything) < goal for h in HANDICAPS if h < found)
     forgetful = rebuilt(toy, forgotten=[toy.catalog.rows["cold"]])
-    assert fit_handicap(forgetful.alone(), cases) == 0.0
+    assert fit_newcomers(forgetful.alone(), cases) == (0.0, 0.0)
+
+
+def test_beyond_the_first_page_new_items_are_lifted_as_far_as_the_others_are_spared():
+    """One new item a list, right behind the page; the target stands behind it, in four fifths."""
+    n, c = 500, 60
+    logits = -torch.arange(c, dtype=torch.float32).repeat(n, 1)
+    new = torch.zeros(n, c, dtype=torch.bool)
+    new[:, 40] = True
+    targets = torch.arange(n) % 30
+    parts = Parts(logits, {}, new, targets)
+    alone = parts.ndcg({}, torch.inf, k=FAR).mean()
+    losses = [1 - parts.ndcg({}, 0.0, lift, FAR).mean() / alone for lift in (0.0, 15.0, 40.0)]
+    assert losses[0] == pytest.approx(0)
+    assert losses == sorted(losses)
+    assert losses[-1] > 0
+    np.testing.assert_array_equal(parts.ndcg({}, 0.0, 40.0), parts.ndcg({}, 0.0))
+
+
+def test_the_lift_is_the_greatest_that_spares_the_others(toy, monkeypatch):
+    losses = {0.0: 0.0, 4.0: 0.009, 8.0: 0.02}
+
+    def ndcg(self, weights, handicap=0.0, lift=0.0, k=10):
+        lost = 0.0 if handicap == torch.inf else losses[max(step for step in losses if step <= lift)]
+        return np.full(len(self.targets), 0.5 * (1 - (lost if k == FAR else 0.0)))
+
+    monkeypatch.setattr(Parts, "ndcg", ndcg)
+    cases = toy.split.cases("valid").in_rows(toy.rows)
+    assert fit_newcomers(rebuilt(toy).alone(), cases) == (HANDICAPS[0], 7.5)
 
 
 def test_useless_parts_get_no_weight(toy):
@@ -289,7 +318,7 @@ def test_a_gain_that_may_be_chance_is_not_weighed(toy, monkeypatch, better, weig
     count = len(Parts.of(toy.scorer, [], toy.split.cases("valid").in_rows(toy.rows)).targets)
     moved = np.where(np.arange(count) * 100 < better * count, 0.6, 0.4)
 
-    def ndcg(self, weights, handicap=0.0):
+    def ndcg(self, weights):
         return moved if weights.get("neighbours") else np.full(count, 0.5)
 
     monkeypatch.setattr(Parts, "ndcg", ndcg)
@@ -299,8 +328,8 @@ def test_a_gain_that_may_be_chance_is_not_weighed(toy, monkeypatch, better, weig
 
 
 def test_where_nothing_is_found_nothing_is_weighed_or_lifted(toy, monkeypatch):
-    monkeypatch.setattr(Parts, "ndcg", lambda self, *_: np.zeros(len(self.targets)))
+    monkeypatch.setattr(Parts, "ndcg", lambda self, *_, **__: np.zeros(len(self.targets)))
     cases = toy.split.cases("valid").in_rows(toy.rows)
     weights, _, _ = fit_weights(toy.scorer.alone().within(toy.rows), [DECODER], cases)
     assert not any(weights.values())
-    assert fit_handicap(toy.scorer, cases) == 0.0
+    assert fit_newcomers(toy.scorer, cases) == (0.0, 0.0)

@@ -232,7 +232,8 @@ def test_a_t5_is_not_built_by_sizes_that_its_weights_do_not_have(model, key, val
         (("fitted", "levels"), [float(i) for i in range(11)]), (("fitted", "levels"), "x"),
         (("fitted", "rating_scale"), [0.0, 0.0]), (("fitted", "rating_scale"), [1.0]),
         (("fitted", "handicap"), "x"), (("fitted", "handicap"), float("nan")),
-        (("fitted", "handicap"), 1e300), (("fitted", "odd"), 1), (("fitted",), {}),
+        (("fitted", "handicap"), 1e300), (("fitted", "lift"), float("inf")),
+        (("fitted", "odd"), 1), (("fitted",), {}),
         (("fingerprints",), []), (("fingerprints",), {"x": 1}),
     ],
 )  # fmt: skip

@@ -15,6 +15,7 @@ def test_the_same_tasks_give_the_same_model(fitted):
         assert torch.equal(tensor, after[name]), name
     assert again.fitted.weights == fitted.fitted.weights
     assert again.fitted.handicap == fitted.fitted.handicap
+    assert again.fitted.lift == fitted.fitted.lift
 
 
 def test_a_specialist_has_the_retriever_and_one_task(fitted):

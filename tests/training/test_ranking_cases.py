@@ -217,11 +217,11 @@ def test_the_handicap_is_fitted_as_in_a_shop_with_new_items(toys, monkeypatch):
         found.update(new=new.clone(), targets=cases.targets, seen=seen, cases=cases)
         assert all(scorer.weights.values())
         assert items.present.any()
-        return 1.25
+        return 1.25, 0.5
 
-    monkeypatch.setattr("p5mm.training.fit.fit_handicap", spy)
+    monkeypatch.setattr("p5mm.training.fit.fit_newcomers", spy)
     model = fit(toys.toy_dataset(), toys.toy_config(epochs=1, tasks={"sequential": 0.5}))
-    assert model.fitted.handicap == 1.25
+    assert (model.fitted.handicap, model.fitted.lift) == (1.25, 0.5)
     new = found["new"].numpy()
     cold = model.catalog.rows[toys.COLD]
     assert new[cold]
@@ -235,9 +235,12 @@ def test_the_handicap_is_fitted_as_in_a_shop_with_new_items(toys, monkeypatch):
 def test_a_target_that_nobody_took_does_not_pay_for_new_items(toys, monkeypatch):
     """A validation item that no training history has stays out of the handicap's cases."""
     asked = []
-    monkeypatch.setattr(
-        "p5mm.training.fit.fit_handicap", lambda scorer, cases, seen: asked.append(cases) or 0.0
-    )
+
+    def spy(scorer, cases, seen):
+        asked.append(cases)
+        return 0.0, 0.0
+
+    monkeypatch.setattr("p5mm.training.fit.fit_newcomers", spy)
     lists = [[n % 10, (n + 1) % 10, (n + 2) % 10, (n + 3) % 10] for n in range(20)]
     lists[0][2] = 11  # the item before the last
     model = fit(*tiny(toys, lists))
