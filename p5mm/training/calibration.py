@@ -25,10 +25,12 @@ GRIDS = {
 CASES = 20_000  # that weights are fitted on
 FOLDS = 5
 SURE = 1.0  # standard errors that a reranker must gain on users it was not fitted on
-HANDICAPS = tuple(quarter / 4 for quarter in range(-16, 41))
-LIFTS = tuple(half / 2 for half in range(33))
+HANDICAPS = tuple(eighth / 8 for eighth in range(-32, 81))
+LIFTS = tuple(eighth / 8 for eighth in range(65))
 FAR = 50  # places that new items are lifted among
-ALLOWED_LOSS = 0.01  # share of the others' validation NDCG that new items may cost
+# Shares of the others' validation NDCG@k that new items may cost: next to nothing on the first
+# page; beyond it they are shown more, or nobody would ever find them.
+ALLOWED_LOSS = {PAGE: 0.01, FAR: 0.05}
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def _gains(difference: NDArray[np.float64]) -> bool:
 def fit_newcomers(
     scorer: Scorer, cases: Cases, seen: Histories | None = None
 ) -> tuple[float, float]:
-    """How new items compete so that they cost the others next to nothing: handicap and lift.
+    """How new items compete so that they cost the others little: handicap and lift.
 
     On the first page by the least handicap, beyond it by the greatest lift, with which ranking all
     candidates is as good on validation as ranking only those that somebody took, but for
@@ -213,7 +215,8 @@ def fit_newcomers(
         return 0.0, 0.0
     parts, weights = Parts.of(scorer, list(scorer.weights), cases, seen), scorer.weights
     goals = {
-        k: (1 - ALLOWED_LOSS) * parts.ndcg(weights, torch.inf, k=k).mean() for k in (PAGE, FAR)
+        k: (1 - loss) * parts.ndcg(weights, torch.inf, k=k).mean()
+        for k, loss in ALLOWED_LOSS.items()
     }
     if not parts.new.any() or not goals[PAGE]:
         return 0.0, 0.0
