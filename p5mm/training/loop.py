@@ -51,8 +51,8 @@ class Training:
         train: Histories to learn from.
         validate: Gives ``score`` (higher is better; it decides when to stop) and other metrics.
         checkpoint: Where the state is kept after each epoch; None keeps nothing.
-        falling: Whether the learning rate falls from epoch to epoch, by the same step each;
-            otherwise it stays, and the running average does what a falling rate would.
+        falling: Whether the learning rate falls evenly from step to step, to nothing in the last
+            epoch; otherwise it stays, and the running average does what a falling rate would.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class Training:
         self.average = [p.detach().clone() for p in self.parameters]
         self.best = [p.clone() for p in self.average]
         self.progress = Progress(precision=chosen(config.train.precision))
-        steps = len(train.items) / config.train.positions
-        self.reach = max(1.0, min(AVERAGED_EPOCHS * steps, AVERAGED_STEPS))
+        self.steps = max(1.0, len(train.items) / config.train.positions)  # about, an epoch
+        self.reach = max(1.0, min(AVERAGED_EPOCHS * self.steps, AVERAGED_STEPS))
 
     def run(self) -> list[dict[str, float]]:
         """Train until validation no longer improves; returns the log of the epochs."""
@@ -107,11 +107,12 @@ class Training:
         self.network.eval()
         for part in self.parts:
             part.train()
-        for batch in training_batches(
+        batches = training_batches(
             self.train, self.max_history, self.settings.positions, self.settings.seed, p.epoch
-        ):
+        )
+        for step, batch in enumerate(batches):
             torch.manual_seed(self.settings.seed * 1_000_003 + p.step)
-            rate = self._rate()
+            rate = self._rate(min(1.0, step / self.steps))
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["share"]
             self.optimizer.zero_grad()
@@ -132,10 +133,11 @@ class Training:
             shown.tick(f"epoch {p.epoch + 1}, step {count:,}, loss {total / max(count, 1):.3f}")
         self._validate(total / max(count, 1), start)
 
-    def _rate(self) -> float:
+    def _rate(self, done: float) -> float:
+        """The learning rate when a share of the epoch is done."""
         p, settings = self.progress, self.settings
         rising = min(1.0, (p.step + 1) / settings.warmup)
-        falling = 1 - p.epoch / settings.epochs if self.falling else 1.0
+        falling = 1 - (p.epoch + done) / settings.epochs if self.falling else 1.0
         return settings.learning_rate * rising * falling
 
     def _validate(self, loss: float, start: float) -> None:

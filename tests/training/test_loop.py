@@ -248,13 +248,15 @@ def test_a_training_that_diverges_says_so(split):
         make_training(split, learning_rate=1e30).run()
 
 
-def test_a_falling_rate_falls_by_the_same_step_each_epoch(split):
+def test_a_falling_rate_falls_evenly_to_nothing(split):
     training = make_training(split, epochs=4, warmup=1, learning_rate=0.4)
     training.progress.step = 10
     for epoch, expected in enumerate([0.4, 0.4, 0.4]):
         training.progress.epoch = epoch
-        assert training._rate() == pytest.approx(expected)
+        assert training._rate(0.5) == pytest.approx(expected)
     training.falling = True
     for epoch, expected in enumerate([0.4, 0.3, 0.2, 0.1]):
         training.progress.epoch = epoch
-        assert training._rate() == pytest.approx(expected)
+        assert training._rate(0.0) == pytest.approx(expected)
+        assert training._rate(0.5) == pytest.approx(expected - 0.05)
+    assert training._rate(1.0) == 0.0
