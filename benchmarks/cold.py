@@ -35,7 +35,6 @@ from p5mm.evaluation.evaluate import evaluate
 from p5mm.evaluation.report import Report
 from p5mm.indexing.encode import encode_catalog
 from p5mm.metrics.ranker import Ranker
-from p5mm.metrics.validation import validation_ndcg
 from p5mm.model.content import Content
 from p5mm.presets import read_config
 from p5mm.ranking.trained_model import TrainedModel
@@ -43,6 +42,7 @@ from p5mm.serving.folder import write_model
 from p5mm.training.fit import fit
 
 METRICS = ("recall@10", "recall@50", "ndcg@10")
+WARM = ("ndcg@10", "recall@10", "ndcg@50", "recall@50")
 AMONG = ("new", "all")  # what the new items are ranked among
 TUNED_ON = 1_500  # valid cases that choose the settings of content-kNN
 
@@ -134,14 +134,15 @@ def _report(
 
 
 def _warm(model: TrainedModel, cold: ColdStart) -> dict[str, float]:
-    """Validation NDCG@10 of the items that were taken, alone and with new items about."""
+    """What the items that were taken lose on validation by new items about, and by which numbers."""
     cases = model.split.cases("valid")
     everything = np.concatenate([model.rows, np.setdiff1d(cold.rows, model.rows)])
-    return {
-        "warm items only": validation_ndcg(model.scorer.among(model.rows), cases),
-        "new items about": validation_ndcg(model.scorer.among(everything), cases),
-        "handicap": model.fitted.handicap,
-    }
+    told = {"handicap": model.fitted.handicap, "lift": model.fitted.lift}
+    for where, rows in (("alone", model.rows), ("amid new", everything)):
+        ranker = {"": model.scorer.among(rows)}
+        found = evaluate(ranker, cases, len(rows), (10, 50)).per_user[""]
+        told |= {f"{metric} {where}": float(found[metric].mean()) for metric in WARM}
+    return told
 
 
 def _block(
