@@ -134,7 +134,7 @@ def _report(
 
 
 def _warm(model: TrainedModel, cold: ColdStart) -> dict[str, float]:
-    """What the items that were taken lose on validation by new items about, and by which numbers."""
+    """What the items that were taken lose on validation by new ones about, and by which numbers."""
     cases = model.split.cases("valid")
     everything = np.concatenate([model.rows, np.setdiff1d(cold.rows, model.rows)])
     told = {"handicap": model.fitted.handicap, "lift": model.fitted.lift}
