@@ -12,7 +12,8 @@ from p5mm.data.split import Cases
 from p5mm.metrics.validation import BATCH, spaced
 from p5mm.ranking.scorer import Scorer
 
-SHARE = 10  # of each training history one in so many is held back, the last ones; at least one
+SHARE = 5  # of each training history one in so many is held back, the last ones;
+LEAST = 2  # at least so many, but never more than half
 MOST = 25_000  # cases, and half as many amid hidden items: each needs up to 40 KB
 FOLDS = 10  # shares of the items; each is hidden for some of the cases, as if it were new
 HIDDEN = 2_000  # items at once: what stands in for each is looked for among all others
@@ -78,13 +79,13 @@ class RankingCases:
 def held_back(train: Histories) -> tuple[Histories, Cases]:
     """A log without the last items of each history, and these as cases.
 
-    A user with one item keeps it.
+    At most half of a history is held back: a user with one item keeps it.
 
     Args:
         train: Training histories.
     """
     lengths = train.lengths
-    back = np.minimum(np.maximum(1, lengths // SHARE), np.maximum(lengths - 1, 0))
+    back = np.minimum(np.maximum(LEAST, lengths // SHARE), lengths // 2)
     users = np.repeat(np.arange(len(train)), back)
     nth = np.arange(len(users)) - np.repeat(np.cumsum(back) - back, back)
     known = (lengths - back)[users] + nth

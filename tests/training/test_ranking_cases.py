@@ -22,6 +22,7 @@ from p5mm.training.fit import fit
 from p5mm.training.ranking_cases import (
     FOLDS,
     HIDDEN,
+    LEAST,
     SHARE,
     RankingCases,
     amid_new,
@@ -39,7 +40,7 @@ def test_the_last_items_of_each_history_are_held_back(lists):
     learned, cases = held_back(Histories.from_lists(lists))
     asked = iter(range(len(cases)))
     for user, items in enumerate(lists):
-        back = min(max(1, len(items) // SHARE), max(len(items) - 1, 0))
+        back = min(max(LEAST, len(items) // SHARE), len(items) // 2)
         assert learned[user].tolist() == items[: len(items) - back]
         for place in range(len(items) - back, len(items)):
             case = next(asked)
