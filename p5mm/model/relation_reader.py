@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from p5mm.model.layers import Attention, T5Config
 
-TOGETHER, AFTER, LEARNED, RATING = "together", "after", "learned", "rating"
+TOGETHER, AFTER, SLIM = "together", "after", "slim"
+LEARNED, FACTORS, RATING = "learned", "factors", "rating"
 FACTS = ("logit", "popularity", "new", "length")  # of a candidate and its request
 DECAYS = (0.3, 0.6, 0.9)  # a relation to an item j places back weighs decay^j in a sum
 LEAST = 1e-6  # of a unit
@@ -18,7 +19,7 @@ QUIET = 0.1
 
 def relation_names(content: Iterable[str]) -> tuple[str, ...]:
     """What each relation of a pair is, in a catalog with these modalities."""
-    return (TOGETHER, AFTER, *content, LEARNED, RATING)
+    return (TOGETHER, AFTER, SLIM, *content, LEARNED, FACTORS, RATING)
 
 
 class RelationAttention(nn.Module):

@@ -1,94 +1,18 @@
 """What a candidate has to do with each item of a history: the evidence that the T5 weighs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from p5mm.data.histories import Histories
-from p5mm.model.relation_reader import LEARNED, relation_names
-from p5mm.ranking.cold_items import ColdItems
-from p5mm.ranking.similarity import cooccurrence, cosine_neighbours, strongest
-
-WITHIN = 5  # a transition is counted to the next five items,
-FADING = 0.5  # each place further half as much
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What a log says of pairs of items.
-
-    Attributes:
-        together: ``[n, n]`` CSR float32, cosine of the users who took both.
-        after: ``[n, n]`` CSR float32; row i, column j: how often j came soon after i.
-        taken: ``[n]`` float32, how many users took an item.
-    """
-
-    together: Any
-    after: Any
-    taken: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, train: Histories, items: int, kept: int) -> "Counts":
-        """Count a log.
-
-        Args:
-            train: Histories in catalog rows; nothing that is held out may be in them.
-            items: Size of the catalog.
-            kept: The strongest pairs that are kept of each item.
-        """
-        together = cosine_neighbours(cooccurrence(train, items), kept)
-        taken = np.bincount(train.items, minlength=items).astype(np.float32)
-        return cls(together, transitions(train, taken, kept), taken)
-
-    def introducing(self, cold: ColdItems, kept: int) -> "Counts":
-        """The same counts, in which a new item is near what those that stand in for it are."""
-        together, after = (cold.introduce(m, kept) for m in (self.together, self.after))
-        return replace(self, together=together, after=after)
-
-    def without(self, rows: NDArray[np.int64]) -> "Counts":
-        """The same counts as if nobody had taken the items at some rows ``[m]``."""
-        kept = np.ones(len(self.taken), dtype=np.float32)
-        kept[rows] = 0
-        mask = sp.diags(kept)
-        return Counts(
-            (mask @ self.together @ mask).tocsr(), (mask @ self.after @ mask).tocsr(),
-            self.taken * kept,
-        )  # fmt: skip
-
-    def grown(self, items: int) -> "Counts":
-        """The same counts among more items, of which nothing was counted."""
-        together, after = self.together.copy(), self.after.copy()
-        together.resize(items, items)
-        after.resize(items, items)
-        taken = np.zeros(items, dtype=np.float32)
-        taken[: len(self.taken)] = self.taken
-        return Counts(together, after, taken)
-
-
-def transitions(train: Histories, taken: NDArray[np.float32], kept: int) -> Any:
-    """``[n, n]`` CSR: item j soon after item i, over the root of how often each was taken.
-
-    Args:
-        train: Histories in order of time.
-        taken: ``[n]`` how many users took an item.
-        kept: The strongest successors that are kept of each item.
-    """
-    users = np.repeat(np.arange(len(train)), train.lengths)
-    shape, total = (len(taken), len(taken)), sp.csr_matrix((len(taken), len(taken)))
-    for gap in range(1, WITHIN + 1):
-        same = users[gap:] == users[:-gap]
-        pairs = train.items[:-gap][same], train.items[gap:][same]
-        values = np.full(len(pairs[0]), FADING ** (gap - 1))
-        total = total + sp.csr_matrix((values, pairs), shape=shape)
-    scale = sp.diags(1 / np.sqrt(taken + 1))
-    return strongest(scale @ total @ scale, kept)
+from p5mm.model.relation_reader import FACTORS, LEARNED, relation_names
+from p5mm.ranking.counts import PAIRS, Counts
 
 
 @dataclass(frozen=True)
@@ -118,12 +42,13 @@ class Relations:
     ) -> "Relations":
         """Of counts, content vectors ``[n, dim]`` of any length, and retrieval vectors."""
         vectors = {name: F.normalize(v, dim=1) for name, v in content.items()}
-        return cls(counts, vectors | {LEARNED: learned}, reach, rating_scale)
+        vectors |= {LEARNED: learned, FACTORS: torch.from_numpy(counts.factors)}
+        return cls(counts, vectors, reach, rating_scale)
 
     @property
     def names(self) -> tuple[str, ...]:
         """What each column of the relations is."""
-        return relation_names(name for name in self.vectors if name != LEARNED)
+        return relation_names(name for name in self.vectors if name not in (LEARNED, FACTORS))
 
     def __call__(self, histories: Histories, candidates: Tensor) -> Tensor:
         """Relations ``[b, n, s, r]`` float32 of candidate rows ``[b, n]``.
@@ -133,10 +58,7 @@ class Relations:
         """
         rows, ratings, real = self.latest(histories)
         items = torch.from_numpy(rows)
-        columns = [
-            _looked_up(matrix, rows, candidates)
-            for matrix in (self.counts.together, self.counts.after)
-        ]
+        columns = [_looked_up(getattr(self.counts, pairs), rows, candidates) for pairs in PAIRS]
         for vectors in self.vectors.values():
             own, past = F.embedding(candidates, vectors), F.embedding(items, vectors)
             columns.append(own @ past.transpose(1, 2))

@@ -19,9 +19,10 @@ from p5mm.model.prompts import Prompt
 from p5mm.model.questions import Question, questions
 from p5mm.ranking.candidates import Candidates
 from p5mm.ranking.cold_items import ColdItems
+from p5mm.ranking.counts import Counts
 from p5mm.ranking.fitted import Fitted
 from p5mm.ranking.generator import Generator
-from p5mm.ranking.relations import Counts, Relations
+from p5mm.ranking.relations import Relations
 from p5mm.ranking.scorer import Asking, Scorer, candidate_index
 from p5mm.ranking.similarity import ItemSimilarity
 from p5mm.retrieval.index import VectorIndex

@@ -28,7 +28,7 @@ from p5mm.model.relation_reader import LEAST, WIDTH
 from p5mm.model.t5 import T5, load_t5
 from p5mm.model.tokenizer import load_tokenizer, save_tokenizer
 from p5mm.plain import read_json, reading
-from p5mm.ranking.relations import Counts
+from p5mm.ranking.counts import PAIRS, Counts
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.retrieval.index import VectorIndex
 from p5mm.serving.checks import (
@@ -41,7 +41,7 @@ from p5mm.serving.checks import (
 )
 from p5mm.steady import read_steadily
 
-VERSION = 6
+VERSION = 7
 PICKLES = {
     ".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".tar",
 }  # fmt: skip
@@ -52,7 +52,6 @@ OURS = {
 }  # fmt: skip
 CODES = ("codes.books", "codes.digits")
 SPARSE = ("data", "indices", "indptr")  # the arrays of a sparse matrix
-PAIRS = ("together", "after")
 REMEDY = "train again, or take another copy"
 
 
@@ -268,19 +267,18 @@ def _write_counts(counts: Counts, path: Path) -> None:
         for pairs in PAIRS
         for name in SPARSE
     }
-    write_arrays(path, arrays | {"taken": counts.taken})
+    write_arrays(path, arrays | {"factors": counts.factors, "taken": counts.taken})
 
 
 def _read_counts(path: Path, items: int) -> Counts:
     arrays = read_arrays(path, None, REMEDY)
     with reading(path, REMEDY):
-        check_names(
-            arrays,
-            {f"{pairs}.{name}": None for pairs in PAIRS for name in SPARSE} | {"taken": None},
-        )
+        sparse = [f"{pairs}.{name}" for pairs in PAIRS for name in SPARSE]
+        check_names(arrays, dict.fromkeys([*sparse, "factors", "taken"]))
         Expected((items,), ("float32",), 0).check(arrays["taken"], "taken")
-        together, after = (_sparse(arrays, pairs, items) for pairs in PAIRS)
-        return Counts(together, after, arrays["taken"])
+        Expected((items, None)).check(arrays["factors"], "factors")
+        pairs = {name: _sparse(arrays, name, items) for name in PAIRS}
+        return Counts(**pairs, factors=arrays["factors"], taken=arrays["taken"])
 
 
 def _sparse(arrays: Mapping[str, NDArray[np.generic]], name: str, items: int) -> Any:

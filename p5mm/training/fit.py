@@ -28,9 +28,9 @@ from p5mm.model.prompts import Prompt, choose, read_prompts
 from p5mm.model.rating_prior import RatingPrior
 from p5mm.model.tokenizer import prompt_tokens
 from p5mm.ranking.cold_items import ColdItems
+from p5mm.ranking.counts import Counts
 from p5mm.ranking.fitted import Fitted
 from p5mm.ranking.generator import Generator
-from p5mm.ranking.relations import Counts
 from p5mm.ranking.scorer import DECODER, Scorer
 from p5mm.ranking.trained_model import TrainedModel, asking, evidenced
 from p5mm.training.calibration import fit_newcomers, fit_weights

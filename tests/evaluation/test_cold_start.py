@@ -17,7 +17,7 @@ from p5mm.evaluation.cold_start import ColdStart, Counted, Only, among_new, cold
 from p5mm.evaluation.evaluate import evaluate
 from p5mm.model.build import build_network
 from p5mm.model.content import Content
-from p5mm.ranking.relations import Counts
+from p5mm.ranking.counts import PAIRS, Counts
 from p5mm.serving.recommender import Recommender
 from p5mm.training.fit import fit
 
@@ -219,9 +219,9 @@ def shrunk(model, cold):
         content=content,
         network=network.eval(),
         counts=Counts(
-            model.counts.together[kept][:, kept],
-            model.counts.after[kept][:, kept],
-            model.counts.taken[kept],
+            **{name: getattr(model.counts, name)[kept][:, kept] for name in PAIRS},
+            factors=model.counts.factors[kept],
+            taken=model.counts.taken[kept],
         ),
     )
     return small, new

@@ -5,13 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from p5mm.data.histories import Histories
 from p5mm.model.relation_reader import FACTS, pooled
-from p5mm.ranking.relations import FADING, WITHIN, Counts, Relations, transitions
+from p5mm.ranking.counts import PAIRS, Counts
+from p5mm.ranking.relations import Relations
 
 ITEMS, KEPT = 8, 300
 LOG = Histories.from_lists([[0, 1, 2], [1, 2, 3], [4, 1], [5], []])
@@ -29,30 +28,14 @@ def relations(ratings=None):
     return Relations.of(counts, content, learned, REACH, (3.0, 2.0))
 
 
-@given(st.lists(st.lists(st.integers(0, 5), unique=True, max_size=6), min_size=1, max_size=5))
-@settings(max_examples=40, deadline=None)
-def test_transitions_are_counted_forwards_and_fade(lists):
-    log = Histories.from_lists(lists)
-    taken = np.bincount(log.items, minlength=6).astype(np.float32)
-    expected = np.zeros((6, 6))
-    for items in lists:
-        for i, first in enumerate(items):
-            for j, then in enumerate(items[i + 1 : i + 1 + WITHIN]):
-                expected[first, then] += FADING**j / np.sqrt((taken[first] + 1) * (taken[then] + 1))
-    np.testing.assert_allclose(transitions(log, taken, KEPT).toarray(), expected, atol=1e-6)
-
-
-def test_only_the_strongest_transitions_are_kept():
-    taken = np.bincount(LOG.items, minlength=ITEMS).astype(np.float32)
-    assert np.diff(transitions(LOG, taken, 1).indptr).max() == 1
-
-
 def test_relations_are_looked_up_pair_by_pair():
     made = relations()
     found = made(ASKED, CANDIDATES)
-    assert made.names == ("together", "after", "text", "learned", "rating")
-    assert found.shape == (3, 3, REACH, 5)
-    together, after = made.counts.together.toarray(), made.counts.after.toarray()
+    assert made.names == (
+        "together", "after", "slim", "text", "learned", "factors", "rating",
+    )  # fmt: skip
+    assert found.shape == (3, 3, REACH, 7)
+    pairs = [getattr(made.counts, name).toarray() for name in PAIRS]
     for row, history in enumerate([[4, 3, 2], [], [6]]):
         for column, item in enumerate(CANDIDATES[row].tolist()):
             for place in range(REACH):
@@ -63,11 +46,11 @@ def test_relations_are_looked_up_pair_by_pair():
                 if past == item:
                     assert not found[row, column, place].any()
                     continue
-                expected = [
-                    together[past, item], after[past, item],
-                    float(made.vectors["text"][past] @ made.vectors["text"][item]),
-                    float(made.vectors["learned"][past] @ made.vectors["learned"][item]), 0.0,
-                ]  # fmt: skip
+                cosines = [
+                    float(made.vectors[name][past] @ made.vectors[name][item])
+                    for name in ("text", "learned", "factors")
+                ]
+                expected = [*(matrix[past, item] for matrix in pairs), *cosines, 0.0]
                 assert found[row, column, place].tolist() == pytest.approx(expected, abs=1e-6)
 
 
@@ -109,28 +92,8 @@ def test_what_nobody_took_is_new():
     assert (facts[..., 2][CANDIDATES == 1] == 1).all()
 
 
-def test_counts_without_some_items_have_no_pair_of_them():
-    counts, hidden = relations().counts, [1, 2]
-    left = counts.without(hidden)
-    for name in ("together", "after"):
-        expected = getattr(counts, name).toarray()
-        assert expected[hidden].any()
-        expected[hidden], expected[:, hidden] = 0, 0
-        np.testing.assert_array_equal(getattr(left, name).toarray(), expected)
-    assert (left.taken[hidden] == 0).all()
-
-
 def test_pooled_relations_by_hand():
     given_ = torch.tensor([[0.5], [-1.0], [2.0]])
     sums = [0.5 - d + 2.0 * d * d for d in (0.3, 0.6, 0.9)]
     assert pooled(given_).tolist() == pytest.approx([0.5, 2.0, *sums])
     assert pooled(torch.tensor([[-1.0]]))[1] == 0.0  # no item is as good as an unrelated one
-
-
-def test_more_items_have_nothing_counted():
-    counts = Counts.of(LOG, ITEMS, KEPT)
-    grown = counts.grown(ITEMS + 2)
-    assert grown.together.shape == grown.after.shape == (ITEMS + 2, ITEMS + 2)
-    assert grown.taken.tolist() == [*counts.taken, 0.0, 0.0]
-    assert (grown.after[:ITEMS, :ITEMS] != counts.after).nnz == 0
-    assert counts.together.shape == (ITEMS, ITEMS)

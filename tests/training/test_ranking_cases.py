@@ -16,7 +16,7 @@ from p5mm.data.interactions import Interactions
 from p5mm.data.split import Cases
 from p5mm.metrics.validation import spaced
 from p5mm.model.relation_reader import FACTS, relation_names
-from p5mm.ranking.relations import Counts
+from p5mm.ranking.counts import PAIRS, Counts
 from p5mm.serving.recommender import Recommender
 from p5mm.training.fit import fit
 from p5mm.training.ranking_cases import (
@@ -62,8 +62,8 @@ def test_no_pair_of_a_target_is_counted(lists):
         assert counts.taken[target] == sum(target in items for items in others)
         for past in cases.histories[case]:
             elsewhere = any({past, target} <= items for items in others)
-            for pairs in (counts.together, counts.after):
-                assert elsewhere or not pairs[past, target]
+            for name in PAIRS:
+                assert elsewhere or not getattr(counts, name)[past, target]
 
 
 def test_cases_hold_what_the_retriever_finds(toy):
@@ -150,7 +150,7 @@ def test_the_rehearsal_sees_nothing_of_what_is_held_back(toys, monkeypatch):
     np.testing.assert_array_equal(scorer.relations.counts.taken, taken)
     only = Counts.of(learned, len(model.catalog), model.config.similarity.neighbours)
     cold = model.catalog.rows[toys.COLD]
-    for name in ("together", "after"):
+    for name in PAIRS:
         found = getattr(scorer.relations.counts, name).toarray()
         found[:, cold] = 0  # stands for others
         np.testing.assert_allclose(found, getattr(only, name).toarray())

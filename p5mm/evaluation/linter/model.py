@@ -15,6 +15,7 @@ from p5mm.evaluation.linter.leakage import (
 from p5mm.evaluation.linter.numbering import id_numbers
 from p5mm.evaluation.linter.ties import tie_findings
 from p5mm.metrics.ranker import Ranker
+from p5mm.ranking.counts import PAIRS
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.training.training_data import training_digest
 
@@ -30,7 +31,8 @@ def model_findings(model: TrainedModel) -> list[Finding]:
     findings = trained_on_other_histories(fitted.trained_on, digest)
     findings += numbering_findings(split, id_numbers(fitted.items))
     findings += learned_held_out_items(split, model.network.items.trained.numpy()[rows])
-    for pairs in (model.counts.together, model.counts.after):
+    for name in PAIRS:
+        pairs = getattr(model.counts, name)
         findings += learned_held_out_pairs(split, pairs[rows][:, rows])
     if model.network.rating_prior is not None:
         counts = model.network.rating_prior.counts.numpy()[rows]
