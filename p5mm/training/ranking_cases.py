@@ -12,7 +12,7 @@ from p5mm.data.split import Cases
 from p5mm.metrics.validation import BATCH, spaced
 from p5mm.ranking.scorer import Scorer
 
-SHARE = 5  # of each training history one in so many is held back, the last ones;
+SHARE = 3  # of each training history one in so many is held back, the last ones;
 LEAST = 2  # at least so many, but never more than half
 MOST = 40_000  # cases, and half as many amid hidden items: each needs up to 40 KB
 FOLDS = 10  # shares of the items; each is hidden for some of the cases, as if it were new
