@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from p5mm.data.histories import Histories
 from p5mm.model.relation_reader import FACTORS, LEARNED, relation_names
 from p5mm.ranking.counts import PAIRS, Counts
+from p5mm.ranking.pair_values import PairValues
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,17 @@ class Relations:
         """
         rows, ratings, real = self.latest(histories)
         items = torch.from_numpy(rows)
-        columns = [_looked_up(getattr(self.counts, pairs), rows, candidates) for pairs in PAIRS]
+        columns = [*self._pairs(rows, candidates).unbind(dim=-1)]
         for vectors in self.vectors.values():
             own, past = F.embedding(candidates, vectors), F.embedding(items, vectors)
             columns.append(own @ past.transpose(1, 2))
         columns.append(torch.from_numpy(ratings)[:, None].expand(columns[0].shape))
         others = torch.from_numpy(real)[:, None] & (items[:, None] != candidates[..., None])
         return torch.stack(columns, dim=-1) * others[..., None]
+
+    @cached_property
+    def _pairs(self) -> PairValues:
+        return PairValues.of([getattr(self.counts, name) for name in PAIRS])
 
     def facts(self, logits: Tensor, histories: Histories, candidates: Tensor) -> Tensor:
         """``FACTS`` ``[b, n, 4]`` float32 of candidate rows ``[b, n]`` with their logits."""
@@ -91,13 +96,3 @@ class Relations:
             mean, spread = self.rating_scale
             ratings = np.nan_to_num((histories.ratings[take] - mean) / spread).astype(np.float32)
         return np.where(real, items[take], 0), ratings, real
-
-
-def _looked_up(matrix: Any, rows: NDArray[np.int64], candidates: Tensor) -> Tensor:
-    """``[b, n, s]`` the values of a CSR at ``[rows [b, s], candidates [b, n]]``."""
-    b, n, s = len(rows), candidates.shape[1], rows.shape[1]
-    past = np.broadcast_to(rows[:, None], (b, n, s)).ravel()
-    own = np.broadcast_to(candidates.numpy()[..., None], (b, n, s)).ravel()
-    values = matrix[past, own] if past.size else []  # scipy gives a matrix where none is asked for
-    found = np.asarray(values, dtype=np.float32)
-    return torch.from_numpy(found.reshape(b, n, s))
