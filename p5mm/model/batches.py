@@ -92,6 +92,32 @@ def training_batches(
         yield _training_batch(train, windows.take(pieces[i]))
 
 
+@dataclass(frozen=True)
+class Passes:
+    """Passes over histories; a resumed training sees what the first one would have seen.
+
+    Attributes:
+        train: Histories to learn from.
+        max_history: Items of a history that are read.
+        positions: Targets of a batch, about.
+        seed: Of cuts and order.
+    """
+
+    train: Histories
+    max_history: int
+    positions: int
+    seed: int
+
+    def __call__(self, number: int) -> Iterator[Batch]:
+        """The batches of one pass."""
+        return training_batches(self.train, self.max_history, self.positions, self.seed, number)
+
+    @property
+    def steps(self) -> float:
+        """Batches of a pass, about; at least 1."""
+        return max(1.0, len(self.train.items) / self.positions)
+
+
 def last_batches(histories: Histories, max_history: int, batch: int) -> Iterator[Batch]:
     """Batches of ``batch`` histories in which the last item alone is a target."""
     order = np.argsort(histories.lengths, kind="stable")

@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from p5mm.config import Config
+from p5mm.config import Config, TrainConfig
 from p5mm.data.dataset import Dataset
 from p5mm.data.histories import Histories
 from p5mm.data.split import Cases
 from p5mm.encoders.store import FeatureStore
 from p5mm.indexing.encode import encode_catalog
 from p5mm.metrics.validation import validation_metrics
-from p5mm.model.batches import Batch, last_batches
+from p5mm.model.batches import Batch, Passes, last_batches
 from p5mm.model.build import build_network, make_t5
 from p5mm.model.content import Content
 from p5mm.model.item_codes import ItemCodes
@@ -218,7 +218,7 @@ class Fitting:
         network = self.network
         parts = [network.items, network.history, network.t5.encoder]
         objective = RetrievalObjective(self.config.train.negatives, self.data.rating_scale)
-        return self._training(name, parts, objective, self.config, validate).run()
+        return self._training(name, parts, objective, self.config.train, validate).run()
 
     def tasks(
         self, tasks: Sequence[Task], asked: Sequence[int], cases: RankingCases | None
@@ -258,13 +258,12 @@ class Fitting:
             parts.append(network.t5.lm_head)
         if network.rating_prior is not None:
             parts.append(network.rating_prior)
-        epochs = min(settings.epochs, settings.task_epochs)
-        config = replace(self.config, train=replace(settings, epochs=epochs))
+        settings = replace(settings, epochs=min(settings.epochs, settings.task_epochs))
 
         def validate(network: Network) -> dict[str, float]:
             return objective.validate(network, batches)
 
-        return self._training("decoder", parts, objective, config, validate, falling=True).run()
+        return self._training("decoder", parts, objective, settings, validate, falling=True).run()
 
     def codes(self) -> ItemCodes:
         """Codes of all items of which something is known, fitted on those that were taken."""
@@ -360,13 +359,15 @@ class Fitting:
         name: str,
         parts: Sequence[nn.Module],
         objective: Objective,
-        config: Config,
+        settings: TrainConfig,
         validate: Validate,
         falling: bool = False,
     ) -> Training:
         kept = None if self.checkpoint is None else Checkpoint(self.checkpoint / name, self.key)
+        length = self.config.model.max_history
+        passes = Passes(self.data.learned, length, settings.positions, settings.seed)
         return Training(
-            name, self.network, parts, objective, config, self.data.learned, validate, kept, falling
+            name, self.network, parts, objective, settings, passes, validate, kept, falling
         )
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from p5mm.config import Config, TrainConfig
 from p5mm.data.histories import Histories
 from p5mm.data.split import Cases
 from p5mm.errors import InputError
-from p5mm.model.batches import Batch, training_batches
+from p5mm.model.batches import Batch
 from p5mm.model.network import Network
 from p5mm.model.prompts import Prompt
 from p5mm.progress import Progress as Shown
@@ -36,6 +37,17 @@ Objective = Callable[[Network, Batch], tuple[Tensor, Mapping[str, float]]]
 Validate = Callable[[Network], dict[str, float]]
 
 
+class Batches(Protocol):
+    """The batches of a training, pass by pass."""
+
+    def __call__(self, number: int, /) -> Iterator[Batch]:
+        """The batches of one pass, the same whenever they are asked for."""
+
+    @property
+    def steps(self) -> float:
+        """Batches of a pass, about."""
+
+
 class Training:
     """Trains a network; the running average of its weights is what ranks.
 
@@ -47,8 +59,8 @@ class Training:
         network: Trained in place; holds the best averaged weights at the end.
         parts: The modules of it that are trained; the others stay as they are.
         objective: Gives the loss of a batch.
-        config: Settings; ``max_history`` comes with the model's.
-        train: Histories to learn from.
+        settings: How it is trained.
+        batches: To learn from.
         validate: Gives ``score`` (higher is better; it decides when to stop) and other metrics.
         checkpoint: Where the state is kept after each epoch; None keeps nothing.
         falling: Whether the learning rate falls evenly from step to step, to nothing in the last
@@ -61,8 +73,8 @@ class Training:
         network: Network,
         parts: Sequence[nn.Module],
         objective: Objective,
-        config: Config,
-        train: Histories,
+        settings: TrainConfig,
+        batches: Batches,
         validate: Validate,
         checkpoint: Checkpoint | None = None,
         falling: bool = False,
@@ -73,17 +85,15 @@ class Training:
         self.parts = parts
         self.parameters = [p for part in parts for p in part.parameters()]
         self.objective = objective
-        self.settings = config.train
-        self.max_history = config.model.max_history
-        self.train = train
+        self.settings = settings
+        self.batches = batches
         self.validate = validate
         self.checkpoint = checkpoint
-        self.optimizer = make_optimizer(network, self.parameters, config.train)
+        self.optimizer = make_optimizer(network, self.parameters, settings)
         self.average = [p.detach().clone() for p in self.parameters]
         self.best = [p.clone() for p in self.average]
-        self.progress = Progress(precision=chosen(config.train.precision))
-        self.steps = max(1.0, len(train.items) / config.train.positions)  # about, an epoch
-        self.reach = max(1.0, min(AVERAGED_EPOCHS * self.steps, AVERAGED_STEPS))
+        self.progress = Progress(precision=chosen(settings.precision))
+        self.reach = max(1.0, min(AVERAGED_EPOCHS * batches.steps, AVERAGED_STEPS))
 
     def run(self) -> list[dict[str, float]]:
         """Train until validation no longer improves; returns the log of the epochs."""
@@ -107,12 +117,9 @@ class Training:
         self.network.eval()
         for part in self.parts:
             part.train()
-        batches = training_batches(
-            self.train, self.max_history, self.settings.positions, self.settings.seed, p.epoch
-        )
-        for step, batch in enumerate(batches):
+        for step, batch in enumerate(self.batches(p.epoch)):
             torch.manual_seed(self.settings.seed * 1_000_003 + p.step)
-            rate = self._rate(min(1.0, step / self.steps))
+            rate = self._rate(min(1.0, step / self.batches.steps))
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["share"]
             self.optimizer.zero_grad()

@@ -11,7 +11,6 @@ from p5mm.baselines.popularity import Popularity
 from p5mm.config import (
     ColdConfig,
     Config,
-    ModelConfig,
     RetrievalConfig,
     SimilarityConfig,
     TrainConfig,
@@ -22,6 +21,7 @@ from p5mm.errors import InputError
 from p5mm.fusion.item import ItemTokens
 from p5mm.metrics.ranks import expected_ranks, metrics_per_user
 from p5mm.metrics.validation import validation_metrics
+from p5mm.model.batches import Passes
 from p5mm.model.layers import T5Config
 from p5mm.model.network import Network
 from p5mm.model.prompts import read_prompts
@@ -58,7 +58,8 @@ def make_network(dropout=0.1):
 
 def make_training(split, validate=None, checkpoint=None, **settings):
     values = {"positions": 64, "epochs": 4, "learning_rate": 5e-3, "warmup": 5, "precision": "fp32"}
-    config = Config(model=ModelConfig(max_history=8), train=TrainConfig(**values | settings))
+    train = TrainConfig(**values | settings)
+    passes = Passes(split.train, 8, train.positions, train.seed)
     network = make_network()
     objective = RetrievalObjective(0)
     parts = [network.items, network.history, network.t5.encoder]
@@ -71,7 +72,7 @@ def make_training(split, validate=None, checkpoint=None, **settings):
         return {"score": metrics["ndcg@10"], **metrics}
 
     return Training(
-        "toy", network, parts, objective, config, split.train, validate or measured, checkpoint
+        "toy", network, parts, objective, train, passes, validate or measured, checkpoint
     )
 
 
