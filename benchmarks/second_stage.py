@@ -22,7 +22,7 @@ from p5mm.ranking.scorer import DECODER
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.folder import read_model
 from p5mm.training.calibration import fit_weights
-from p5mm.training.fit import Fitting
+from p5mm.training.fitting import Fitting
 from p5mm.training.ranking_cases import RankingCases
 from p5mm.training.training_data import TrainingData
 

@@ -71,6 +71,7 @@ class ModelConfig:
 
     Attributes:
         t5: nano (from scratch), a folder in Hugging Face's T5 layout, or a hub name.
+        base: Folder of ``p5mm pretrain`` that T5, fusion and maps are taken from; its sizes hold.
         d_model: Width of nano; heads and feed-forward follow.
         layers: Encoder blocks of nano.
         decoder_layers: Decoder blocks of nano.
@@ -85,6 +86,7 @@ class ModelConfig:
     """
 
     t5: str = "nano"
+    base: str | None = None
     d_model: int = 128
     layers: int = 2
     decoder_layers: int = 1
@@ -112,7 +114,7 @@ class TrainConfig:
     """How the model is trained.
 
     Attributes:
-        epochs: At most so many passes over all prefixes.
+        epochs: At most so many passes over all prefixes; with 0 a base ranks as it is.
         patience: Passes without a gain in validation NDCG@10 (for the decoder's tasks: in their
             loss) that matters, .2 %, before training stops.
         positions: History positions in a batch.
@@ -147,7 +149,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         least = {
-            "epochs": 1, "task_epochs": 1, "patience": 1, "positions": 1, "warmup": 1,
+            "epochs": 0, "task_epochs": 1, "patience": 1, "positions": 1, "warmup": 1,
             "rank_requests": 1, "negatives": 0, "seed": 0, "weight_decay": 0,
         }  # fmt: skip
         for key, lowest in least.items():

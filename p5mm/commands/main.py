@@ -11,7 +11,18 @@ from p5mm import __version__
 from p5mm.commands.terminal import safe
 from p5mm.errors import InputError, unknown
 
-VERBS = ("index", "align", "search", "train", "evaluate", "recommend", "score", "explain", "demo")
+VERBS = (
+    "index",
+    "align",
+    "search",
+    "pretrain",
+    "train",
+    "evaluate",
+    "recommend",
+    "score",
+    "explain",
+    "demo",
+)
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 

@@ -43,15 +43,33 @@ class Content:
     maps: dict[str, Standardiser] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, features: Sequence[Features], items: int, whiten: bool) -> "Content":
-        """Standardise features; a modality that no item has is left out."""
-        made = cls(items)
+    def of(
+        cls,
+        features: Sequence[Features],
+        items: int,
+        whiten: bool,
+        known: "Mapping[str, Standardiser] | None" = None,
+    ) -> "Content":
+        """Standardise features; a modality that no item has is left out.
+
+        Args:
+            features: Of the catalog.
+            items: Number of items.
+            whiten: Whether to whiten.
+            known: Maps that are taken as they are, by modality.
+
+        Raises:
+            InputError: Two encoders give one modality.
+        """
+        made, known = cls(items), known or {}
         for encoded in features:
             if encoded.modality in made.vectors:
                 raise InputError(f"two encoders give the modality '{encoded.modality}'; keep one")
             if not encoded.present.any():
                 continue
-            standardise = Standardiser.fit(encoded.vectors, encoded.present, whiten)
+            standardise = known.get(encoded.modality) or Standardiser.fit(
+                encoded.vectors, encoded.present, whiten
+            )
             made.maps[encoded.modality] = standardise
             made.vectors[encoded.modality] = standardise(encoded.vectors, encoded.present)
             made.present[encoded.modality] = encoded.present

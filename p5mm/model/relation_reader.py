@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from p5mm.model.layers import Attention, T5Config
 
 TOGETHER, AFTER, SLIM = "together", "after", "slim"
-LEARNED, FACTORS, RATING = "learned", "factors", "rating"
+LEARNED, RATING = "learned", "rating"
 FACTS = ("logit", "popularity", "new", "length")  # of a candidate and its request
 DECAYS = (0.3, 0.6, 0.9)  # a relation to an item j places back weighs decay^j in a sum
 LEAST = 1e-6  # of a unit
@@ -19,7 +19,7 @@ QUIET = 0.1
 
 def relation_names(content: Iterable[str]) -> tuple[str, ...]:
     """What each relation of a pair is, in a catalog with these modalities."""
-    return (TOGETHER, AFTER, SLIM, *content, LEARNED, FACTORS, RATING)
+    return (TOGETHER, AFTER, SLIM, *content, LEARNED, RATING)
 
 
 class RelationAttention(nn.Module):
@@ -110,7 +110,7 @@ class RelationReader(nn.Module):
     def measure(self, relations: Tensor, facts: Tensor) -> None:
         """Take the units of relations ``[..., r]`` and facts ``[..., f]`` from examples of them."""
         flat = relations.float().flatten(0, -2)
-        there = (flat != 0).sum(dim=0)
+        there = (flat.abs() > LEAST).sum(dim=0)  # less is rounding
         scale = (flat.square().sum(dim=0) / there.clamp(min=1)).sqrt()
         self.scale.copy_(torch.where(there > 0, scale, 1.0))
         flat = _numbers(facts, relations).flatten(0, -2)

@@ -98,13 +98,6 @@ class ColdItems:
         ]
         return (similar + sp.vstack(pieces)).tocsr()
 
-    def place(self, vectors: Tensor) -> Tensor:
-        """Unit vectors ``[n, dim]`` in which a new item is amid those that stand in for it."""
-        if not len(self.rows):
-            return vectors
-        amid = F.normalize(self._mean(vectors[:, None])[:, 0], dim=1)
-        return vectors.index_copy(0, self.rows, amid)
-
     def _mean(self, tokens: Tensor) -> Tensor:
         """``[u, k, d]`` the mean of the nearest taken items."""
         chunks = zip(self.nearest.split(CHUNK), self.shares.split(CHUNK), strict=True)  # type: ignore[no-untyped-call]

@@ -5,12 +5,10 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numpy.typing import NDArray
 
 from p5mm.data.histories import Histories
 from p5mm.ranking.cold_items import ColdItems
-from p5mm.ranking.factors import factors
 from p5mm.ranking.similarity import cooccurrence, cosine_neighbours, strongest
 from p5mm.ranking.slim import slim
 
@@ -27,14 +25,12 @@ class Counts:
         together: ``[n, n]`` CSR float32, cosine of the users who took both.
         after: ``[n, n]`` CSR float32; row i, column j: how often j came soon after i.
         slim: ``[n, n]`` CSR float32; row i, column j: what i adds to the prediction of j.
-        factors: ``[n, k]`` float32, a unit vector of who took an item; zero where nobody did.
         taken: ``[n]`` float32, how many users took an item.
     """
 
     together: Any
     after: Any
     slim: Any
-    factors: NDArray[np.float32]
     taken: NDArray[np.float32]
 
     @classmethod
@@ -50,21 +46,23 @@ class Counts:
         together = cosine_neighbours(both, kept)
         taken = np.bincount(train.items, minlength=items).astype(np.float32)
         after = transitions(train, taken, kept)
-        return cls(together, after, slim(both, together), factors(train, items), taken)
+        return cls(together, after, slim(both, together), taken)
 
     def introducing(self, cold: ColdItems, kept: int) -> "Counts":
         """The same counts, in which a new item is near what those that stand in for it are."""
         pairs = {name: cold.introduce(getattr(self, name), kept) for name in PAIRS}
-        among = cold.place(torch.from_numpy(self.factors))
-        return replace(self, **pairs, factors=among.numpy())
+        return replace(self, **pairs)
 
     def without(self, rows: NDArray[np.int64]) -> "Counts":
-        """The same counts as if nobody had taken the items at some rows ``[m]``."""
+        """The same counts as if nobody had taken the items at some rows ``[m]``.
+
+        What is said of the others stays as it was counted beside them.
+        """
         kept = np.ones(len(self.taken), dtype=np.float32)
         kept[rows] = 0
         mask = sp.diags(kept)
         pairs = {name: (mask @ getattr(self, name) @ mask).tocsr() for name in PAIRS}
-        return Counts(**pairs, factors=self.factors * kept[:, None], taken=self.taken * kept)
+        return Counts(**pairs, taken=self.taken * kept)
 
     def grown(self, items: int) -> "Counts":
         """The same counts among more items, of which nothing was counted."""
@@ -72,8 +70,7 @@ class Counts:
         for matrix in pairs.values():
             matrix.resize(items, items)
         more = items - len(self.taken)
-        among = np.pad(self.factors, ((0, more), (0, 0)))
-        return Counts(**pairs, factors=among, taken=np.pad(self.taken, (0, more)))
+        return Counts(**pairs, taken=np.pad(self.taken, (0, more)))
 
 
 def transitions(train: Histories, taken: NDArray[np.float32], kept: int) -> Any:

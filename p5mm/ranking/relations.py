@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from p5mm.data.histories import Histories
-from p5mm.model.relation_reader import FACTORS, LEARNED, relation_names
+from p5mm.model.relation_reader import LEARNED, relation_names
 from p5mm.ranking.counts import PAIRS, Counts
 from p5mm.ranking.pair_values import PairValues
 
@@ -43,13 +43,12 @@ class Relations:
     ) -> "Relations":
         """Of counts, content vectors ``[n, dim]`` of any length, and retrieval vectors."""
         vectors = {name: F.normalize(v, dim=1) for name, v in content.items()}
-        vectors |= {LEARNED: learned, FACTORS: torch.from_numpy(counts.factors)}
-        return cls(counts, vectors, reach, rating_scale)
+        return cls(counts, vectors | {LEARNED: learned}, reach, rating_scale)
 
     @property
     def names(self) -> tuple[str, ...]:
         """What each column of the relations is."""
-        return relation_names(name for name in self.vectors if name not in (LEARNED, FACTORS))
+        return relation_names(name for name in self.vectors if name != LEARNED)
 
     def __call__(self, histories: Histories, candidates: Tensor) -> Tensor:
         """Relations ``[b, n, s, r]`` float32 of candidate rows ``[b, n]``.

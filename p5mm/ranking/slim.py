@@ -15,9 +15,10 @@ LEAST = 1e-4
 def slim(both: Any, near: Any) -> Any:
     """``[n, n]`` CSR float32; row i, column j: the weight of i in a regression of j.
 
-    SLIM on an item's nearest neighbours alone (Ning and Karypis 2011, section 4.4), by ridge in
-    closed form as in EASE (Steck 2019, equation 8). Where two neighbours say the same of an item,
-    cosines count it twice; these weights share it.
+    SLIM with feature selection (Ning and Karypis 2011), an item's nearest neighbours alone, by
+    ridge in closed form as in EASE (Steck 2019, equation 8); weights below 0 are left out after
+    it. Where two neighbours say the same of an item, cosines count it twice; these weights share
+    it.
 
     Args:
         both: ``[n, n]`` CSR, how many users took both items; on its diagonal, the one.
@@ -28,9 +29,8 @@ def slim(both: Any, near: Any) -> Any:
         others = near.indices[near.indptr[item] : near.indptr[item + 1]]
         if not len(others):
             continue
-        gram = both[others][:, others].toarray().astype(np.float64)
-        gram[np.diag_indices(len(others))] += RIDGE
-        found = np.linalg.solve(gram, both[others][:, [item]].toarray().ravel())
+        taken = both[others][:, [*others, item]].toarray().astype(np.float64)
+        found = np.linalg.solve(taken[:, :-1] + RIDGE * np.eye(len(others)), taken[:, -1])
         rows.append(others)
         columns.append(np.full(len(others), item))
         weights.append(found)

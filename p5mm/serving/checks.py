@@ -17,7 +17,7 @@ from p5mm.model.layers import T5Config
 from p5mm.model.tokenizer import LEVELS
 from p5mm.plain import check_type
 from p5mm.ranking.fitted import Fitted
-from p5mm.ranking.scorer import DECODER
+from p5mm.ranking.scorer import BEYOND, DECODER
 from p5mm.ranking.similarity import CONTENT, NEIGHBOURS
 from p5mm.retrieval.index import VectorIndex
 from p5mm.retrieval.tuning import factory_string
@@ -86,7 +86,8 @@ def check_fitted(
                 raise unknown(f"part in fitted.{told}", name[:80], parts)
             _check_size(weight, f"fitted.{told}.{name}")
     _check_size(fitted.handicap, "fitted.handicap")
-    _check_size(fitted.lift, "fitted.lift")
+    if not 0 <= fitted.lift < BEYOND:
+        raise InputError(f"fitted.lift is {fitted.lift}; it is at least 0 and below {BEYOND:g}")
     if not 0 < fitted.rating_scale[1] < 1 / 1e-30 or abs(fitted.rating_scale[0]) > 1e30:
         raise InputError(f"fitted.rating_scale is {fitted.rating_scale}; a spread is above 0")
     _check_levels(fitted.levels)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from p5mm.data.histories import Histories
-from p5mm.model.relation_reader import AFTER, LEARNED, RATING, TOGETHER
+from p5mm.model.relation_reader import AFTER, LEARNED, RATING, SLIM, TOGETHER
 from p5mm.ranking.scorer import DECODER, Scorer
 from p5mm.ranking.trained_model import TrainedModel
 
@@ -16,6 +16,7 @@ BATCH = 64
 SPOKEN = {
     TOGETHER: "often taken together",
     AFTER: "often taken soon after it",
+    SLIM: "tells of it beside its other neighbours",
     LEARNED: "alike in what was learned of them",
     RATING: "how it was rated",
 }

@@ -232,7 +232,7 @@ def _read_network(
             totals, counts = torch.zeros(2, content.items).unbind()
             prior = RatingPrior(totals, counts, levels, config.rating)
         trained = torch.from_numpy(arrays["items.trained"].copy())
-        if not trained.any():
+        if config.train.epochs and not trained.any():
             raise InputError("no item was trained")
         network = build_network(config.model, content, trained, t5, prior)
         network.codes = _read_codes(arrays, network, config)
@@ -267,18 +267,17 @@ def _write_counts(counts: Counts, path: Path) -> None:
         for pairs in PAIRS
         for name in SPARSE
     }
-    write_arrays(path, arrays | {"factors": counts.factors, "taken": counts.taken})
+    write_arrays(path, arrays | {"taken": counts.taken})
 
 
 def _read_counts(path: Path, items: int) -> Counts:
     arrays = read_arrays(path, None, REMEDY)
     with reading(path, REMEDY):
         sparse = [f"{pairs}.{name}" for pairs in PAIRS for name in SPARSE]
-        check_names(arrays, dict.fromkeys([*sparse, "factors", "taken"]))
+        check_names(arrays, dict.fromkeys([*sparse, "taken"]))
         Expected((items,), ("float32",), 0).check(arrays["taken"], "taken")
-        Expected((items, None)).check(arrays["factors"], "factors")
         pairs = {name: _sparse(arrays, name, items) for name in PAIRS}
-        return Counts(**pairs, factors=arrays["factors"], taken=arrays["taken"])
+        return Counts(**pairs, taken=arrays["taken"])
 
 
 def _sparse(arrays: Mapping[str, NDArray[np.generic]], name: str, items: int) -> Any:

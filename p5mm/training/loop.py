@@ -240,7 +240,7 @@ def make_optimizer(
 
 def training_key(
     config: Config,
-    train: Histories,
+    learned: Sequence[Histories],
     cases: Cases,
     fingerprints: dict[str, str],
     prompts: Sequence[Prompt],
@@ -249,9 +249,9 @@ def training_key(
 
     Args:
         config: Settings.
-        train: Training histories.
+        learned: Histories that its parts learn from.
         cases: Validation cases.
-        fingerprints: Of the encoders, by modality.
+        fingerprints: Of the encoders, by modality, and of the base.
         prompts: That the tasks are trained with.
     """
     settings = copy.deepcopy(asdict(config))
@@ -260,7 +260,7 @@ def training_key(
     asked = [asdict(prompt) for prompt in prompts]
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([settings, fingerprints, asked], sort_keys=True).encode())
-    for histories in (train, cases.histories):
+    for histories in (*learned, cases.histories):
         digest.update(histories.items.tobytes())
         digest.update(histories.offsets.tobytes())
         digest.update(b"" if histories.ratings is None else histories.ratings.tobytes())

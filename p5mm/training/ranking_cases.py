@@ -14,7 +14,7 @@ from p5mm.ranking.scorer import Scorer
 
 SHARE = 3  # of each training history one in so many is held back, the last ones;
 LEAST = 2  # at least so many, but never more than half
-MOST = 40_000  # cases, and half as many amid hidden items: each needs up to 40 KB
+MOST = 40_000  # cases, and half as many amid hidden items: each needs some 50 KB
 FOLDS = 10  # shares of the items; each is hidden for some of the cases, as if it were new
 HIDDEN = 2_000  # items at once: what stands in for each is looked for among all others
 

@@ -52,12 +52,16 @@ class RetrievalObjective:
         loss = self.loss(encoded, view, network.temperature)
         return loss, {"loss": float(loss.detach())}
 
-    def view(self, network: Network, batch: Batch) -> View:
-        """The trained items, or with shared negatives only those that the step needs.
+    def pool(self, network: Network, batch: Batch) -> Tensor:
+        """Rows ``[m]`` that a batch's targets compete with, ascending: the trained items.
 
         Items that were never taken are no negatives: their content must stay free to rank.
         """
-        pool = network.items.trained_rows
+        return network.items.trained_rows
+
+    def view(self, network: Network, batch: Batch) -> View:
+        """The pool, or with shared negatives only those of it that the step needs."""
+        pool = self.pool(network, batch)
         if not self.negatives or len(pool) <= FULL * self.negatives:
             return self._view(network, batch, pool, None, len(pool))
         drawn = pool[torch.randint(len(pool), (self.negatives,))]

@@ -79,6 +79,10 @@ class TrainingData:
         learned = replace(train, items=rows[train.items])
         return cls(users, items, rows, item_ids, split, learned)
 
+    def untaken(self) -> "TrainingData":
+        """The same data for a shop's first day: nothing is learned from what was taken."""
+        return replace(self, learned=self.learned.head(np.zeros_like(self.learned.lengths)))
+
     @property
     def train(self) -> Histories:
         """Training histories in catalog rows."""

@@ -220,7 +220,6 @@ def shrunk(model, cold):
         network=network.eval(),
         counts=Counts(
             **{name: getattr(model.counts, name)[kept][:, kept] for name in PAIRS},
-            factors=model.counts.factors[kept],
             taken=model.counts.taken[kept],
         ),
     )

@@ -32,9 +32,9 @@ def test_relations_are_looked_up_pair_by_pair():
     made = relations()
     found = made(ASKED, CANDIDATES)
     assert made.names == (
-        "together", "after", "slim", "text", "learned", "factors", "rating",
+        "together", "after", "slim", "text", "learned", "rating",
     )  # fmt: skip
-    assert found.shape == (3, 3, REACH, 7)
+    assert found.shape == (3, 3, REACH, 6)
     pairs = [getattr(made.counts, name).toarray() for name in PAIRS]
     for row, history in enumerate([[4, 3, 2], [], [6]]):
         for column, item in enumerate(CANDIDATES[row].tolist()):
@@ -48,7 +48,7 @@ def test_relations_are_looked_up_pair_by_pair():
                     continue
                 cosines = [
                     float(made.vectors[name][past] @ made.vectors[name][item])
-                    for name in ("text", "learned", "factors")
+                    for name in ("text", "learned")
                 ]
                 expected = [*(matrix[past, item] for matrix in pairs), *cosines, 0.0]
                 assert found[row, column, place].tolist() == pytest.approx(expected, abs=1e-6)

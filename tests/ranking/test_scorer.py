@@ -83,6 +83,25 @@ def test_new_items_have_places_of_their_own(scorer):
     assert (best == 40).any(axis=1).all()
 
 
+def test_a_lift_acts_in_every_ranking_and_only_beyond_the_first_page(toy):
+    cold = toy.catalog.rows["cold"]
+    scorer = replace(toy.scorer, asking=replace(toy.scorer.asking, candidates=30, newcomers=5))
+    low = scorer.handicapped(50.0)
+    high = scorer.handicapped(50.0, 200.0)
+    nobody = Histories.from_lists([[], [0]])
+    (before, falls), (after, rises) = low.rank(nobody, 35), high.rank(nobody, 35)
+    for row in range(2):
+        assert before[row].tolist().index(cold) > PAGE
+        assert after[row].tolist().index(cold) == PAGE
+        assert (after[row, :PAGE] == before[row, :PAGE]).all()
+        np.testing.assert_array_equal(falls[row, :PAGE], rises[row, :PAGE])
+        others = after[row][after[row] != cold]
+        np.testing.assert_array_equal(others, before[row][before[row] != cold])
+    np.testing.assert_array_equal(high.rank(nobody, 12)[0], after[:, :12])
+    whole = np.argsort(-high.scores(nobody, seen=True), axis=1, kind="stable")
+    np.testing.assert_array_equal(whole[:, : PAGE + 3], after[:, : PAGE + 3])
+
+
 def test_only_some_items_compete(scorer):
     rows = np.array([2, 7, 11, 30, 31, 32, 33, 34])
     among = scorer.among(rows)
@@ -227,8 +246,8 @@ def test_the_handicap_is_the_least_that_spares_the_others(toy):
     assert fit_newcomers(forgetful.alone(), cases) == (0.0, 0.0)
 
 
-def test_beyond_the_first_page_new_items_are_lifted_as_far_as_the_others_are_spared():
-    """One new item a list, right behind the page; the target stands behind it, in four fifths."""
+def test_what_a_lift_costs_the_others_rises_with_it_and_not_on_the_first_page():
+    """One new item a list, at place 40; the target is before it, in two thirds behind the page."""
     n, c = 500, 60
     logits = -torch.arange(c, dtype=torch.float32).repeat(n, 1)
     new = torch.zeros(n, c, dtype=torch.bool)

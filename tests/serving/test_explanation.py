@@ -10,8 +10,9 @@ import torch
 
 from p5mm.data.histories import Histories
 from p5mm.errors import InputError
+from p5mm.model.relation_reader import relation_names
 from p5mm.ranking.scorer import DECODER
-from p5mm.serving.explanation import Explanation, Reason, explain, without_each
+from p5mm.serving.explanation import SPOKEN, Explanation, Reason, explain, without_each
 from p5mm.serving.explanation_page import ARROWS, drawn, explanation_page
 from p5mm.serving.recommender import Recommender
 
@@ -42,6 +43,10 @@ def test_what_an_item_carries_is_lost_without_it(recommender):
         lost = whole - score_of(recommender, left)
         assert reason.carries == pytest.approx(lost, abs=1e-4)
         assert sum(reason.parts.values()) == pytest.approx(reason.carries, abs=1e-4)
+
+
+def test_every_relation_that_is_no_content_has_words():
+    assert set(SPOKEN) == set(relation_names(()))
 
 
 def test_what_a_relation_carries_is_lost_without_it(toy):

@@ -146,6 +146,7 @@ def wrapped(arrays_):
         ({"after.indptr": wrapped}, "after.indptr reaches from"),
         ({"taken": lambda a: a["taken"] - 10**6}, "taken reaches from"),
         ({"taken": lambda a: a["taken"][:-1]}, "shape"),
+        ({"slim.indices": lambda a: a["slim.indices"] + 10**6}, "slim.indices"),
     ],
 )
 def test_counts_that_lead_elsewhere(model, change, message):

@@ -49,7 +49,7 @@ def test_a_trained_model_keeps_the_digest_of_what_it_was_trained_on(fitted):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("warmup", 0), ("seed", -1), ("negatives", -1), ("epochs", 0),
+        ("warmup", 0), ("seed", -1), ("negatives", -1), ("epochs", -1),
         ("learning_rate", 0.0), ("learning_rate", float("nan")), ("weight_decay", -0.1),
         ("weight_decay", float("nan")), ("tasks", {"rating": -1.0}),
         ("tasks", {"rating": float("nan")}),

@@ -158,7 +158,7 @@ def test_another_training_does_not_take_the_checkpoint(split, tmp_path):
 def test_the_key_knows_settings_data_and_encoders_but_no_paths(split):
     config, other = Config(), Histories.from_lists([[0, 1]])
     cases = split.cases("valid")
-    same = config, split.train, cases, {"text": "a"}, []
+    same = config, [split.train], cases, {"text": "a"}, []
     key = training_key(*same)
     assert key == training_key(Config(), *same[1:])
     rated = replace(split.train, ratings=np.ones(len(split.train.items), dtype=np.float32))
@@ -167,8 +167,9 @@ def test_the_key_knows_settings_data_and_encoders_but_no_paths(split):
         (Config(retrieval=RetrievalConfig(candidates=7)), *same[1:]),
         (Config(similarity=SimilarityConfig(neighbours=7)), *same[1:]),
         (Config(cold=ColdConfig(neighbours=7)), *same[1:]),
-        (config, other, *same[2:]),
-        (config, rated, *same[2:]),
+        (config, [other], *same[2:]),
+        (config, [split.train, other], *same[2:]),
+        (config, [rated], *same[2:]),
         (*same[:2], split.cases("test"), *same[3:]),
         (*same[:3], {"text": "b"}, []),
         (*same[:4], read_prompts()),

@@ -34,10 +34,11 @@ def test_a_training_that_goes_on_keeps_its_format(toys, tmp_path, monkeypatch):
     import importlib
 
     fit_module = importlib.import_module("p5mm.training.fit")
+    steps = importlib.import_module("p5mm.training.fitting")
     used = []
     monkeypatch.setattr(loop, "autocast", lambda name: (used.append(name), autocast("fp32"))[1])
     config = toys.toy_config(epochs=2, tasks={}, precision="auto")
-    measured, stopped = fit_module.validation_metrics, []
+    measured, stopped = steps.validation_metrics, []
 
     def killed(*given):
         if stopped:
@@ -47,7 +48,7 @@ def test_a_training_that_goes_on_keeps_its_format(toys, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "chosen", lambda asked: "bf16")
-        patch.setattr(fit_module, "validation_metrics", killed)
+        patch.setattr(steps, "validation_metrics", killed)
         with pytest.raises(KeyboardInterrupt):
             fit_module.fit(toys.toy_dataset(), config, checkpoint=tmp_path)
     used.clear()

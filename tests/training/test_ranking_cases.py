@@ -220,7 +220,7 @@ def test_the_handicap_is_fitted_as_in_a_shop_with_new_items(toys, monkeypatch):
         assert items.present.any()
         return 1.25, 0.5
 
-    monkeypatch.setattr("p5mm.training.fit.fit_newcomers", spy)
+    monkeypatch.setattr("p5mm.training.fitting.fit_newcomers", spy)
     model = fit(toys.toy_dataset(), toys.toy_config(epochs=1, tasks={"sequential": 0.5}))
     assert (model.fitted.handicap, model.fitted.lift) == (1.25, 0.5)
     new = found["new"].numpy()
@@ -241,7 +241,7 @@ def test_a_target_that_nobody_took_does_not_pay_for_new_items(toys, monkeypatch)
         asked.append(cases)
         return 0.0, 0.0
 
-    monkeypatch.setattr("p5mm.training.fit.fit_newcomers", spy)
+    monkeypatch.setattr("p5mm.training.fitting.fit_newcomers", spy)
     lists = [[n % 10, (n + 1) % 10, (n + 2) % 10, (n + 3) % 10] for n in range(20)]
     lists[0][2] = 11  # the item before the last
     model = fit(*tiny(toys, lists))
