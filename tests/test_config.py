@@ -79,7 +79,7 @@ def test_what_is_wrong_is_told(write, text, overrides, message):
         (ModelConfig, {"dropout": 1.0}),
         (ModelConfig, {"id_dropout": -0.1}),
         (ModelConfig, {"soft_tokens": 0}),
-        (TrainConfig, {"epochs": 0}),
+        (TrainConfig, {"epochs": -1}),
     ],
 )
 def test_values_out_of_range(part, values, write):

@@ -66,7 +66,7 @@ def pretrain(
     from p5mm.encoders.store import FeatureStore
     from p5mm.model.base import check_base_target, is_base
     from p5mm.presets import read_config
-    from p5mm.training.pretrain import pretrain
+    from p5mm.pretraining.pretrain import pretrain
 
     folder = Path(out)
     if is_base(folder) and not force:

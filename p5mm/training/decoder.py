@@ -9,7 +9,7 @@ from p5mm.model.build import build_network, make_t5
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.training.fit import rating_prior
 from p5mm.training.fitting import Fitting, reranks
-from p5mm.training.tasks import make_tasks
+from p5mm.training.task_objective import make_tasks
 from p5mm.training.training_data import TrainingData
 
 

@@ -21,8 +21,7 @@ from p5mm.training.beginning import Beginning
 from p5mm.training.fitting import Fitting, reranks
 from p5mm.training.loop import training_key
 from p5mm.training.ranking_cases import held_back
-from p5mm.training.task_objective import RANKING, Task
-from p5mm.training.tasks import make_tasks
+from p5mm.training.task_objective import RANKING, Task, make_tasks
 from p5mm.training.training_data import TrainingData
 
 NOTHING_HELD_BACK = (

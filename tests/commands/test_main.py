@@ -253,7 +253,7 @@ def test_train_takes_an_ablation(folder, capsys):
 
 
 def test_an_interrupted_training_goes_on(folder, monkeypatch, capsys):
-    from p5mm.training import fit as fitting
+    from p5mm.training import fitting
 
     arguments = ("train", folder / "c.yaml", "--data", folder / "shop", "--out", folder / "half")
     measured, epochs = fitting.validation_metrics, []

@@ -17,7 +17,7 @@ from p5mm.evaluation.ratings import AskedRating, Calibrated
 from p5mm.metrics.intervals import paired
 from p5mm.metrics.rating_errors import RatingCases, known_ratings, rating_report, rmse
 from p5mm.model.prompts import read_prompts
-from p5mm.training.tasks import make_tasks
+from p5mm.training.task_objective import make_tasks
 
 USERS, ITEMS, MEAN = 300, 40, 3.5
 

@@ -17,7 +17,7 @@ from p5mm.model.t5 import T5
 from p5mm.model.tokenizer import train_tokenizer
 from p5mm.ranking.generator import Generator
 from p5mm.training.code_objective import CodeObjective, fit_item_codes
-from p5mm.training.tasks import make_tasks
+from p5mm.training.task_objective import make_tasks
 
 ITEMS, D, PROMPT = 20, 16, [0, 4]
 LISTS = [[3, 4, 5, 6], [7, 1], [2, 2, 9]]

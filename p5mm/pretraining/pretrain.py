@@ -19,8 +19,7 @@ from p5mm.model.build import build_network, make_t5
 from p5mm.model.content import Content
 from p5mm.model.network import Network
 from p5mm.model.prompts import read_prompts
-from p5mm.training.checkpoint import Checkpoint
-from p5mm.training.domains import (
+from p5mm.pretraining.domains import (
     ContentRanker,
     Domain,
     DomainObjective,
@@ -28,6 +27,7 @@ from p5mm.training.domains import (
     joined,
     joined_features,
 )
+from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.loop import Training, training_key
 
 log = logging.getLogger(__name__)

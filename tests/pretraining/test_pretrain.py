@@ -20,11 +20,11 @@ from p5mm.model.layers import T5Config
 from p5mm.model.network import Network
 from p5mm.model.relation_reader import RelationReader
 from p5mm.model.t5 import T5
+from p5mm.pretraining.domains import DomainObjective, Mixture, joined, joined_features
+from p5mm.pretraining.pretrain import pretrain
 from p5mm.serving.recommender import Recommender
 from p5mm.training.checkpoint import Checkpoint
-from p5mm.training.domains import DomainObjective, Mixture, joined, joined_features
 from p5mm.training.fit import fit
-from p5mm.training.pretrain import pretrain
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,181 @@
+"""What a base is worth to a shop of some size: python benchmarks/transfer.py BASE --data FOLDER.
+
+BASE is a folder of `p5mm pretrain`. Of a set's users a share is drawn by the seed; models learn
+from their training items alone, choose by their validation items, and rank the test items of all
+users among all items that anybody took, reading whole histories. Share 0 is the first day: the base
+as it is. Trained are the preset from the base and from scratch, without the T5's decoder unless
+--decoder is given, and SASRec; popularity counts the log of the share, on the first day the whole
+one; content-kNN is tuned on validation items of the whole log, which favours it. Prints NDCG@10,
+and adds a table to results.md below --runs. Dotted overrides of the preset follow the options.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from setting import append, commit, data_folder, machine, options_parser, parsed, preset
+
+from p5mm.baselines.base import baselines
+from p5mm.baselines.content_knn import ContentKNN, tuned
+from p5mm.config import Config
+from p5mm.data.dataset import Dataset, open_dataset
+from p5mm.data.interactions import Interactions
+from p5mm.data.split import split_log
+from p5mm.encoders.store import FeatureStore
+from p5mm.evaluation.evaluate import evaluate
+from p5mm.indexing.encode import encode_catalog
+from p5mm.metrics.ranker import Ranker
+from p5mm.metrics.validation import validation_ndcg
+from p5mm.model.content import Content
+from p5mm.presets import read_config
+from p5mm.training.fit import fit
+from p5mm.training.training_data import TrainingData
+
+METRIC = "ndcg@10"
+BASE, SCRATCH = "p5mm from the base", "p5mm from scratch"
+
+
+def main() -> None:
+    parser = options_parser(__doc__, split="test", sets=("amazon-beauty",))
+    parser.add_argument("base", type=Path)
+    parser.add_argument("--shares", nargs="+", type=float, default=[0, 1, 3, 10, 30, 100])
+    parser.add_argument("--decoder", action="store_true", help="train the decoder too")
+    parser.add_argument("--without", nargs="+", default=[], help="of: scratch sasrec")
+    options = parsed(parser)
+    for name in options.sets:
+        found = {
+            (share, seed): _values(options, name, share, seed)
+            for share in options.shares
+            for seed in options.seeds
+        }
+        append(_block(options, name, found), options.runs)
+
+
+def _values(
+    options: argparse.Namespace, name: str, share: float, seed: int
+) -> dict[str, tuple[float, float, float]]:
+    """Model to NDCG@10 and its interval."""
+    tasks = [] if options.decoder else ["--train.tasks", "{}"]
+    config = read_config(preset(name), ["--train.seed", str(seed), *tasks, *options.overrides])
+    config = replace(config, data=replace(config.data, root=str(data_folder(options.data, name))))
+    whole = open_dataset(config.data)
+    data = TrainingData.of(whole)
+    part = replace(whole, interactions=_some(whole.interactions, share, seed))
+    start = time.perf_counter()
+    rankers = _trained(options, config, part, data, share)
+    rankers |= _baselines(options, config, part, whole, data, share)
+    report = evaluate(rankers, data.split.cases(options.split), len(data.rows), seed=seed)
+    values = {
+        model: (of[METRIC].value, of[METRIC].low, of[METRIC].high)
+        for model, of in report.models.items()
+    }
+    told = ", ".join(f"{model} {value:.4f}" for model, (value, _, _) in values.items())
+    seconds = time.perf_counter() - start
+    print(f"{name}, {share:g} %, seed {seed}: {told} ({seconds:.0f} s)", flush=True)
+    return values
+
+
+def _some(log: Interactions, share: float, seed: int) -> Interactions:
+    """The log of a share of the users; at 0 the whole one, of which nothing is learned."""
+    if share in (0, 100):
+        return log
+    users = np.array(sorted(set(log.table["user_id"].to_pylist())))
+    drawn = np.random.default_rng(seed).permutation(users)[: round(len(users) * share / 100)]
+    kept = set(drawn.tolist())
+    mask = [user in kept for user in log.table["user_id"].to_pylist()]
+    return Interactions.from_table(log.table.filter(mask))
+
+
+def _trained(
+    options: argparse.Namespace, config: Config, part: Dataset, data: TrainingData, share: float
+) -> dict[str, Ranker]:
+    begun = replace(config, model=replace(config.model, base=str(options.base)))
+    if share == 0:
+        wanted = {BASE: replace(begun, train=replace(begun.train, epochs=0))}
+    else:
+        wanted = {BASE: begun} | ({} if "scratch" in options.without else {SCRATCH: config})
+    return {
+        name: fit(part, one, FeatureStore()).scorer.among(data.rows) for name, one in wanted.items()
+    }
+
+
+def _baselines(
+    options: argparse.Namespace,
+    config: Config,
+    part: Dataset,
+    whole: Dataset,
+    data: TrainingData,
+    share: float,
+) -> dict[str, Ranker]:
+    _, split = split_log(part.interactions, data.items)
+    wanted = (
+        ["popularity"] if share == 0 or "sasrec" in options.without else ["popularity", "sasrec"]
+    )
+    fitted: dict[str, Ranker] = {}
+    for name in wanted:
+        baseline = baselines.get(name)()
+        if hasattr(baseline, "seed"):
+            baseline.seed = config.train.seed
+        baseline.fit(split, len(data.items))
+        fitted[name] = baseline
+    return fitted | {"content-knn": _content_knn(config, whole, data)}
+
+
+def _content_knn(config: Config, whole: Dataset, data: TrainingData) -> ContentKNN:
+    features = encode_catalog(whole.catalog, config.encoders, FeatureStore())
+    vectors = {
+        f"{modality}{told}": of.vectors[modality][data.rows]
+        for told, of in (
+            (" whitened", Content.of(features, len(whole.catalog), True)),
+            ("", Content.of(features, len(whole.catalog), False)),
+        )
+        for modality in of.vectors
+    }
+    cases = data.split.cases("valid")
+    some = cases.take(np.unique(np.linspace(0, len(cases) - 1, 1_000).astype(np.int64)))
+    return tuned(vectors, lambda ranker: validation_ndcg(ranker, some))
+
+
+Found = dict[tuple[float, int], dict[str, tuple[float, float, float]]]
+
+
+def _means(found: Found) -> dict[str, dict[float, float]]:
+    """Model to share to the mean of the seeds."""
+    models = dict.fromkeys(model for values in found.values() for model in values)
+    shares = dict.fromkeys(share for share, _ in found)
+    return {
+        model: {
+            share: float(np.mean([v[model][0] for (s, _), v in found.items() if s == share]))
+            for share in shares
+            if any(model in v for (s, _), v in found.items() if s == share)
+        }
+        for model in models
+    }
+
+
+def _block(options: argparse.Namespace, name: str, found: Found) -> str:
+    shares = [*dict.fromkeys(share for share, _ in found)]
+    decoder = "with the decoder" if options.decoder else "without the decoder"
+    lines = [
+        f"\n### A base and {name}: {METRIC} by share of the users, {options.split}\n",
+        f"    python benchmarks/transfer.py {options.base.name} --sets {name} --shares "
+        f"{' '.join(f'{share:g}' for share in shares)} --seeds {' '.join(map(str, options.seeds))}"
+        + (" --decoder" if options.decoder else ""),
+        f"    {commit()}; {machine()}; {decoder}\n",
+        "| model | " + " | ".join(f"{share:g} %" for share in shares) + " |",
+        "|---" * (len(shares) + 1) + "|",
+    ]
+    for model, by_share in _means(found).items():
+        cells = [f"{by_share[s]:.4f}" if s in by_share else "-" for s in shares]
+        lines.append(f"| {model} | " + " | ".join(cells) + " |")
+    half = np.mean([(high - low) / 2 for v in found.values() for _, low, high in v.values()])
+    lines.append(
+        f"\nIntervals over users (95 %, of one seed): {half:.4f} to either side on average."
+    )
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()
