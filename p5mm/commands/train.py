@@ -87,7 +87,7 @@ def train(
     if data is not None:
         settings = replace(settings, data=replace(settings.data, root=data))
     start = time.perf_counter()
-    dataset = open_dataset(settings.data)
+    dataset = open_dataset(settings.data, first_day=not settings.train.epochs)
     recommender = Recommender.fit(dataset, settings, checkpoint=folder / "checkpoint")
     recommender.save(folder, force)
     say(*_told(recommender.model), f"{folder}: done in {time.perf_counter() - start:.0f} s")

@@ -49,8 +49,12 @@ class Dataset:
         return Dataset(Catalog(table, self.catalog.text, moved), learned, log)
 
 
-def open_dataset(config: DataConfig) -> Dataset:
+def open_dataset(config: DataConfig, first_day: bool = False) -> Dataset:
     """Read the data that a config names.
+
+    Args:
+        config: Where it is.
+        first_day: A folder with a catalog and no log will do.
 
     Raises:
         InputError: A path does not exist, or what is there cannot be used.
@@ -58,6 +62,9 @@ def open_dataset(config: DataConfig) -> Dataset:
     if config.k_core < 0:
         raise InputError(f"k_core is {config.k_core}; give 0 (keep all) or more")
     source = _source(config)
+    items = source.catalog or source.table("catalog", "items")
+    if first_day and items is not None and detect(source) is None:
+        return Dataset(source.read_catalog(items), Interactions.empty(), Interactions.empty())
     name = _reader(config.reader, source)
     catalog, log = READERS[name](source)
     if config.shuffle_ties is not None:

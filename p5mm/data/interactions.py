@@ -117,6 +117,12 @@ class Interactions:
                 columns[name] = text_column(table, what, name)
         return cls(_sorted(pa.table(columns)))
 
+    @classmethod
+    def empty(cls) -> "Interactions":
+        """The log of a shop on its first day."""
+        kinds = {"user_id": pa.string(), "item_id": pa.string(), "timestamp": pa.int64()}
+        return cls(pa.table({name: pa.array([], kind) for name, kind in kinds.items()}))
+
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
@@ -198,8 +204,10 @@ class Interactions:
         """The interactions with these items.
 
         Raises:
-            InputError: There is none.
+            InputError: There is none, though the log is not empty.
         """
+        if not len(self):
+            return self
         keep = self._rows_of(item_ids) >= 0
         if not keep.any():
             ours, theirs = ([i[:80] for i in ids[:3]] for ids in (self.item_ids, item_ids))

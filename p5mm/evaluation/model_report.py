@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from p5mm.data.split import Part
+from p5mm.errors import InputError
 from p5mm.evaluation.ablation import ablated_rankers
 from p5mm.evaluation.evaluate import BASELINES, evaluate, fit_baselines
 from p5mm.evaluation.linter.model import leakage_protocol, model_findings, ranker_findings
@@ -39,9 +40,15 @@ def evaluate_model(
 
     Raises:
         LeakageError: The model could see what it is asked for.
+        InputError: Nothing is held out.
     """
-    findings = model_findings(model)
     cases = model.split.cases(split)
+    if not len(cases):
+        raise InputError(
+            "nobody in the model's log has three items, so none is held out that could be asked "
+            "for; train with a log, or with a longer one"
+        )
+    findings = model_findings(model)
     scorer = model.scorer
     scorers = {
         MAIN: scorer,

@@ -49,10 +49,9 @@ def fit(
     Raises:
         InputError: Too few interactions, or settings that do not fit the data.
     """
-    data = TrainingData.of(dataset, config.data.split)
+    learns = config.train.epochs > 0
+    data = TrainingData.of(dataset, config.data.split, first_day=not learns)
     beginning, config = Beginning.of(config)
-    if not config.train.epochs:
-        data = data.untaken()
     features = encode_catalog(dataset.catalog, config.encoders, store)
     content = beginning.content(features, len(dataset.catalog), config.model.whiten)
     content = content.ablated(config.encoders.ablate, config.train.seed)
@@ -60,7 +59,6 @@ def fit(
     with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
         torch.manual_seed(config.train.seed)
         t5, tokenizer = beginning.t5(config.model, prompts)
-        learns = config.train.epochs > 0
         tasks = make_tasks(config, prompts, tokenizer, data.levels) if learns else []
         prior = rating_prior(config, tasks, data.train, data.levels, data.rating_scale, content)
         network = beginning.network(config.model, content, data.trained, t5, prior)

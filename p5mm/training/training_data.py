@@ -38,12 +38,15 @@ class TrainingData:
     learned: Histories
 
     @classmethod
-    def of(cls, dataset: Dataset, way: Way = "leave-one-out") -> "TrainingData":
+    def of(
+        cls, dataset: Dataset, way: Way = "leave-one-out", first_day: bool = False
+    ) -> "TrainingData":
         """The data of a data set.
 
         Args:
             dataset: Catalog and log.
             way: How it is split.
+            first_day: Nothing is learned from the log, which may be empty; then all items count.
 
         Raises:
             InputError: Nothing is held out, or a log without times is split by time.
@@ -54,10 +57,13 @@ class TrainingData:
                 "file or in a line; give a log with a column timestamp, or type "
                 "--data.split leave-one-out"
             )
-        items = sorted(set(dataset.interactions.item_ids))
+        items = sorted(set(dataset.interactions.item_ids or dataset.catalog.item_ids))
         rows = np.array([dataset.catalog.rows[item] for item in items], dtype=np.int64)
         users, split = split_log(dataset.interactions, items, way)
         data = cls.of_split(users, tuple(items), rows, dataset.catalog.item_ids, split)
+        if first_day:
+            learned = data.learned.head(np.zeros_like(data.learned.lengths))
+            return replace(data, learned=learned)
         if not len(data.split.cases("valid")):
             raise InputError(
                 "no user has three interactions or more, so nothing can be held out to decide "
@@ -78,10 +84,6 @@ class TrainingData:
         train = split.train
         learned = replace(train, items=rows[train.items])
         return cls(users, items, rows, item_ids, split, learned)
-
-    def untaken(self) -> "TrainingData":
-        """The same data for a shop's first day: nothing is learned from what was taken."""
-        return replace(self, learned=self.learned.head(np.zeros_like(self.learned.lengths)))
 
     @property
     def train(self) -> Histories:

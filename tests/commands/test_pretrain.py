@@ -99,3 +99,21 @@ def test_two_folders_of_one_name_are_refused(folder, capsys):
 def test_a_base_of_a_base_is_refused(folder, base, capsys):
     assert pretrained(folder, "--model.base", str(base), out="y") == 2
     assert "leave out model.base" in capsys.readouterr().err
+
+
+def test_a_first_day_needs_no_log(folder, base, capsys):
+    (folder / "bare").mkdir()
+    catalog = folder / "south" / "catalog.parquet"
+    (folder / "bare" / "catalog.parquet").write_bytes(catalog.read_bytes())
+    command = ["train", str(folder / "c.yaml"), "--data", str(folder / "bare"),
+               "--data.reader", "auto", "--model.base", str(base)]  # fmt: skip
+    assert main([*command, "--train.epochs", "0", "--out", str(folder / "first")]) == 0
+    (folder / "visitors.jsonl").write_text('{"user_id": "v", "history": ["r0s1", "r0s2"]}\n')
+    out = folder / "visitors.csv"
+    assert main(["recommend", str(folder / "first"), "--users", str(folder / "visitors.jsonl"),
+                 "--k", "3", "--out", str(out)]) == 0  # fmt: skip
+    assert len(out.read_text().splitlines()) == 4
+    assert main(["evaluate", str(folder / "first")]) == 2
+    assert "nobody" in capsys.readouterr().err
+    assert main([*command, "--train.epochs", "1", "--out", str(folder / "second")]) == 2
+    assert "no data of a known form" in capsys.readouterr().err

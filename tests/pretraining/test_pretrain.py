@@ -281,3 +281,22 @@ def test_features_of_two_encoders_do_not_mix():
     assert whole.present.tolist() == [True, True, False, False, False]
     with pytest.raises(InputError, match="two encoders"):
         joined_features([[made("a")], [made("b")]], [2, 2])
+
+
+def test_a_shop_without_a_log_recommends_to_who_brings_a_history(toys, base_folder, tmp_path):
+    nobody = Interactions.empty()
+    shop = Dataset(toys.toy_catalog(), nobody, nobody)
+    recommender = Recommender(fit(shop, begun(toys, base_folder, epochs=0)))
+    recommender.save(tmp_path / "model")
+    loaded = Recommender.load(tmp_path / "model")
+    assert loaded.recommend(k=3).num_rows == 0
+    for ring in range(4):
+        history = [toys.ring_item(ring, step) for step in (1, 2, 3)]
+        (first, *_) = loaded.recommend(histories=[history], k=2)["item_id"].to_pylist()
+        assert first == toys.ring_item(ring, 4)
+
+
+def test_a_training_needs_a_log(toys, base_folder):
+    nobody = Interactions.empty()
+    with pytest.raises(InputError, match="no user has three interactions"):
+        fit(Dataset(toys.toy_catalog(), nobody, nobody), begun(toys, base_folder, epochs=1))
