@@ -1,6 +1,8 @@
 """From settings and content to a network and its tokenizer."""
 
 import os
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -17,7 +19,7 @@ from p5mm.model.prompts import Prompt
 from p5mm.model.rating_prior import RatingPrior
 from p5mm.model.relation_reader import FACTS, RelationReader, relation_names
 from p5mm.model.t5 import T5, load_t5
-from p5mm.model.tokenizer import load_tokenizer, train_tokenizer
+from p5mm.model.tokenizer import VOCABULARY, load_tokenizer, train_tokenizer
 
 T5_FILES = ["config.json", "model.safetensors", "tokenizer.json"]
 
@@ -49,14 +51,26 @@ def build_network(
     return Network(items, t5, config.temperature, reader, rating_prior)
 
 
-def make_t5(config: ModelConfig, prompts: tuple[Prompt, ...]) -> tuple[T5, Tokenizer]:
+def make_t5(
+    config: ModelConfig,
+    prompts: tuple[Prompt, ...],
+    texts: Iterable[str] = (),
+    vocabulary: int = VOCABULARY,
+) -> tuple[T5, Tokenizer]:
     """A nano T5 with a tokenizer of the prompts, or a pretrained one with its own.
+
+    Args:
+        config: Which.
+        prompts: That nano's tokenizer has the words of.
+        texts: Others that it has the words of.
+        vocabulary: At most so many tokens of nano.
 
     Raises:
         InputError: The T5 cannot be found or opened.
     """
     if config.t5 == "nano":
-        tokenizer = train_tokenizer(prompt.text for prompt in prompts)
+        words = chain((prompt.text for prompt in prompts), texts)
+        tokenizer = train_tokenizer(words, vocabulary)
         vocabulary = tokenizer.get_vocab_size()
         sizes = T5Config.nano(
             config.d_model, config.layers, config.dropout, vocabulary, config.decoder_layers

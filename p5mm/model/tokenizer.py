@@ -10,13 +10,14 @@ from p5mm.files import writing
 from p5mm.model.prompts import SLOT, Prompt
 
 PAD, EOS, UNKNOWN = 0, 1, 2
+VOCABULARY = 512  # at most; the bytes are half of it
 LEVELS = tuple(str(level) for level in range(1, 11))  # answers of the rating family
 START = PAD  # T5's decoder starts with the padding token
 ITEM = -1  # marks one soft token of the item in question
 
 
-def train_tokenizer(texts: Iterable[str], size: int = 512) -> Tokenizer:
-    """A byte-level BPE of the prompts' words, which can spell everything else."""
+def train_tokenizer(texts: Iterable[str], size: int = VOCABULARY) -> Tokenizer:
+    """A byte-level BPE of some texts' words, which can spell everything else."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()

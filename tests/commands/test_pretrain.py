@@ -8,6 +8,7 @@ import pytest
 
 from p5mm.commands.main import main
 
+TASKS = "{title: 0.5}"
 CONFIG = """\
 data: {reader: tables}
 encoders: {text: toy, others: ["vector:style"], workers: 0}
@@ -33,7 +34,8 @@ def folder(toys, tmp_path_factory):
 
 def pretrained(folder, *more, out="base"):
     shops = ["--data", str(folder / "north"), "--data", str(folder / "south")]
-    command = ["pretrain", str(folder / "c.yaml"), *shops, "--out", str(folder / out), *more]
+    command = ["pretrain", str(folder / "c.yaml"), *shops, "--out", str(folder / out)]
+    command += ["--train.tasks", TASKS, *more]
     return main(command)
 
 
@@ -92,8 +94,14 @@ def test_a_first_day_without_a_base_is_refused(folder, capsys):
 def test_two_folders_of_one_name_are_refused(folder, capsys):
     shop = str(folder / "north")
     command = ["pretrain", str(folder / "c.yaml"), "--data", shop, "--data", shop]
+    command += ["--train.tasks", TASKS]
     assert main([*command, "--out", str(folder / "x")]) == 2
     assert "called 'north'" in capsys.readouterr().err
+
+
+def test_a_task_of_a_shop_is_none_of_a_base(folder, capsys):
+    assert pretrained(folder, "--train.tasks", "{rating: 0.5}", out="z") == 2
+    assert "unknown task in train.tasks of a pretraining 'rating'" in capsys.readouterr().err
 
 
 def test_a_base_of_a_base_is_refused(folder, base, capsys):

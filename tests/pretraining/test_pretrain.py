@@ -32,10 +32,14 @@ def base_folder(toys, tmp_path_factory):
     """Learned from the toy shop under two names, one half as large."""
     whole = toys.toy_dataset()
     half = replace(whole, interactions=some_users(toys.toy_rows(), 40))
-    base = pretrain({"whole": whole, "half": half}, toys.toy_config(epochs=4))
+    base = pretrain({"whole": whole, "half": half}, of_base(toys, epochs=4))
     folder = tmp_path_factory.mktemp("base") / "base"
     base.write(folder)
     return folder
+
+
+def of_base(toys, **train):
+    return toys.toy_config(**{"tasks": {"title": 0.5}} | train)
 
 
 def some_users(rows, users):
@@ -167,7 +171,7 @@ def test_a_shop_may_lack_a_modality(toys, base_folder):
 
 
 def test_a_shop_may_have_a_modality_more(toys, tmp_path):
-    config = toys.toy_config(epochs=1)
+    config = of_base(toys, epochs=1)
     alone = replace(config, encoders=replace(config.encoders, others=()))
     pretrain({"toy": toys.toy_dataset()}, alone).write(tmp_path / "base")
     model = fit(toys.toy_dataset(), begun(toys, tmp_path / "base", epochs=1, tasks={}))
@@ -194,7 +198,7 @@ def test_a_base_of_another_format_is_refused(toys, base_folder, tmp_path):
 
 
 def test_a_catalog_without_content_is_refused(toys):
-    config = toys.toy_config()
+    config = of_base(toys)
     config = replace(config, encoders=replace(config.encoders, text="none", others=()))
     with pytest.raises(InputError, match="toy has neither pictures nor texts"):
         pretrain({"toy": toys.toy_dataset()}, config)
@@ -204,11 +208,11 @@ def test_a_domain_of_too_few_is_named(toys):
     whole = toys.toy_dataset()
     few = replace(whole, interactions=Interactions.from_rows([("u", "r0s0", 1), ("u", "r0s1", 2)]))
     with pytest.raises(InputError, match="few: no user has three"):
-        pretrain({"whole": whole, "few": few}, toys.toy_config())
+        pretrain({"whole": whole, "few": few}, of_base(toys))
 
 
 def test_an_interrupted_pretraining_goes_on_to_the_same_base(toys, tmp_path, monkeypatch):
-    data, config = {"toy": toys.toy_dataset()}, toys.toy_config(epochs=3)
+    data, config = {"toy": toys.toy_dataset()}, of_base(toys, epochs=3)
     whole, save = pretrain(data, config), Checkpoint.save
 
     def killed(self, progress, tensors):

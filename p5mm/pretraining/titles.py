@@ -1,0 +1,107 @@
+"""Titles: what the T5 learns to write of an item's soft prompt alone."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional as F
+
+from p5mm.data.catalog import Catalog
+from p5mm.data.histories import Histories
+from p5mm.model.batches import history_batch
+from p5mm.model.network import Encoded, Network
+from p5mm.model.tokenizer import EOS, PAD, START
+from p5mm.ranking.writing import beams
+
+LENGTH = 24  # tokens of a title that are learned; the rest is cut
+HELD_OUT = 20  # one item in so many is never written in training
+VOCABULARY = 4096
+TOGETHER = 64  # titles of a step
+
+
+@dataclass(frozen=True)
+class Titles:
+    """The titles of all catalogs in tokens.
+
+    Attributes:
+        words: ``[n, l]`` int64, each closed by the end token and padded; all padding where an
+            item has no text.
+        held_out: ``[n]`` bool, True where a title is never learned.
+    """
+
+    words: Tensor
+    held_out: Tensor
+
+    @classmethod
+    def of(cls, catalogs: Sequence[Catalog], tokenizer: Tokenizer) -> "Titles":
+        """The titles of catalogs, one after the other."""
+        texts = [text for catalog in catalogs for text in titles(catalog)]
+        ids = [item for catalog in catalogs for item in catalog.item_ids]
+        found = [tokenizer.encode(text or "", add_special_tokens=False).ids for text in texts]
+        words = torch.full((len(texts), LENGTH), PAD)
+        for row, tokens in enumerate(found):
+            if tokens:
+                closed = torch.tensor([*tokens, EOS][:LENGTH])
+                words[row, : len(closed)] = closed
+        return cls(words, torch.tensor([is_held_out(item) for item in ids]))
+
+    def some(self, rows: Tensor) -> Tensor:
+        """Rows ``[m]``, at most ``TOGETHER`` of those given that have a title to learn."""
+        rows = torch.unique(rows)
+        rows = rows[(self.words[rows, 0] != PAD) & ~self.held_out[rows]]
+        return rows[torch.randperm(len(rows))[:TOGETHER]]
+
+    def loss(self, network: Network, rows: Tensor) -> Tensor:
+        """Mean negative log probability of the words of titles, each after those before it."""
+        words = self.words[rows]
+        encoded = alone(network, network.items(rows))
+        start = torch.full((len(rows), 1), START)
+        x = network.t5.shared(torch.cat([start, words[:, :-1]], dim=1))[:, None]
+        seen = encoded.seen_until(encoded.lengths[:, None])
+        states = network.t5.decoder(x, words.shape[1], encoded.memory, seen)[:, 0]
+        real = words != PAD
+        return F.cross_entropy(network.t5.token_logits(states[real]), words[real])
+
+
+def titles(catalog: Catalog) -> list[str | None]:
+    """The title of each item; None where it has no text at all."""
+    texts = catalog.raw("text") if "text" in catalog.fields else [None] * len(catalog)
+    pairs = zip(texts, catalog.titles, strict=True)
+    return [None if text is None else title for text, title in pairs]
+
+
+def is_held_out(item_id: str) -> bool:
+    """Whether an item's title is kept from training; depends on its id alone."""
+    return int.from_bytes(hashlib.blake2b(item_id.encode(), digest_size=8).digest()) % HELD_OUT == 0
+
+
+def alone(network: Network, tokens: Tensor) -> Encoded:
+    """Each item read as if it were all that somebody took; soft tokens ``[n, k, d]``."""
+    n = len(tokens)
+    one = Histories(np.arange(n, dtype=np.int64), np.arange(n + 1, dtype=np.int64))
+    return network.encode(tokens, history_batch(one, 1))
+
+
+@torch.inference_mode()
+def written_titles(
+    network: Network, tokenizer: Tokenizer, rows: Tensor, width: int = 4, batch: int = 128
+) -> list[str]:
+    """The titles that the T5 writes of items at ``rows`` ``[m]``, by beams.
+
+    Args:
+        network: In evaluation mode.
+        tokenizer: Of the T5.
+        rows: Item rows.
+        width: Beams.
+        batch: Items at once.
+    """
+    found: list[str] = []
+    for part in rows.split(batch):  # type: ignore[no-untyped-call]
+        encoded = alone(network, network.items(part))
+        texts = beams(network.t5, encoded, LENGTH, width).texts()
+        found += [tokenizer.decode(tokens).strip() for tokens in texts]
+    return found

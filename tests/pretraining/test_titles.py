@@ -1,0 +1,88 @@
+"""Titles from soft prompts: learned of most items, written of all."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from p5mm.model.tokenizer import EOS, PAD, START, train_tokenizer
+from p5mm.pretraining import titles as module
+from p5mm.pretraining.pretrain import pretrain
+from p5mm.pretraining.titles import LENGTH, Titles, alone, is_held_out, titles, written_titles
+from p5mm.training.fit import fit
+
+
+@pytest.fixture(scope="module")
+def base(toys):
+    """Learned until it can write; one toy item in ten is held out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "HELD_OUT", 10)
+        config = toys.toy_config(epochs=60, patience=60, tasks={"title": 1.0})
+        yield pretrain({"toy": toys.toy_dataset()}, config)
+
+
+def test_an_item_without_a_text_has_no_title(toys):
+    found = titles(toys.toy_catalog())
+    rows = toys.toy_catalog().rows
+    assert found[rows["r1s1"]] is None
+    assert found[rows["r0s4"]] == "ring0 step4"
+
+
+def test_words_are_closed_and_cut(toys):
+    tokenizer = train_tokenizer(["ring step"], 300)
+    made = Titles.of([toys.toy_catalog(), toys.toy_catalog()], tokenizer)
+    assert made.words.shape == (82, LENGTH)
+    assert torch.equal(made.words[:41], made.words[41:])
+    row = toys.toy_catalog().rows["r0s4"]
+    ids = tokenizer.encode("ring0 step4").ids
+    assert made.words[row].tolist() == [*ids, EOS, *[PAD] * (LENGTH - len(ids) - 1)]
+    assert (made.words[toys.toy_catalog().rows["r1s1"]] == PAD).all()
+    rows = made.some(torch.arange(82))
+    assert not made.held_out[rows].any()
+    assert (made.words[rows, 0] != PAD).all()
+
+
+def test_what_is_held_out_depends_on_the_id_alone():
+    held_out = [is_held_out(f"item{n}") for n in range(2_000)]
+    assert 60 < sum(held_out) < 140
+    assert held_out == [is_held_out(f"item{n}") for n in range(2_000)]
+
+
+def test_the_loss_is_that_of_each_word_after_those_before(toys, base):
+    model = fit(toys.toy_dataset(), toys.toy_config(epochs=1, tasks={}))
+    network, tokenizer = model.network, model.tokenizer
+    made = Titles.of([model.catalog], tokenizer)
+    rows = torch.tensor([3, 9])
+    with torch.no_grad():
+        loss = made.loss(network, rows)
+        total, count = 0.0, 0
+        encoded = alone(network, network.items(rows))
+        for n, row in enumerate(rows.tolist()):
+            words = [w for w in made.words[row].tolist() if w != PAD]
+            for place, word in enumerate(words):
+                x = network.t5.shared(torch.tensor([START, *words[:place]]))[None, None]
+                seen = encoded.seen_until(encoded.lengths[:, None])[[n]]
+                states = network.t5.decoder(x, place + 1, encoded.memory[[n]], seen)
+                logits = network.t5.token_logits(states[0, 0, -1])
+                total += float(F.cross_entropy(logits, torch.tensor(word)))
+                count += 1
+    assert float(loss) == pytest.approx(total / count, rel=1e-4)
+
+
+def test_it_writes_what_it_has_learned_and_what_it_has_not(toys, base, tmp_path):
+    """The rings and steps of held-out items are in their content, their titles never seen."""
+    base.write(tmp_path / "base")
+    config = toys.toy_config(epochs=0)
+    config = replace(config, model=replace(config.model, base=str(tmp_path / "base")))
+    model = fit(toys.toy_dataset(), config)
+    real = titles(model.catalog)
+    rows = torch.tensor([n for n, title in enumerate(real) if title is not None])
+    found = written_titles(model.network, model.tokenizer, rows)
+    right = [text == real[row] for text, row in zip(found, rows.tolist(), strict=True)]
+    assert sum(right) > 0.8 * len(right)
+
+
+def test_titles_may_be_left_out(toys):
+    base = pretrain({"toy": toys.toy_dataset()}, toys.toy_config(epochs=1, tasks={}))
+    assert base.learned[0].ndcg > 0
