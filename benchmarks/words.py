@@ -22,7 +22,7 @@ from p5mm.data.dataset import open_dataset
 from p5mm.encoders.store import FeatureStore
 from p5mm.metrics.intervals import intervals
 from p5mm.model.base import read_base
-from p5mm.pretraining.titles import is_held_out, titles, written_titles
+from p5mm.pretraining.titles import is_held_out, written_titles
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.training.fit import fit
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 def _block(options: argparse.Namespace, name: str) -> str:
     model = _first_day(options, name)
-    real = titles(model.catalog)
+    real = model.catalog.own_titles
     learned = name in {of.name for of in read_base(options.base).learned}
     asked, others = _rows(model, real, learned, options.most)
     found = {

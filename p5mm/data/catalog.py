@@ -195,11 +195,18 @@ class Catalog:
 
         Each is one line without control characters.
         """
+        return [title or shown(i) for title, i in zip(self.own_titles, self.item_ids, strict=True)]
+
+    @cached_property
+    def own_titles(self) -> list[str | None]:
+        """The title or name of each item, or its first text, in one line; None where it has none.
+
+        At most 80 characters of each.
+        """
         names = [name for name in _TITLES if name in self.table.column_names] or self.text[:1]
         if not names:
-            return [shown(item) for item in self.item_ids]
-        texts = joined_texts(self.table, names[:1])
-        return [shown(t[:80] if t else i) for t, i in zip(texts, self.item_ids, strict=True)]
+            return [None] * len(self)
+        return [shown(text[:80]) if text else None for text in joined_texts(self.table, names[:1])]
 
     def write(self, path: str | Path) -> None:
         """Save the columns as Parquet. Picture files stay where they are; see `load`."""

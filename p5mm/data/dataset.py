@@ -88,7 +88,7 @@ def open_dataset(config: DataConfig, first_day: bool = False) -> Dataset:
 
 
 def _renamed(table: pa.Table, names: Mapping[str, str]) -> pa.Table:
-    column = pa.array([names[item] for item in table["item_id"].to_pylist()])
+    column = pa.array([names[item] for item in table["item_id"].to_pylist()], pa.string())
     return table.set_column(table.column_names.index("item_id"), "item_id", column)
 
 

@@ -155,6 +155,8 @@ class Interactions:
         if k <= 1:
             return self
         users, items = _codes(self._users), _codes(self._items)
+        if not len(self):
+            return self
         keep = np.ones(len(self), np.bool_)
         while True:
             enough = _often(users, keep, k) & _often(items, keep, k) & keep

@@ -187,6 +187,6 @@ def split_log(log: Interactions, items: Sequence[str], way: Way) -> tuple[list[s
         InputError: A part of a time split has no case.
     """
     users, histories = log.histories(items)
-    if way == "time":
+    if way == "time" and users:  # of nobody there is no time
         return users, TimeSplit.of(histories, log.times(items))
     return users, LeaveOneOut(histories)

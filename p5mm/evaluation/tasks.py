@@ -45,7 +45,7 @@ def task_reports(
         measure["rating"] = lambda: rating_task(model, part, cache)
     reports = {}
     for family, report in measure.items():
-        if model.config.train.tasks.get(family, 0) <= 0:
+        if not model.fitted.task_log or model.config.train.tasks.get(family, 0) <= 0:
             continue
         log.info("evaluate the task '%s'", family)
         try:

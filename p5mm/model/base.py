@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,25 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from p5mm.arrays import read_arrays, write_arrays
+from p5mm.arrays import Expected, read_arrays, write_arrays
 from p5mm.config import ModelConfig
 from p5mm.encoders.base import Features
-from p5mm.errors import InputError
+from p5mm.errors import InputError, shown, unknown
 from p5mm.files import holds_only, refuse_other_output, whole_folder
+from p5mm.fusion.base import fusions
 from p5mm.fusion.standardise import Standardiser
 from p5mm.model.content import Content
 from p5mm.model.network import Network
 from p5mm.model.t5 import T5, load_t5
-from p5mm.model.tokenizer import load_tokenizer, save_tokenizer
+from p5mm.model.tokenizer import check_tokenizer, load_tokenizer, save_tokenizer
 from p5mm.plain import check_type, read_json, reading
 
 VERSION = 1
-OURS = {"base.json", "base.safetensors", "t5", "checkpoint"}
+CHECKPOINT = "checkpoint"  # what an unfinished pretraining leaves in the folder of its base
+OURS = {"base.json", "base.safetensors", "t5", CHECKPOINT}
 REMEDY = "pretrain again, or take another copy"
-SIZES = ("d_model", "layers", "decoder_layers", "fusion", "soft_tokens")  # a shop's are the base's
+SHARED = ("fusion", "soft_tokens")  # settings of a shop that are the base's,
+SIZES = ("d_model", "layers", "decoder_layers")  # and those of nano
 PARTS = ("items.fusion", "history")  # of a network, beside the T5
 
 
@@ -73,8 +76,8 @@ class Base:
 
     @property
     def digest(self) -> str:
-        """Changes with any weight or map."""
-        digest = hashlib.blake2b(digest_size=16)
+        """Changes with any weight, map or token."""
+        digest = hashlib.blake2b(self.tokenizer.to_str().encode(), digest_size=16)
         for _, array in sorted(self._arrays().items()):
             digest.update(np.ascontiguousarray(array).tobytes())
         for _, tensor in sorted(self.t5.state_dict().items()):
@@ -85,9 +88,14 @@ class Base:
         """Check that a shop's network has the sizes of the base.
 
         Raises:
-            InputError: It has others.
+            InputError: It has others, or another T5 is asked for besides.
         """
-        for key in SIZES:
+        if config.t5 != "nano":
+            raise InputError(
+                f"model.base brings its own T5, and model.t5 {shown(config.t5)} is asked for; "
+                "leave one of the two out"
+            )
+        for key in SHARED + (SIZES if self.config.t5 == "nano" else ()):
             own, wanted = getattr(self.config, key), getattr(config, key)
             if own != wanted:
                 raise InputError(
@@ -113,6 +121,12 @@ class Base:
                     f"({encoded.spec}) than the base's; take the encoders that it was pretrained "
                     "with, or pretrain another base with these"
                 )
+            known = self.maps.get(encoded.modality)
+            if known is not None and len(known.mean) != encoded.vectors.shape[1]:
+                raise InputError(
+                    f"the base maps {encoded.modality} vectors of {len(known.mean)} numbers, and "
+                    f"these have {encoded.vectors.shape[1]}; {REMEDY}"
+                )
         made = Content.of(features, items, whiten, self.maps)
         for name, standardise in self.maps.items():
             if name not in made.vectors:
@@ -126,15 +140,24 @@ class Base:
         """Give a network with this T5 the other weights of the base; a new modality starts anew.
 
         Raises:
-            InputError: The fusion cannot take one modality more.
+            InputError: The fusion cannot take one modality more, or the base is damaged.
         """
-        own = network.state_dict()
+        own = {name: of for name, of in network.state_dict().items() if name.startswith(PARTS)}
+        new = [name for name in network.items.modalities if name not in self.maps]
+        missing = {name for name in own if not any(f".{of}." in name for of in new)}
+        shapes = {name: of.shape for name, of in own.items()}
+        fits = missing <= set(self.weights) <= set(own) and all(
+            of.shape == shapes[name] for name, of in self.weights.items()
+        )
+        if not fits and not new:
+            raise InputError(f"the base's weights are not those of its fusion; {REMEDY}")
+        if not fits:
+            raise InputError(
+                f"the fusion '{shown(self.config.fusion)}' of the base cannot take "
+                f"{', '.join(new)} besides; encode the same modalities as for the base, or "
+                "pretrain with --model.fusion gate"
+            )
         for name, weight in self.weights.items():
-            if name not in own or own[name].shape != weight.shape:
-                raise InputError(
-                    f"the fusion '{self.config.fusion}' of the base does not fit these modalities; "
-                    "encode the same ones as for the base, or pretrain with --model.fusion gate"
-                )
             own[name].copy_(weight)
 
     def write(self, folder: Path, force: bool = False) -> None:
@@ -153,7 +176,7 @@ class Base:
             write_arrays(draft / "base.safetensors", self._arrays())
             about = {
                 "p5mm_base": VERSION,
-                "config": asdict(replace(self.config, base=None)),
+                "config": asdict(self.config),
                 "fingerprints": self.fingerprints,
                 "learned": [asdict(of) for of in self.learned],
             }
@@ -183,12 +206,19 @@ def check_base_target(folder: Path, force: bool = False) -> None:
     Raises:
         InputError: Something else is there.
     """
-    refuse_other_output(folder, lambda path: holds_only(path, OURS), "base of p5mm", force)
+    refuse_other_output(folder, _is_replaceable, "base of p5mm alone", force)
 
 
 def is_base(folder: Path) -> bool:
     """Whether the folder holds a finished base."""
-    return (folder / "base.json").is_file()
+    try:
+        return "p5mm_base" in read_json(folder / "base.json", REMEDY)
+    except InputError:
+        return False
+
+
+def _is_replaceable(folder: Path) -> bool:
+    return holds_only(folder, {CHECKPOINT}) or (is_base(folder) and holds_only(folder, OURS))
 
 
 def read_base(folder: str | Path, dropout: float | None = None) -> Base:
@@ -216,16 +246,39 @@ def read_base(folder: str | Path, dropout: float | None = None) -> Base:
             check_type(about.get(name), kind, name)
         config, fingerprints = ModelConfig(**about["config"]), about["fingerprints"]
         learned = tuple(Learned(**of) for of in about["learned"])
-    arrays = read_arrays(folder / "base.safetensors", None, REMEDY)
-    with reading(folder / "base.safetensors", REMEDY):
-        maps = {
-            name: Standardiser(arrays[f"mean.{name}"], arrays[f"axes.{name}"])
-            for name in fingerprints
-        }
-        weights = {
-            name.removeprefix("weight."): torch.from_numpy(array.copy())
-            for name, array in arrays.items()
-            if name.startswith("weight.")
-        }
+        fusions.refuse_strange_path(config.fusion, str(folder))
+        strange = [name for name in fingerprints if not name or "." in name]
+        if strange:
+            raise InputError(f"'{shown(strange[0])}' is no name of a modality")
     t5, tokenizer = load_t5(folder / "t5", dropout), load_tokenizer(folder / "t5")
+    with reading(folder / "t5", REMEDY):
+        check_tokenizer(tokenizer, t5.config.vocab_size)
+        said = tuple(getattr(config, key) for key in SIZES)
+        there = (t5.config.d_model, t5.config.num_layers, t5.config.num_decoder_layers)
+        if config.t5 == "nano" and said != there:
+            raise InputError(f"its {', '.join(SIZES)} are {there}; base.json says {said}")
+    maps, weights = _read_arrays(folder / "base.safetensors", fingerprints)
     return Base(config, t5, tokenizer, maps, fingerprints, weights, learned)
+
+
+def _read_arrays(
+    path: Path, modalities: Iterable[str]
+) -> tuple[dict[str, Standardiser], dict[str, Tensor]]:
+    """Maps and weights, each of its kind."""
+    arrays = read_arrays(path, None, REMEDY)
+    with reading(path, REMEDY):
+        maps = {}
+        for name in modalities:
+            mean, axes = (arrays.pop(f"{part}.{name}") for part in ("mean", "axes"))
+            Expected((None, None)).check(axes, f"axes.{name}")
+            Expected((len(axes),)).check(mean, f"mean.{name}")
+            maps[name] = Standardiser(mean, axes)
+        for name, array in arrays.items():
+            if not name.startswith(tuple(f"weight.{part}" for part in PARTS)):
+                raise unknown("array", name, ["mean.*", "axes.*", "weight.*"])
+            Expected(array.shape).check(array, name)
+    weights = {
+        name.removeprefix("weight."): torch.from_numpy(array.copy())
+        for name, array in arrays.items()
+    }
+    return maps, weights

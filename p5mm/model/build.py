@@ -80,6 +80,11 @@ def make_t5(
     return load_t5(folder, config.dropout), load_tokenizer(folder)
 
 
+def without_path(t5: str) -> str:
+    """What a saved model says of its T5: ``nano``, a hub name, or of a folder its last name."""
+    return Path(t5).name if Path(t5).is_dir() else t5
+
+
 def _t5_folder(name: str) -> Path:
     """A local folder as it is, or a hub name fetched into the hub's cache."""
     if Path(name).is_dir():

@@ -65,6 +65,17 @@ def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
         tokenizer.save(str(path))
 
 
+def check_tokenizer(tokenizer: Tokenizer, vocabulary: int) -> None:
+    """Check that every token is one of the T5's.
+
+    Raises:
+        InputError: There is one that is not.
+    """
+    highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    if not 0 <= highest < vocabulary:
+        raise InputError(f"its highest token is {highest}; the T5 has {vocabulary} tokens")
+
+
 def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt, soft_tokens: int) -> list[int]:
     """Ids of a prompt after the decoder's start; an item slot is ``soft_tokens`` times ``ITEM``."""
     ids = [START]

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from p5mm.config import Way
 from p5mm.data.dataset import Dataset
 from p5mm.data.histories import Histories
 from p5mm.data.split import Cases
@@ -55,8 +56,12 @@ class Domain:
         return replace(cases, histories=histories)
 
 
-def joined(datasets: Mapping[str, Dataset]) -> list[Domain]:
+def joined(datasets: Mapping[str, Dataset], way: Way = "leave-one-out") -> list[Domain]:
     """The domains of data sets, one after the other.
+
+    Args:
+        datasets: Name to catalog and log.
+        way: How each is split.
 
     Raises:
         InputError: One has too few interactions; the message names it.
@@ -64,7 +69,7 @@ def joined(datasets: Mapping[str, Dataset]) -> list[Domain]:
     domains, start = [], 0
     for name, dataset in datasets.items():
         try:
-            domains.append(Domain(name, TrainingData.of(dataset), start))
+            domains.append(Domain(name, TrainingData.of(dataset, way), start))
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
         start += len(dataset.catalog)

@@ -4,10 +4,11 @@ import hashlib
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 
 from p5mm.config import Config
 from p5mm.data.dataset import Dataset
@@ -17,10 +18,10 @@ from p5mm.indexing.encode import encode_catalog
 from p5mm.metrics.validation import validation_metrics
 from p5mm.model.base import Base, Learned, shared_weights
 from p5mm.model.batches import Batch, Passes
-from p5mm.model.build import build_network, make_t5
+from p5mm.model.build import build_network, make_t5, without_path
 from p5mm.model.content import Content
 from p5mm.model.network import Network
-from p5mm.model.prompts import read_prompts
+from p5mm.model.prompts import Prompt, read_prompts
 from p5mm.model.tokenizer import PAD
 from p5mm.pretraining.domains import (
     ContentRanker,
@@ -30,8 +31,7 @@ from p5mm.pretraining.domains import (
     joined,
     joined_features,
 )
-from p5mm.pretraining.titles import VOCABULARY, Titles, is_held_out
-from p5mm.pretraining.titles import titles as all_titles
+from p5mm.pretraining.titles import TOGETHER, VOCABULARY, Titles, is_held_out
 from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.loop import Training, training_key
 from p5mm.training.retrieval_objective import Losses
@@ -70,7 +70,10 @@ class BaseObjective:
         rows = torch.nonzero(self.titles.held_out & (self.titles.words[:, 0] != PAD)).flatten()
         if not self.weight or not len(rows):
             return {}
-        return {"title loss": float(self.titles.loss(network, rows[:MEASURED]))}
+        places = torch.linspace(0, len(rows) - 1, min(MEASURED, len(rows))).long()
+        parts = [*rows[places].split(TOGETHER)]  # type: ignore[no-untyped-call]
+        losses = [float(self.titles.loss(network, part)) * len(part) for part in parts]
+        return {"title loss": sum(losses) / len(places)}
 
 
 def pretrain(
@@ -90,8 +93,10 @@ def pretrain(
     Raises:
         InputError: Too few interactions, no content, or settings that do not fit the data.
     """
-    domains = joined(datasets)
-    content = _content(datasets, config, store)
+    if not config.train.epochs:
+        raise InputError("train.epochs is 0; a base learns for an epoch or more")
+    domains = joined(datasets, config.data.split)
+    content = _content(datasets, config, store).ablated(config.encoders.ablate, config.train.seed)
     prompts = read_prompts(Path(config.train.prompts) if config.train.prompts else None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
@@ -99,7 +104,9 @@ def pretrain(
         titles = Titles.of([of.catalog for of in datasets.values()], tokenizer)
         network = build_network(config.model, content, _trained(domains, content.items), t5)
         torch.nn.init.zeros_(network.items.residual.weight)  # nobody has an id here
-        training = _training(network, domains, titles, config, content, checkpoint)
+        key = _key(domains, titles, config, content, tokenizer, prompts)
+        at = None if checkpoint is None else Checkpoint(Path(checkpoint) / "base", key)
+        training = _training(network, domains, titles, config, at)
         log.info("%s", _announced(domains, network, training))
         epochs = training.run()
     best = max(epochs, key=lambda epoch: epoch["score"])
@@ -107,8 +114,9 @@ def pretrain(
         Learned(of.name, len(of.data.item_ids), len(of.data.users), best[f"ndcg@10 {of.name}"])
         for of in domains
     )
+    kept = replace(config.model, base=None, t5=without_path(config.model.t5))
     return Base(
-        config.model, network.t5.eval(), tokenizer, content.maps, content.fingerprints,
+        kept, network.t5.eval(), tokenizer, content.maps, content.fingerprints,
         shared_weights(network), learned,
     )  # fmt: skip
 
@@ -141,8 +149,7 @@ def _training(
     domains: Sequence[Domain],
     titles: Titles,
     config: Config,
-    content: Content,
-    checkpoint: str | Path | None,
+    checkpoint: Checkpoint | None,
 ) -> Training:
     settings, length = config.train, config.model.max_history
     objective = BaseObjective(
@@ -174,11 +181,8 @@ def _training(
     if objective.weight:
         parts += [network.t5.shared, network.t5.decoder]
         parts += [] if network.t5.config.tie_word_embeddings else [network.t5.lm_head]
-    kept = None
-    if checkpoint is not None:
-        kept = Checkpoint(Path(checkpoint) / "base", _key(domains, config, content))
     mixture = Mixture(passes, settings.seed)
-    return Training("base", network, parts, objective, settings, mixture, validate, kept)
+    return Training("base", network, parts, objective, settings, mixture, validate, checkpoint)
 
 
 def _title_weight(config: Config) -> float:
@@ -196,17 +200,26 @@ def _title_weight(config: Config) -> float:
 def _texts(datasets: Mapping[str, Dataset]) -> Iterator[str]:
     """The titles that are learned, for the tokenizer."""
     for dataset in datasets.values():
-        for item, title in zip(dataset.catalog.item_ids, all_titles(dataset.catalog), strict=True):
+        for item, title in zip(dataset.catalog.item_ids, dataset.catalog.own_titles, strict=True):
             if title is not None and not is_held_out(item):
                 yield title
 
 
-def _key(domains: Sequence[Domain], config: Config, content: Content) -> str:
+def _key(
+    domains: Sequence[Domain],
+    titles: Titles,
+    config: Config,
+    content: Content,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Prompt],
+) -> str:
     """What must agree for a pretraining to be resumed."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(tokenizer.to_str().encode(), digest_size=16)
     for of in domains:
-        key = training_key(config, [of.train], of.valid, content.fingerprints, ())
+        key = training_key(config, [of.train], of.valid, content.fingerprints, prompts)
         digest.update(f"{of.name} {of.start} {key}".encode())
+    for array in (titles.words.numpy(), titles.held_out.numpy(), *content.vectors.values()):
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 

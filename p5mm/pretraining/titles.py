@@ -39,7 +39,7 @@ class Titles:
     @classmethod
     def of(cls, catalogs: Sequence[Catalog], tokenizer: Tokenizer) -> "Titles":
         """The titles of catalogs, one after the other."""
-        texts = [text for catalog in catalogs for text in titles(catalog)]
+        texts = [text for catalog in catalogs for text in catalog.own_titles]
         ids = [item for catalog in catalogs for item in catalog.item_ids]
         found = [tokenizer.encode(text or "", add_special_tokens=False).ids for text in texts]
         words = torch.full((len(texts), LENGTH), PAD)
@@ -65,13 +65,6 @@ class Titles:
         states = network.t5.decoder(x, words.shape[1], encoded.memory, seen)[:, 0]
         real = words != PAD
         return F.cross_entropy(network.t5.token_logits(states[real]), words[real])
-
-
-def titles(catalog: Catalog) -> list[str | None]:
-    """The title of each item; None where it has no text at all."""
-    texts = catalog.raw("text") if "text" in catalog.fields else [None] * len(catalog)
-    pairs = zip(texts, catalog.titles, strict=True)
-    return [None if text is None else title for text, title in pairs]
 
 
 def is_held_out(item_id: str) -> bool:

@@ -55,9 +55,11 @@ def beams(t5: T5, encoded: Encoded, length: int, width: int = 1, penalty: float 
         penalty: A text's score is the sum of its log probabilities over its length to this power.
 
     Raises:
-        InputError: A length or a width below 1.
+        InputError: A length or a width below 1, or a penalty without sense.
     """
     _check(length, width)
+    if not abs(penalty) <= 10:
+        raise InputError(f"the penalty of lengths is {penalty}; give a number from -10 to 10")
     b = len(encoded.lengths)
     paths = Paths.start(t5, encoded, [START], length)
     running, scores = torch.zeros(b, 1, 0, dtype=torch.int64), torch.zeros(b, 1)
@@ -108,7 +110,7 @@ def sampled(
         InputError: A number out of its range.
     """
     _check(length, count)
-    if temperature <= 0 or not 0 < nucleus <= 1:
+    if not 0 < temperature < torch.inf or not 0 < nucleus <= 1:
         raise InputError(
             f"temperature is {temperature} and nucleus {nucleus}; give a temperature above 0, and "
             "a nucleus above 0 and at most 1"
@@ -120,7 +122,8 @@ def sampled(
     tokens: list[Tensor] = []
     ended = torch.zeros(parents.shape, dtype=torch.bool)
     for step in range(length):
-        shares = (t5.token_logits(paths.states) / temperature).softmax(dim=-1)
+        logits = t5.token_logits(paths.states)
+        shares = ((logits - logits.amax(-1, keepdim=True)) / temperature).softmax(dim=-1)
         drawn = torch.multinomial(_nucleus(shares, nucleus).flatten(0, 1), 1, generator=draws)
         drawn = drawn.view(parents.shape).masked_fill(ended, PAD)
         tokens.append(drawn)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from p5mm.arrays import Expected, check_range
 from p5mm.config import Config, config_from_dict
@@ -97,17 +96,6 @@ def check_fitted(
     strange = set(fitted.items) - item_ids
     if strange:
         raise InputError(f"fitted.items has '{min(strange)[:80]}', which is no item of the catalog")
-
-
-def check_tokenizer(tokenizer: Tokenizer, vocabulary: int) -> None:
-    """Check that every token is one of the T5's.
-
-    Raises:
-        InputError: There is one that is not.
-    """
-    highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
-    if not 0 <= highest < vocabulary:
-        raise InputError(f"its highest token is {highest}; the T5 has {vocabulary} tokens")
 
 
 def check_index(index: VectorIndex, item_ids: Sequence[str], dim: int) -> None:

@@ -18,7 +18,7 @@ from p5mm.errors import InputError
 from p5mm.files import holds_only, refuse_other_output, whole_folder
 from p5mm.fusion.base import fusions
 from p5mm.indexing.folder import read_items
-from p5mm.model.build import build_network
+from p5mm.model.build import build_network, without_path
 from p5mm.model.content import Content
 from p5mm.model.item_codes import ItemCodes
 from p5mm.model.network import Network
@@ -26,7 +26,7 @@ from p5mm.model.prompts import read_prompts
 from p5mm.model.rating_prior import RatingPrior
 from p5mm.model.relation_reader import LEAST, WIDTH
 from p5mm.model.t5 import T5, load_t5
-from p5mm.model.tokenizer import load_tokenizer, save_tokenizer
+from p5mm.model.tokenizer import check_tokenizer, load_tokenizer, save_tokenizer
 from p5mm.plain import read_json, reading
 from p5mm.ranking.counts import PAIRS, Counts
 from p5mm.ranking.trained_model import TrainedModel
@@ -36,7 +36,6 @@ from p5mm.serving.checks import (
     check_fitted,
     check_index,
     check_settings,
-    check_tokenizer,
     read_settings,
 )
 from p5mm.steady import read_steadily
@@ -146,6 +145,7 @@ def _write_t5(model: TrainedModel, folder: Path) -> None:
 def _describe(model: TrainedModel) -> dict[str, Any]:
     config = asdict(model.config)
     config["data"]["root"] = None  # a model carries no path of the machine that trained it
+    config["model"]["t5"] = without_path(model.config.model.t5)
     config["train"]["prompts"] = None  # they are in prompts.txt
     for name in ("catalog", "interactions", "images"):
         value = config["data"][name]

@@ -45,7 +45,11 @@ class Beginning:
             return cls(), config
         base = read_base(config.model.base, config.model.dropout)
         base.check(config.model)
-        return cls(base), replace(config, model=replace(config.model, base=None))
+        if not config.train.epochs and config.retrieval.generate:
+            raise InputError(
+                "retrieval.generate is true, and train.epochs 0 learns no codes; leave one out"
+            )
+        return cls(base), replace(config, model=replace(config.model, base=None, t5=base.config.t5))
 
     @property
     def digest(self) -> str:

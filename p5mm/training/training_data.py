@@ -51,7 +51,7 @@ class TrainingData:
         Raises:
             InputError: Nothing is held out, or a log without times is split by time.
         """
-        if way == "time" and not dataset.log.has_clock:
+        if way == "time" and len(dataset.log) and not dataset.log.has_clock:
             raise InputError(
                 "data.split is time, and the log has no times: what stands there are places in a "
                 "file or in a line; give a log with a column timestamp, or type "

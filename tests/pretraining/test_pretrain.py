@@ -116,7 +116,7 @@ def test_a_first_day_recommends_from_the_base_alone(toys, base_folder, tmp_path)
     assert loaded.recommend(histories=[["x1"]], k=40).num_rows == 40
 
 
-def test_who_took_what_does_not_matter_on_the_first_day(toys, base_folder):
+def test_vectors_of_the_first_day_do_not_hang_on_who_took_what(toys, base_folder):
     shop = other_shop(toys)
     few = replace(shop, interactions=some_users(other_rows(toys), 12))
     one, other = (fit(of, begun(toys, base_folder, epochs=0)) for of in (shop, few))
@@ -187,14 +187,6 @@ def test_nothing_to_learn_needs_a_base(toys):
 def test_a_folder_that_is_no_base_is_refused(toys, tmp_path):
     with pytest.raises(InputError, match=r"no base folder.*p5mm pretrain"):
         fit(toys.toy_dataset(), begun(toys, tmp_path))
-
-
-def test_a_base_of_another_format_is_refused(toys, base_folder, tmp_path):
-    read_base(base_folder).write(tmp_path / "base")
-    about = tmp_path / "base" / "base.json"
-    about.write_text(about.read_text().replace('"p5mm_base": 1', '"p5mm_base": 9'))
-    with pytest.raises(InputError, match="format 9; this p5mm reads format 1"):
-        read_base(tmp_path / "base")
 
 
 def test_a_catalog_without_content_is_refused(toys):
@@ -304,3 +296,26 @@ def test_a_training_needs_a_log(toys, base_folder):
     nobody = Interactions.empty()
     with pytest.raises(InputError, match="no user has three interactions"):
         fit(Dataset(toys.toy_catalog(), nobody, nobody), begun(toys, base_folder, epochs=1))
+
+
+def test_other_titles_do_not_go_on_with_a_pretraining(toys, tmp_path):
+    def of(word):
+        table = toys.toy_catalog().table
+        texts = [t and t.replace("ring", word) for t in table["title"].to_pylist()]
+        place = table.column_names.index("title")
+        catalog = Catalog.from_table(table.set_column(place, "title", pa.array(texts)))
+        return {"toy": replace(toys.toy_dataset(), catalog=catalog)}
+
+    pretrain(of("ring"), of_base(toys, epochs=1), checkpoint=tmp_path)
+    with pytest.raises(InputError, match="an unfinished training with other settings"):
+        pretrain(of("loop"), of_base(toys, epochs=1), checkpoint=tmp_path)
+
+
+def test_a_first_day_with_the_settings_of_a_full_shop(toys, base_folder):
+    """A k-core and a split by time ask nothing of an empty log."""
+    nobody = Interactions.empty()
+    config = begun(toys, base_folder, epochs=0)
+    config = replace(config, data=replace(config.data, k_core=5, split="time"))
+    model = fit(Dataset(toys.toy_catalog(), nobody, nobody), config)
+    assert not len(model.split.train.items)
+    assert Dataset(toys.toy_catalog(), nobody, nobody).renumbered(1).log.item_ids == []

@@ -1,5 +1,7 @@
 """Texts of our T5 against transformers' generate, with the same random weights."""
 
+import copy
+
 import pytest
 import torch
 from transformers import T5Config as HFConfig
@@ -120,7 +122,7 @@ def test_samples_are_drawn_as_often_as_they_are_likely(pair, encoded):
 def test_cold_samples_are_the_greedy_text(pair, encoded):
     _, ours = pair
     greedy = beams(ours, encoded, 8).texts()
-    for how in ({"temperature": 1e-4}, {"nucleus": 1e-6}):
+    for how in ({"temperature": 1e-38}, {"nucleus": 1e-6}):
         drawn = sampled(ours, encoded, 8, seed=1, count=2, **how)
         for row in range(4):
             for text in drawn[row].tolist():
@@ -137,11 +139,28 @@ def test_samples_repeat_with_their_seed(pair, encoded):
 
 
 def test_a_text_that_never_ends_is_cut(pair, encoded):
-    _, ours = pair
-    ours = type(ours)(ours.config).eval()
-    ours.shared.weight.data[EOS] = 0
-    assert max(map(len, beams(ours, encoded, 5).texts())) <= 5
-    assert sampled(ours, encoded, 5, seed=0).shape[2] <= 5
+    ours = copy.deepcopy(pair[1])
+    ours.token_logits = endless(ours.token_logits)
+    assert [len(words) for words in beams(ours, encoded, 5, 3).tokens[:, 0]] == [5] * 4
+    assert not (sampled(ours, encoded, 5, seed=0) == EOS).any()
+    assert sampled(ours, encoded, 5, seed=0).shape == (4, 1, 5)
+
+
+def endless(logits):
+    """Logits in which the end is impossible."""
+
+    def without_end(states):
+        found = logits(states)
+        found[..., EOS] = -torch.inf
+        return found
+
+    return without_end
+
+
+@pytest.mark.parametrize("penalty", [float("nan"), float("inf"), 400.0])
+def test_a_penalty_without_sense_is_refused(pair, encoded, penalty):
+    with pytest.raises(InputError, match="penalty"):
+        beams(pair[1], encoded, 3, penalty=penalty)
 
 
 @pytest.mark.parametrize("how", [{"length": 0}, {"width": 0}])
@@ -150,7 +169,9 @@ def test_nothing_cannot_be_written(pair, encoded, how):
         beams(pair[1], encoded, **{"length": 3, "width": 1} | how)
 
 
-@pytest.mark.parametrize("how", [{"temperature": 0.0}, {"nucleus": 0.0}, {"nucleus": 1.5}])
+@pytest.mark.parametrize(
+    "how", [{"temperature": 0.0}, {"temperature": float("nan")}, {"nucleus": 0.0}, {"nucleus": 1.5}]
+)
 def test_draws_out_of_range_are_refused(pair, encoded, how):
     with pytest.raises(InputError, match="temperature"):
         sampled(pair[1], encoded, 3, 0, **how)
