@@ -178,7 +178,8 @@ def _read(folder: Path) -> TrainedModel:
     with reading(folder / "interactions.parquet", REMEDY):
         table = read_table(folder / "interactions.parquet")
         table.validate(full=True)
-        log = Interactions.from_table(table) if table.num_rows else Interactions.empty()
+        nobody = not config.train.epochs and not table.num_rows  # a first day
+        log = Interactions.empty() if nobody else Interactions.from_table(table)
         log.known(catalog.item_ids)  # there must be some
     counts = _read_counts(folder / "counts.safetensors", items)
     index = None
