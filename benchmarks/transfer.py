@@ -109,7 +109,7 @@ def _baselines(
     data: TrainingData,
     share: float,
 ) -> dict[str, Ranker]:
-    _, split = split_log(part.interactions, data.items)
+    _, split = split_log(part.interactions, data.items, config.data.split)
     wanted = (
         ["popularity"] if share == 0 or "sasrec" in options.without else ["popularity", "sasrec"]
     )
