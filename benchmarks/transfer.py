@@ -155,6 +155,10 @@ def _means(found: Found) -> dict[str, dict[float, float]]:
     }
 
 
+def _left_out(options: argparse.Namespace) -> list[str]:
+    return ["--without", *options.without] if options.without else []
+
+
 def _block(options: argparse.Namespace, name: str, found: Found) -> str:
     shares = [*dict.fromkeys(share for share, _ in found)]
     decoder = "with the decoder" if options.decoder else "without the decoder"
@@ -162,7 +166,9 @@ def _block(options: argparse.Namespace, name: str, found: Found) -> str:
         f"\n### A base and {name}: {METRIC} by share of the users, {options.split}\n",
         f"    python benchmarks/transfer.py {options.base.name} --sets {name} --shares "
         f"{' '.join(f'{share:g}' for share in shares)} --seeds {' '.join(map(str, options.seeds))}"
-        + (" --decoder" if options.decoder else ""),
+        + f" --split {options.split}"
+        + (" --decoder" if options.decoder else "")
+        + "".join(f" {word}" for word in (*_left_out(options), *options.overrides)),
         f"    {commit()}; {machine()}; {decoder}\n",
         "| model | " + " | ".join(f"{share:g} %" for share in shares) + " |",
         "|---" * (len(shares) + 1) + "|",

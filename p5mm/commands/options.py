@@ -56,6 +56,13 @@ def keys(sections: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
     ]
 
 
+def tell_keys(parser: argparse.ArgumentParser, sections: Mapping[str, Any]) -> None:
+    """Put every dotted key below a parser's help."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    told = (f"  --{key} {value}\n      {about}" for key, value, about in keys(sections))
+    parser.epilog = "\n".join(["keys of the configuration, with their defaults:", *told])
+
+
 def _dest(section: Any, key: str) -> str:
     return f"{type(section).__name__}.{key}"
 

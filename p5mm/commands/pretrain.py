@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from p5mm.commands.options import keys
+from p5mm.commands.options import tell_keys
 from p5mm.commands.output import add_force
 from p5mm.commands.terminal import say
 from p5mm.config import Config, sections
@@ -27,7 +27,6 @@ TAKES_MORE = True  # dotted keys of the configuration
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``p5mm pretrain``."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("config", help="a YAML file, or the name of a preset: pretrain")
     parser.add_argument(
         "--data", metavar="DIR", action="append", required=True,
@@ -35,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the base")
     add_force(parser)
-    told = (f"  --{key} {value}\n      {about}" for key, value, about in keys(sections()))
-    parser.epilog = "\n".join(["keys of the configuration, with their defaults:", *told])
+    tell_keys(parser, sections())
 
 
 def run(options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p5mm.commands.options import keys
+from p5mm.commands.options import tell_keys
 from p5mm.commands.output import add_force
 from p5mm.commands.terminal import columns, say
 from p5mm.config import sections
@@ -38,14 +38,12 @@ class _List(argparse.Action):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``p5mm train``."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("config", help="a YAML file, or the name of a preset: default")
     parser.add_argument("--list", action=_List, help="list the presets that come with p5mm")
     parser.add_argument("--data", metavar="DIR", help="folder of the data (data.root)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the model")
     add_force(parser)
-    told = (f"  --{key} {value}\n      {about}" for key, value, about in keys(sections()))
-    parser.epilog = "\n".join(["keys of the configuration, with their defaults:", *told])
+    tell_keys(parser, sections())
 
 
 def run(options: argparse.Namespace) -> None:

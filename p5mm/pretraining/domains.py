@@ -133,7 +133,7 @@ class DomainObjective(RetrievalObjective):
     """The retriever's loss, whose negatives are items of the batch's own domain.
 
     Attributes:
-        starts: ``[domains]`` int64 where the rows of each begin, ascending.
+        starts: Where the rows of each domain begin, ascending.
     """
 
     starts: tuple[int, ...] = (0,)
