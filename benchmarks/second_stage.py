@@ -2,8 +2,9 @@
 
 MODEL is a trained model's folder. Its retriever is kept; what the decoder learned from is made
 again, and an MLP of two layers of 64 learns from the same numbers: a candidate's facts and pooled
-relations, the retriever's logit as offset, a softmax over all candidates of a request. Weights of
-both are fitted on validation in the same way. Prints NDCG@10 and recall@10 with paired differences.
+relations, the retriever's logit as offset, a softmax over all candidates of a request. It is the
+shallow part of the decoder's logit, trained without the T5. Weights of both are fitted on
+validation in the same way. Prints NDCG@10 and recall@10 with paired differences.
 """
 
 import argparse
@@ -12,12 +13,11 @@ from pathlib import Path
 
 import torch
 from setting import append, commit, machine
-from torch import Tensor, nn
 from torch.nn import functional as F
 
 from p5mm.evaluation.evaluate import evaluate
 from p5mm.evaluation.report import Report
-from p5mm.model.relation_reader import RelationReader
+from p5mm.model.relation_reader import RelationReader, Shallow
 from p5mm.ranking.scorer import DECODER
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.folder import read_model
@@ -26,26 +26,8 @@ from p5mm.training.fitting import Fitting
 from p5mm.training.ranking_cases import RankingCases
 from p5mm.training.training_data import TrainingData
 
-EPOCHS, BATCH, RATE = 8, 128, 2e-3
+EPOCHS, BATCH, RATE, DROPOUT = 8, 128, 2e-3, 0.1
 METRICS = ("ndcg@10", "recall@10")
-
-
-class Plain(nn.Module):
-    """The yardstick: an MLP on what the reader makes a candidate's token of."""
-
-    def __init__(self, reader: RelationReader) -> None:
-        super().__init__()
-        self.reader = reader
-        self.layers = nn.Sequential(
-            nn.Linear(reader.token.in_features, 64), nn.GELU(), nn.Dropout(0.1),
-            nn.Linear(64, 64), nn.GELU(), nn.Dropout(0.1), nn.Linear(64, 1),
-        )  # fmt: skip
-        nn.init.zeros_(self.layers[-1].weight)
-
-    def forward(self, facts: Tensor, relations: Tensor) -> Tensor:
-        """Logits ``[b, n]``."""
-        logits: Tensor = self.layers(self.reader.numbers(facts, relations)).squeeze(-1)
-        return logits
 
 
 def main() -> None:
@@ -67,23 +49,23 @@ def main() -> None:
         "retriever": model.scorer.alone().among(model.rows),
     }
     for seed in options.seeds:
-        plain = trained(copy.deepcopy(model.network.reader), cases, seed)
+        plain = trained(model.network.reader, cases, seed)
         rankers[f"MLP, seed {seed}"] = served(model, plain).among(model.rows)
     report = evaluate(rankers, model.split.cases(options.split), len(model.rows))
     append(_block(options, model, report), options.runs)
 
 
-def trained(reader: RelationReader, cases: RankingCases, seed: int) -> Plain:
+def trained(reader: RelationReader, cases: RankingCases, seed: int) -> Shallow:
     """An MLP that has learned to rank the cases."""
     torch.manual_seed(seed)
-    plain = Plain(reader)
-    optimizer = torch.optim.AdamW(plain.layers.parameters(), RATE)
+    plain = Shallow(reader.token.in_features, DROPOUT)
+    optimizer = torch.optim.AdamW(plain.parameters(), RATE)
     steps = EPOCHS * -(-len(cases) // BATCH)
     falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, steps)
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(cases)).split(BATCH):
             part = cases.take(rows)
-            logits = plain(part.facts, part.relations) + part.logits
+            logits = plain(reader.numbers(part.facts, part.relations)) + part.logits
             loss = F.cross_entropy(logits, part.targets)
             optimizer.zero_grad()
             loss.backward()
@@ -92,10 +74,10 @@ def trained(reader: RelationReader, cases: RankingCases, seed: int) -> Plain:
     return plain.eval()
 
 
-def served(model: TrainedModel, plain: Plain):
+def served(model: TrainedModel, plain: Shallow):
     """The model's scorer with an MLP in the place of the decoder, weighed on validation."""
-    network = copy.copy(model.network)
-    network.rerank = lambda _, facts, relations, lengths: plain(facts, relations)
+    network, reader = copy.copy(model.network), model.network.reader
+    network.rerank = lambda _, facts, relations, lengths: plain(reader.numbers(facts, relations))
     scorer = copy.copy(model.scorer)
     object.__setattr__(scorer, "network", network)
     cases = model.split.cases("valid").in_rows(model.rows)

@@ -115,8 +115,8 @@ class TrainConfig:
 
     Attributes:
         epochs: At most so many passes over all prefixes; with 0 a base ranks as it is.
-        patience: Passes without a gain in validation NDCG@10 (for the decoder's tasks: in their
-            loss) that matters, .2 %, before training stops.
+        patience: Passes without a gain in validation NDCG@10 that matters, .2 %, before the
+            retriever's training stops.
         positions: History positions in a batch.
         learning_rate: Peak rate of AdamW.
         weight_decay: Decay of the weight matrices.
@@ -125,7 +125,7 @@ class TrainConfig:
             the softmax over the whole catalog.
         tasks: Families of prompts that the decoder learns, after the retriever, and how often each
             is drawn beside the others; empty leaves the decoder untrained.
-        task_epochs: At most so many passes of the decoder's training on the tasks.
+        task_epochs: Passes of the decoder's training on the tasks, but no more than ``epochs``.
         prompts: File of prompts; p5mm's own (p5mm/model/prompts.txt) where not
             given.
         rank_requests: Requests of a task in a step.
@@ -141,7 +141,7 @@ class TrainConfig:
     warmup: int = 100
     negatives: int = 2048
     tasks: dict[str, float] = field(default_factory=lambda: {"sequential": 0.5})
-    task_epochs: int = 8
+    task_epochs: int = 16
     prompts: str | None = None
     rank_requests: int = 64
     precision: Literal["auto", "fp32", "bf16"] = "auto"

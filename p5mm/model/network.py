@@ -174,8 +174,9 @@ class Network(nn.Module):
             relations: ``[b, n, s, r]``, the last item of a history first.
             lengths: ``[b]`` int64 items of each history.
         """
-        states = self._related(prompt, facts, relations, lengths, list(self.reader.layers))
-        logits: Tensor = self.rank_head(states).squeeze(-1)
+        numbers = self.reader.numbers(facts, relations)
+        states = self._related(prompt, numbers, relations, lengths, list(self.reader.layers))
+        logits: Tensor = self.rank_head(states).squeeze(-1) + self.reader.shallow(numbers)
         return logits
 
     def attention(
@@ -198,21 +199,21 @@ class Network(nn.Module):
             return look
 
         layers = [watched(layer) for layer in self.reader.layers]
-        self._related(prompt, facts, relations, lengths, layers)
+        self._related(prompt, self.reader.numbers(facts, relations), relations, lengths, layers)
         return torch.stack(found).mean(dim=0)[..., 1:]
 
     def _related(
         self,
         prompt: Sequence[int],
-        facts: Tensor,
+        numbers: Tensor,
         relations: Tensor,
         lengths: Tensor,
         layers: Sequence[Callable[..., Tensor]],
     ) -> Tensor:
         """States ``[b, n, d]`` of candidates that see a history by their relations to it."""
-        words = self.t5.shared(torch.tensor(prompt, device=facts.device))
-        tokens = self.reader.tokens(facts, relations)
-        x = torch.cat([words.expand(len(facts), -1, -1), tokens], dim=1)
+        words = self.t5.shared(torch.tensor(prompt, device=numbers.device))
+        tokens = self.reader.token(numbers)
+        x = torch.cat([words.expand(len(numbers), -1, -1), tokens], dim=1)
         pairs, mask = self.reader.pairs(relations, lengths)
         states: Tensor = self.t5.decoder.relate(x, len(prompt), pairs, mask, layers)
         return states

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from p5mm.model.dropout import Dropout
 from p5mm.model.layers import Attention, T5Config
 
 TOGETHER, AFTER, SLIM = "together", "after", "slim"
@@ -14,6 +15,7 @@ FACTS = ("logit", "popularity", "new", "length")  # of a candidate and its reque
 DECAYS = (0.3, 0.6, 0.9)  # a relation to an item j places back weighs decay^j in a sum
 LEAST = 1e-6  # of a unit
 WIDTH = 16  # of what is made of a pair's relations
+HIDDEN = 64  # of the shallow network
 QUIET = 0.1
 
 
@@ -79,6 +81,33 @@ def pooled(relations: Tensor) -> Tensor:
     return torch.cat([relations[..., 0, :], most, sums], dim=-1)
 
 
+class Shallow(nn.Module):
+    """Logits of candidates by their numbers alone, which the T5's are added to.
+
+    Both are trained as one, as in Wide & Deep (Cheng et al. 2016): the T5 need not learn through
+    its layers what a few numbers say already.
+
+    Args:
+        numbers: What is known of a candidate.
+        dropout: Probability of zeroing a hidden value.
+    """
+
+    def __init__(self, numbers: int, dropout: float) -> None:
+        super().__init__()
+        last = nn.Linear(HIDDEN, 1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(
+            nn.Linear(numbers, HIDDEN), nn.GELU(), Dropout(dropout),
+            nn.Linear(HIDDEN, HIDDEN), nn.GELU(), Dropout(dropout), last,
+        )  # fmt: skip
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Logits ``[b, n]`` of numbers ``[b, n, numbers]``."""
+        logits: Tensor = self.layers(numbers).squeeze(-1)
+        return logits
+
+
 class RelationReader(nn.Module):
     """Makes the token of a candidate of facts and pooled relations, and a vector of each pair.
 
@@ -93,6 +122,7 @@ class RelationReader(nn.Module):
         super().__init__()
         numbers = facts + (2 + len(DECAYS)) * relations
         self.token = nn.Linear(numbers, config.d_model)
+        self.shallow = Shallow(numbers, config.dropout_rate)
         self.pair = nn.Linear(relations, WIDTH)
         self.places = nn.Embedding(1 + reach, WIDTH)  # 0 is no item at all: always there to look at
         nn.init.normal_(self.places.weight, std=0.3)
@@ -118,13 +148,13 @@ class RelationReader(nn.Module):
         spread = flat.std(dim=0, correction=0)  # what is the same in all of these may not stay so
         self.spread.copy_(torch.where(spread > LEAST, spread, 1.0))
 
-    def tokens(self, facts: Tensor, relations: Tensor) -> Tensor:
-        """Candidate tokens ``[b, n, d]`` of facts ``[b, n, f]`` and relations ``[b, n, s, r]``."""
-        made: Tensor = self.token(self.numbers(facts, relations))
-        return made
-
     def numbers(self, facts: Tensor, relations: Tensor) -> Tensor:
-        """What a token is made of ``[b, n, numbers]``: facts and pooled relations, in units."""
+        """What is known of candidates ``[b, n, numbers]``: facts and pooled relations, in units.
+
+        Args:
+            facts: ``[b, n, f]``.
+            relations: ``[b, n, s, r]``, the last item of a history first.
+        """
         return (_numbers(facts, relations) - self.mean) / self.spread
 
     def pairs(self, relations: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,7 +40,7 @@ from p5mm.serving.checks import (
 )
 from p5mm.steady import read_steadily
 
-VERSION = 7
+VERSION = 8
 PICKLES = {
     ".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".tar",
 }  # fmt: skip

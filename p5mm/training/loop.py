@@ -29,7 +29,7 @@ AVERAGED_EPOCHS, AVERAGED_STEPS = 3, 500  # how far back the running average of 
 CLIP = 5.0
 FUSION_RATE = 0.3  # share of the learning rate
 
-MATTERS = 0.002  # a share of the score: patience waits for gains of at least this
+MATTERS = 0.002  # a share of the score: less is no reason to go on, or to prefer an earlier epoch
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,8 @@ class Training:
         validate: Gives ``score`` (higher is better; it decides when to stop) and other metrics.
         checkpoint: Where the state is kept after each epoch; None keeps nothing.
         falling: Whether the learning rate falls evenly from step to step, to nothing in the last
-            epoch; otherwise it stays, and the running average does what a falling rate would.
+            epoch, which is then always reached; otherwise it stays, and the running average does
+            what a falling rate would.
     """
 
     def __init__(
@@ -109,8 +110,8 @@ class Training:
 
     def _done(self) -> bool:
         p = self.progress
-        stale = p.epoch - p.mark_epoch >= self.settings.patience
-        return p.epoch >= self.settings.epochs or (p.epoch > 0 and stale)
+        stale = p.epoch > 0 and p.epoch - p.mark_epoch >= self.settings.patience
+        return p.epoch >= self.settings.epochs or (stale and not self.falling)
 
     def _epoch(self, shown: Shown) -> None:
         p, start, total, count = self.progress, time.perf_counter(), 0.0, 0
@@ -155,8 +156,11 @@ class Training:
         seconds = time.perf_counter() - start
         p.log.append({"epoch": p.epoch, "loss": loss, **metrics, "seconds": seconds})
         score = metrics["score"]
-        if p.epoch == 1 or score > p.best:
-            p.best, p.best_epoch = score, p.epoch
+        # Where the rate has fallen further, the weights are better than a few cases can tell.
+        slack = MATTERS * abs(p.best) if self.falling else 0.0
+        if p.epoch == 1 or score > p.best - slack:
+            p.best = score if p.epoch == 1 else max(score, p.best)
+            p.best_epoch = p.epoch
             self.best = [a.clone() for a in self.average]
         if p.epoch == 1 or score > p.mark + MATTERS * abs(p.mark):
             p.mark, p.mark_epoch = score, p.epoch

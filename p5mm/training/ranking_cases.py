@@ -65,6 +65,28 @@ class RankingCases:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def drawn(self, count: int, width: int) -> "RankingCases":
+        """Some cases at random, in each the target first and others at random; all is float32.
+
+        A softmax over a random part of the candidates has the same best logits as one over all.
+
+        Args:
+            count: Cases.
+            width: Candidates of each.
+        """
+        which = torch.randperm(len(self))[:count]
+        order = torch.rand(len(which), self.logits.shape[1])
+        order = order.masked_fill(self.logits[which] == -torch.inf, -1.0)
+        order = order.scatter(1, self.targets[which, None], 2.0)
+        kept = which[:, None], order.topk(min(width, order.shape[1])).indices
+        return RankingCases(
+            self.logits[kept],
+            self.facts[kept],
+            self.relations[kept].float(),
+            self.lengths[which],
+            torch.zeros_like(which),
+        )
+
     def take(self, which: Tensor) -> "RankingCases":
         """Some of the cases, in the order given; relations as float32."""
         return RankingCases(

@@ -22,6 +22,7 @@ TRAINED_FAMILIES = ("sequential", "direct", "rating", "codes")
 CODES_WEIGHT = 1.0  # beside the others' .5: a code has several digits to learn
 RANKING = ("sequential", "direct")  # families that ask for a choice among candidates
 TOGETHER = 256  # validation cases in memory at once
+WIDTH = 48  # candidates of a request in a step: a third of the time of all, and no worse
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class TaskObjective:
         """The listwise loss of some cases, drawn anew; None where there is none."""
         if self.cases is None or not len(self.cases):
             return None
-        drawn = self.cases.take(torch.randperm(len(self.cases))[: self.requests])
+        drawn = self.cases.drawn(self.requests, WIDTH)
         prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
         return ranking_loss(network, prompt, drawn)
 

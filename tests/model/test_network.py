@@ -1,5 +1,7 @@
 """Two heads on one encoder pass: what must not depend on what."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from p5mm.fusion.item import ItemTokens
 from p5mm.model.batches import history_batch
 from p5mm.model.layers import T5Config
 from p5mm.model.network import Network
-from p5mm.model.relation_reader import RelationReader
+from p5mm.model.relation_reader import RelationReader, pooled
 from p5mm.model.t5 import T5
 from p5mm.model.tokenizer import ITEM
 
@@ -194,6 +196,24 @@ def test_relations_their_places_and_facts_are_read(network):
     for changed in ((facts, relations * 2), (facts, swapped), (facts + 1, relations)):
         moved = network.rerank(PROMPT, *changed, lengths)
         assert (moved - scores).abs().min() > 1e-5
+
+
+@torch.no_grad()
+def test_the_t5_adds_to_what_the_numbers_say_alone(network):
+    """The shallow network is one of two: either is left where the other says nothing."""
+    facts, relations, lengths = pair(3)
+    both = network.rerank(PROMPT, facts, relations, lengths)
+    numbers = torch.cat([facts, pooled(relations)], dim=-1)
+    numbers = (numbers - network.reader.mean) / network.reader.spread
+    shallow = network.reader.shallow.layers(numbers)[..., 0]
+    silent = copy.deepcopy(network)
+    torch.nn.init.zeros_(silent.rank_head.weight)
+    torch.nn.init.zeros_(silent.rank_head.bias)
+    alone = silent.rerank(PROMPT, facts, relations, lengths)
+    torch.testing.assert_close(alone, shallow, **CLOSE)
+    assert (both - alone).abs().max() > 1e-3
+    fresh = RelationReader(3, 3, 4, network.t5.config)
+    assert not fresh.shallow(numbers).any()
 
 
 @torch.no_grad()

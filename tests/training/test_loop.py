@@ -262,3 +262,17 @@ def test_a_falling_rate_falls_evenly_to_nothing(split):
         assert training._rate(0.0) == pytest.approx(expected)
         assert training._rate(0.5) == pytest.approx(expected - 0.05)
     assert training._rate(1.0) == 0.0
+
+
+def test_where_the_rate_falls_patience_does_not_stop_and_the_last_of_equals_is_kept(split):
+    values = [-4.0, -3.0, -2.0, -2.001, -2.003]  # a step of .2 % is .004
+    training = make_training(split, scripted(values), epochs=5, patience=1)
+    training.falling = True
+    training.run()
+    assert (training.progress.epoch, training.progress.best_epoch) == (5, 5)
+    assert training.progress.best == -2.0
+    values[-1] = -2.005
+    training = make_training(split, scripted(values), epochs=5, patience=1)
+    training.falling = True
+    training.run()
+    assert training.progress.best_epoch == 4

@@ -84,6 +84,33 @@ def test_cases_hold_what_the_retriever_finds(toy):
     assert len(RankingCases.of(scorer, cases, most=7)) == hits[some].sum()
 
 
+@pytest.mark.parametrize("width", [2, 5, 40])
+def test_drawn_cases_hold_their_target_and_others_of_the_same_request(width):
+    cases, candidates = 6, 9
+    marks = torch.arange(cases * candidates).reshape(cases, candidates)
+    logits = marks.float()
+    logits[2, 4:] = -torch.inf
+    made = RankingCases(
+        logits, marks[..., None].float(), marks[..., None, None].half(), torch.arange(cases),
+        torch.tensor([0, 3, 2, 8, 4, 4]),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    drawn = made.drawn(4, width)
+    case = drawn.lengths
+    assert len(set(case.tolist())) == 4
+    assert drawn.targets.tolist() == [0] * 4
+    assert drawn.relations.dtype == torch.float32
+    assert torch.equal(drawn.facts[:, 0, 0].long(), marks[case, made.targets[case]])
+    for row, found in zip(case.tolist(), drawn.facts[..., 0].long().tolist(), strict=True):
+        assert len(set(found)) == len(found) == min(width, candidates)
+        assert set(found) <= set(marks[row].tolist())
+    there = drawn.logits > -torch.inf
+    assert torch.equal(drawn.relations[..., 0, 0], drawn.facts[..., 0])
+    assert torch.equal(drawn.logits[there], drawn.facts[..., 0][there])
+    few = there[case == 2]  # what is no candidate comes only where the others do not suffice
+    assert (few.sum(1) == min(width, 4)).all()
+
+
 def tiny(toys, lists, items=12, time=None):
     """A catalog of a few items, and who took them in this order."""
     catalog = Catalog.from_table(
