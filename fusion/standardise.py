@@ -62,6 +62,17 @@ class Standardiser:
             scale = 1.0
         return cls(mean.astype(np.float32), (axes / scale).astype(np.float32))
 
+    @property
+    def upright(self) -> "Standardiser":
+        """The same map turned back: every axis as near as may be to one of the encoder's.
+
+        Whitening by principal axes gives each catalog axes of its own; turned back (ZCA, Bell and
+        Sejnowski 1997) those of several catalogs are near to each other, as in the alignment of
+        domains by CORAL (Sun et al. 2016).
+        """
+        lengths = np.linalg.norm(self.axes, axis=0)
+        return Standardiser(self.mean, self.axes @ (self.axes / lengths).T)
+
     def __call__(
         self, vectors: NDArray[np.float32], present: NDArray[np.bool_]
     ) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ from p5mm.model.t5 import T5, load_t5
 from p5mm.model.tokenizer import check_tokenizer, load_tokenizer, save_tokenizer
 from p5mm.plain import check_type, read_json, reading
 
-VERSION = 1
+VERSION = 2
 CHECKPOINT = "checkpoint"  # what an unfinished pretraining leaves in the folder of its base
 OURS = {"base.json", "base.safetensors", "t5", CHECKPOINT}
 REMEDY = "pretrain again, or take another copy"
@@ -60,7 +60,7 @@ class Base:
         config: Settings of the network.
         t5: Encoder pretrained.
         tokenizer: Of the T5.
-        maps: Modality to how raw vectors are standardised.
+        maps: Modality to how raw vectors are standardised in a catalog of few items.
         fingerprints: Modality to the fingerprint of the encoder that made its vectors.
         weights: Name in a network to its weight: fusion, start token, rating.
         learned: The catalogs that it has learned from.
@@ -104,7 +104,9 @@ class Base:
                 )
 
     def content(self, features: Sequence[Features], items: int, whiten: bool) -> Content:
-        """A catalog's content by the maps of the base; what it lacks of the base's, none has.
+        """A catalog's content by maps of its own; what it lacks of the base's, none has.
+
+        A catalog of too few items takes the maps of the base.
 
         Args:
             features: Of the catalog.

@@ -48,7 +48,7 @@ class Content:
         features: Sequence[Features],
         items: int,
         whiten: bool,
-        known: "Mapping[str, Standardiser] | None" = None,
+        known: Mapping[str, Standardiser] | None = None,
     ) -> "Content":
         """Standardise features; a modality that no item has is left out.
 
@@ -56,20 +56,19 @@ class Content:
             features: Of the catalog.
             items: Number of items.
             whiten: Whether to whiten.
-            known: Maps that are taken as they are, by modality.
+            known: Modality to the map of a base, taken where a catalog has too few items to learn
+                its own; maps that are learned are upright then, as the base's are.
 
         Raises:
             InputError: Two encoders give one modality.
         """
-        made, known = cls(items), known or {}
+        made = cls(items)
         for encoded in features:
             if encoded.modality in made.vectors:
                 raise InputError(f"two encoders give the modality '{encoded.modality}'; keep one")
             if not encoded.present.any():
                 continue
-            standardise = known.get(encoded.modality) or Standardiser.fit(
-                encoded.vectors, encoded.present, whiten
-            )
+            standardise = _map(encoded, whiten, known)
             made.maps[encoded.modality] = standardise
             made.vectors[encoded.modality] = standardise(encoded.vectors, encoded.present)
             made.present[encoded.modality] = encoded.present
@@ -228,6 +227,14 @@ def _with(
         present=content.present | {name: present},
         fingerprints=content.fingerprints | {name: f"{encoder}:{how}"},
     )
+
+
+def _map(encoded: Features, whiten: bool, known: Mapping[str, Standardiser] | None) -> Standardiser:
+    own = Standardiser.fit(encoded.vectors, encoded.present, whiten)
+    if known is None:
+        return own
+    few = encoded.present.sum() <= encoded.vectors.shape[1]
+    return known[encoded.modality] if few and encoded.modality in known else own.upright
 
 
 def _parsed(fingerprint: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 
@@ -124,6 +125,13 @@ def pretrain(
 def _content(
     datasets: Mapping[str, Dataset], config: Config, store: FeatureStore | None
 ) -> Content:
+    """The items of all catalogs, each standardised among those of its own, as a shop's will be.
+
+    The maps are those of all together, for shops with too few items.
+
+    Raises:
+        InputError: A catalog has no content.
+    """
     catalogs = [dataset.catalog for dataset in datasets.values()]
     parts = [encode_catalog(catalog, config.encoders, store) for catalog in catalogs]
     for name, features in zip(datasets, parts, strict=True):
@@ -132,8 +140,14 @@ def _content(
                 f"{name} has neither pictures nor texts nor vectors; a base knows items by these "
                 "alone: leave this catalog out, or give it some"
             )
-    sizes = [len(catalog) for catalog in catalogs]
-    return Content.of(joined_features(parts, sizes), sum(sizes), config.model.whiten)
+    sizes, whiten = [len(catalog) for catalog in catalogs], config.model.whiten
+    whole = Content.of(joined_features(parts, sizes), sum(sizes), whiten, {})
+    own = [Content.of(part, n, whiten, whole.maps) for part, n in zip(parts, sizes, strict=True)]
+    vectors = {
+        name: np.concatenate([of.vectors.get(name, np.zeros((of.items, dim))) for of in own])
+        for name, dim in whole.dims.items()
+    }
+    return replace(whole, vectors={name: of.astype(np.float32) for name, of in vectors.items()})
 
 
 def _trained(domains: Sequence[Domain], items: int) -> torch.Tensor:

@@ -57,7 +57,7 @@ class Beginning:
         return "" if self.base is None else self.base.digest
 
     def content(self, features: Sequence[Features], items: int, whiten: bool) -> Content:
-        """A catalog's content, by the maps of the base where it has them.
+        """A catalog's content, as the base wants it.
 
         Raises:
             InputError: A modality comes from another encoder than the base's.

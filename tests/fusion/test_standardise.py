@@ -77,3 +77,29 @@ def test_values_beyond_what_can_be_squared_are_named():
     vectors = np.full((30, 4), 1e20, np.float32)
     with pytest.raises(InputError, match=r"the value 1.0e\+20"):
         Standardiser.fit(vectors, np.ones(30, bool), True)
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_upright_maps_keep_angles_and_agree_between_catalogs(vectors, present, whiten):
+    made = Standardiser.fit(vectors, present, whiten)
+    upright = made.upright
+    out, turned = made(vectors, present), upright(vectors, present)
+    np.testing.assert_allclose(turned @ turned.T, out @ out.T, atol=2e-2)
+    np.testing.assert_allclose(upright.axes, upright.axes.T, atol=1e-5)
+    assert (np.linalg.eigvalsh(upright.axes) > 0).all()  # nothing is mirrored
+    halves = [Standardiser.fit(v, np.ones(len(v), bool), whiten).upright
+              for v in (vectors[::2], vectors[1::2])]  # fmt: skip
+    one, other = (half(vectors, present)[present] for half in halves)
+    cosines = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+    assert np.median(cosines) > 0.95
+
+
+def test_upright_maps_keep_the_width_where_axes_are_left_out(vectors, present):
+    flat = np.concatenate([vectors, vectors[:, :1]], axis=1)
+    made = Standardiser.fit(flat, present, True)
+    assert made.axes.shape == (7, 6)
+    assert made.upright.axes.shape == (7, 7)
+    np.testing.assert_allclose(
+        made.upright(flat, present) @ made.upright(flat, present).T,
+        made(flat, present) @ made(flat, present).T, atol=2e-2,
+    )  # fmt: skip

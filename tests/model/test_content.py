@@ -130,3 +130,17 @@ def test_new_items_of_another_encoder_are_refused_whatever_is_ablated():
     for ablate in ({}, {"image": "zero"}, {"image": "shuffled"}):
         with pytest.raises(InputError, match="made by another encoder"):
             made().ablated(ablate).extended(new, 7)
+
+
+def test_a_catalog_of_few_items_takes_the_maps_of_a_base_and_others_their_own():
+    base = Content.of([features("text", n=80, dim=6, seed=3)], 80, True, {})
+    for n, absent, own in ((12, 5, True), (12, 6, False), (4, 0, False)):
+        shop = [
+            features("text", n=n, dim=6, seed=4, absent=absent),
+            features("image", n=n, absent=0),
+        ]
+        content = Content.of(shop, n, True, base.maps)
+        learned = Content.of(shop, n, True, {})
+        taken = (learned if own else base).maps["text"]
+        np.testing.assert_array_equal(content.maps["text"].axes, taken.axes)
+        np.testing.assert_array_equal(content.vectors["image"], learned.vectors["image"])
