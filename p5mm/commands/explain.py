@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from p5mm.commands.output import add_force, is_page, page_module, put, target
-from p5mm.commands.terminal import say
 from p5mm.errors import InputError
+from p5mm.terminal import say
 
 if TYPE_CHECKING:
     from p5mm.serving.explanation import Explanation

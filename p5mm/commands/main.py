@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from p5mm import __version__
-from p5mm.commands.terminal import safe
 from p5mm.errors import InputError, unknown
+from p5mm.terminal import safe
 
 VERBS = (
     "index",
@@ -21,6 +21,7 @@ VERBS = (
     "recommend",
     "score",
     "explain",
+    "review",
     "demo",
 )
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -59,7 +60,7 @@ def _told(error: Exception) -> str:
 
 
 def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
-    from p5mm.commands.terminal import show_log
+    from p5mm.terminal import show_log
 
     show_log()
     _import(options.modules)

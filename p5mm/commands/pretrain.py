@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from p5mm.commands.options import tell_keys
 from p5mm.commands.output import add_force
-from p5mm.commands.terminal import say
 from p5mm.config import Config, sections
 from p5mm.errors import InputError
+from p5mm.terminal import say
 
 if TYPE_CHECKING:
     from p5mm.data.dataset import Dataset
@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="DIR", action="append", required=True,
         help="folder of a catalog and its log; once for each",
     )  # fmt: skip
+    parser.add_argument(
+        "--reviews", metavar="FILE",
+        help="a table of reviews (review, headline, rating, timestamp) whose headlines and stars "
+        "the T5 learns to write",
+    )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the base")
     add_force(parser)
     tell_keys(parser, sections())
@@ -39,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Pretrain, or go on with a pretraining that was interrupted."""
-    pretrain(options.config, options.data, options.out, options.overrides, options.force)
+    pretrain(
+        options.config, options.data, options.out, options.overrides, options.force,
+        options.reviews,
+    )  # fmt: skip
 
 
 def pretrain(
@@ -48,6 +56,7 @@ def pretrain(
     out: str | Path,
     overrides: Sequence[str] = (),
     force: bool = False,
+    reviews: str | Path | None = None,
 ) -> "Base":
     """Pretrains a base by a configuration and saves it; goes on where it was interrupted.
 
@@ -57,6 +66,7 @@ def pretrain(
         out: The base's folder.
         overrides: Dotted keys and their values.
         force: Replace whatever is in ``out``.
+        reviews: A table of reviews that the T5 learns to read.
 
     Raises:
         InputError: The configuration or the data cannot be used, or ``out`` holds something else.
@@ -65,6 +75,7 @@ def pretrain(
     from p5mm.model.base import check_base_target, is_base
     from p5mm.presets import read_config
     from p5mm.pretraining.pretrain import pretrain
+    from p5mm.pretraining.review_table import ReviewTable
 
     folder = Path(out)
     if is_base(folder) and not force:
@@ -76,7 +87,9 @@ def pretrain(
     if settings.model.base is not None:
         raise InputError("a base begins from nothing: leave out model.base")
     start = time.perf_counter()
-    base = pretrain(_opened(data, settings), settings, FeatureStore(), folder / "checkpoint")
+    table = None if reviews is None else ReviewTable.read(reviews)
+    opened, kept = _opened(data, settings), folder / "checkpoint"
+    base = pretrain(opened, settings, FeatureStore(), kept, table)
     base.write(folder, force)
     told = (f"{of.name}: validation ndcg@10 {of.ndcg:.4f} by content alone" for of in base.learned)
     say(*told, f"{folder}: done in {time.perf_counter() - start:.0f} s")

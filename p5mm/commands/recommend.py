@@ -4,8 +4,8 @@ import argparse
 from dataclasses import dataclass, field
 
 from p5mm.commands.output import add_force, table_target, write_table
-from p5mm.commands.terminal import say
 from p5mm.errors import InputError, shown
+from p5mm.terminal import say
 
 ALL = "all"
 COLUMNS = ("user_id", "item_id", "score", "rank")

@@ -3,7 +3,7 @@
 import argparse
 
 from p5mm.commands.output import add_force, table_target, write_table
-from p5mm.commands.terminal import say
+from p5mm.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

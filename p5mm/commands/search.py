@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from p5mm.commands.terminal import say
+from p5mm.terminal import say
 
 if TYPE_CHECKING:
     from p5mm.indexing.catalog_index import CatalogIndex, Hit

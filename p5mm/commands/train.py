@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from p5mm.commands.options import tell_keys
 from p5mm.commands.output import add_force
-from p5mm.commands.terminal import columns, say
 from p5mm.config import sections
 from p5mm.errors import InputError
+from p5mm.terminal import columns, say
 
 if TYPE_CHECKING:
     from p5mm.ranking.trained_model import TrainedModel

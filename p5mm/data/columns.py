@@ -26,6 +26,7 @@ ALIASES = {
     ),
     "rating": ("rating", "overall", "stars"),
     "review": ("review", "reviewtext", "reviewbody"),
+    "headline": ("headline", "summary", "reviewsummary", "reviewtitle"),
     "history": ("history", "histories"),
 }  # fmt: skip
 IDS = ("item_id", "user_id")

@@ -64,6 +64,8 @@ class Base:
         fingerprints: Modality to the fingerprint of the encoder that made its vectors.
         weights: Name in a network to its weight: fusion, start token, rating.
         learned: The catalogs that it has learned from.
+        words: What its T5 has learned to write: title, headline, stars.
+        levels: Ratings of the reviews that it has read, ascending.
     """
 
     config: ModelConfig
@@ -73,6 +75,8 @@ class Base:
     fingerprints: dict[str, str]
     weights: dict[str, Tensor]
     learned: tuple[Learned, ...]
+    words: tuple[str, ...] = ()
+    levels: tuple[float, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -181,6 +185,8 @@ class Base:
                 "config": asdict(self.config),
                 "fingerprints": self.fingerprints,
                 "learned": [asdict(of) for of in self.learned],
+                "words": self.words,
+                "levels": self.levels,
             }
             (draft / "base.json").write_text(json.dumps(about, indent=2))
 
@@ -190,7 +196,13 @@ class Base:
         return maps | {f"weight.{name}": of.numpy() for name, of in self.weights.items()}
 
 
-KINDS = {"config": ModelConfig, "fingerprints": dict[str, str], "learned": tuple[Learned, ...]}
+KINDS = {
+    "config": ModelConfig,
+    "fingerprints": dict[str, str],
+    "learned": tuple[Learned, ...],
+    "words": tuple[str, ...],
+    "levels": tuple[float, ...],
+}
 
 
 def shared_weights(network: Network) -> dict[str, Tensor]:
@@ -260,7 +272,8 @@ def read_base(folder: str | Path, dropout: float | None = None) -> Base:
         if config.t5 == "nano" and said != there:
             raise InputError(f"its {', '.join(SIZES)} are {there}; base.json says {said}")
     maps, weights = _read_arrays(folder / "base.safetensors", fingerprints)
-    return Base(config, t5, tokenizer, maps, fingerprints, weights, learned)
+    words, levels = tuple(about["words"]), tuple(about["levels"])
+    return Base(config, t5, tokenizer, maps, fingerprints, weights, learned, words, levels)
 
 
 def _read_arrays(

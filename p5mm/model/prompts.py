@@ -9,6 +9,7 @@ from pathlib import Path
 from p5mm.errors import InputError, unknown
 
 FAMILIES = ("rating", "sequential", "explanation", "review", "direct")
+ABOUT_REVIEWS = ("headline", "stars")  # families that a base is asked, not a shop's model
 ANSWERS = ("{item}", "{rating}", "{text}")
 SLOT = "{item}"
 
@@ -18,7 +19,7 @@ class Prompt:
     """One way to ask.
 
     Attributes:
-        family: One of P5's task families.
+        family: One of P5's task families, or of those about a review.
         held_out: Never trained with.
         text: What the decoder reads; ``{item}`` stands for the soft tokens of the item in question.
         answer: ``{item}``, ``{rating}`` or ``{text}``.
@@ -86,7 +87,7 @@ def _prompt(line: str, where: str) -> Prompt:
             f"{where}: {len(fields)} fields; write family | seen or held-out | prompt | answer"
         )
     family, use, text, answer = fields
-    if family not in FAMILIES:
+    if family not in (*FAMILIES, *ABOUT_REVIEWS):
         raise unknown(f"family in {where}", family, FAMILIES)
     if use not in ("seen", "held-out"):
         raise unknown(f"use in {where}", use, ["seen", "held-out"])

@@ -2,9 +2,8 @@
 
 import hashlib
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,13 @@ from p5mm.errors import InputError, unknown
 from p5mm.indexing.encode import encode_catalog
 from p5mm.metrics.validation import validation_metrics
 from p5mm.model.base import Base, Learned, shared_weights
-from p5mm.model.batches import Batch, Passes
+from p5mm.model.batches import Passes
 from p5mm.model.build import build_network, make_t5, without_path
 from p5mm.model.content import Content
 from p5mm.model.network import Network
 from p5mm.model.prompts import Prompt, read_prompts
-from p5mm.model.tokenizer import PAD
+from p5mm.model.t5 import T5
+from p5mm.pretraining.base_objective import BaseObjective
 from p5mm.pretraining.domains import (
     ContentRanker,
     Domain,
@@ -32,49 +32,16 @@ from p5mm.pretraining.domains import (
     joined,
     joined_features,
 )
-from p5mm.pretraining.titles import TOGETHER, VOCABULARY, Titles, is_held_out
+from p5mm.pretraining.reading import HEADLINE, STARS, Reading, word_prompts
+from p5mm.pretraining.review_table import ReviewTable
+from p5mm.pretraining.reviews import Reviews
+from p5mm.pretraining.titles import TITLE, VOCABULARY, Titles, is_held_out
 from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.loop import Training, training_key
-from p5mm.training.retrieval_objective import Losses
 
-TITLE = "title"
-MEASURED = 1_000  # held-out titles whose loss is told
+TASKS = (TITLE, HEADLINE, STARS)
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class BaseObjective:
-    """What a step of a pretraining minimises: the next item, and the titles of its items.
-
-    Attributes:
-        ranking: The next item at every prefix.
-        titles: Of all catalogs.
-        weight: Of the titles' loss; 0 leaves the decoder untrained.
-    """
-
-    ranking: DomainObjective
-    titles: Titles
-    weight: float
-
-    def __call__(self, network: Network, batch: Batch) -> Losses:
-        """The loss of a batch, and that of the ranking as a number."""
-        loss, told = self.ranking(network, batch)
-        rows = self.titles.some(batch.targets[batch.targets >= 0])
-        if self.weight and len(rows):
-            loss = loss + self.weight * self.titles.loss(network, rows)
-        return loss, told
-
-    @torch.no_grad()
-    def held_out(self, network: Network) -> dict[str, float]:
-        """The loss of titles that are never learned."""
-        rows = torch.nonzero(self.titles.held_out & (self.titles.words[:, 0] != PAD)).flatten()
-        if not self.weight or not len(rows):
-            return {}
-        places = torch.linspace(0, len(rows) - 1, min(MEASURED, len(rows))).long()
-        parts = [*rows[places].split(TOGETHER)]  # type: ignore[no-untyped-call]
-        losses = [float(self.titles.loss(network, part)) * len(part) for part in parts]
-        return {"title loss": sum(losses) / len(places)}
 
 
 def pretrain(
@@ -82,6 +49,7 @@ def pretrain(
     config: Config,
     store: FeatureStore | None = None,
     checkpoint: str | Path | None = None,
+    reviews: ReviewTable | None = None,
 ) -> Base:
     """Train one network on several catalogs and logs, in which items are their content alone.
 
@@ -90,10 +58,13 @@ def pretrain(
         config: Settings.
         store: Where item vectors are kept; None keeps none.
         checkpoint: Folder in which an interrupted training goes on; None keeps nothing.
+        reviews: Whose headlines and stars the T5 learns to write; the last two tenths in order of
+            time are kept from it.
 
     Raises:
         InputError: Too few interactions, no content, or settings that do not fit the data.
     """
+    weights = _weights(config, reviews)
     if not config.train.epochs:
         raise InputError("train.epochs is 0; a base learns for an epoch or more")
     domains = joined(datasets, config.data.split)
@@ -101,13 +72,21 @@ def pretrain(
     prompts = read_prompts(Path(config.train.prompts) if config.train.prompts else None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        t5, tokenizer = make_t5(config.model, prompts, _texts(datasets), VOCABULARY)
+        texts = _texts(datasets, reviews)
+        t5, tokenizer = make_t5(config.model, (*prompts, *word_prompts()), texts, VOCABULARY)
         titles = Titles.of([of.catalog for of in datasets.values()], tokenizer)
         network = build_network(config.model, content, _trained(domains, content.items), t5)
         torch.nn.init.zeros_(network.items.residual.weight)  # nobody has an id here
-        key = _key(domains, titles, config, content, tokenizer, prompts)
+        starts = tuple(of.start for of in domains)
+        objective = BaseObjective(
+            DomainObjective(config.train.negatives, starts=starts),
+            titles,
+            weights.get(TITLE, 0.0),
+            *_reviews(reviews, t5, tokenizer, weights),
+        )
+        key = _key(domains, objective, config, content, tokenizer, prompts)
         at = None if checkpoint is None else Checkpoint(Path(checkpoint) / "base", key)
-        training = _training(network, domains, titles, config, at)
+        training = _training(network, domains, objective, config, at)
         log.info("%s", _announced(domains, network, training))
         epochs = training.run()
     best = max(epochs, key=lambda epoch: epoch["score"])
@@ -118,7 +97,7 @@ def pretrain(
     kept = replace(config.model, base=None, t5=without_path(config.model.t5))
     return Base(
         kept, network.t5.eval(), tokenizer, content.maps, content.fingerprints,
-        shared_weights(network), learned,
+        shared_weights(network), learned, tuple(weights), reviews.levels if reviews else (),
     )  # fmt: skip
 
 
@@ -161,16 +140,11 @@ def _trained(domains: Sequence[Domain], items: int) -> torch.Tensor:
 def _training(
     network: Network,
     domains: Sequence[Domain],
-    titles: Titles,
+    objective: BaseObjective,
     config: Config,
     checkpoint: Checkpoint | None,
 ) -> Training:
     settings, length = config.train, config.model.max_history
-    objective = BaseObjective(
-        DomainObjective(settings.negatives, starts=tuple(of.start for of in domains)),
-        titles,
-        _title_weight(config),
-    )
 
     def validate(network: Network) -> dict[str, float]:
         found = {
@@ -183,36 +157,57 @@ def _training(
         }
         named = {f"ndcg@10 {name}": of["ndcg@10"] for name, of in found.items()}
         words = objective.held_out(network)
-        # How likely a word of a title is, on average: as the other, better the nearer to 1.
-        likely = sum(math.exp(-loss) for loss in words.values())
-        score = told["ndcg@10"] + objective.weight * likely
+        score = told["ndcg@10"] + objective.likely(words)
         return {"score": score, **told, **named, **words}
 
     parts = [network.history, network.t5.encoder]
     if network.items.fusion is not None:
         parts.append(network.items.fusion)
     passes = [Passes(of.train, length, settings.positions, settings.seed) for of in domains]
-    if objective.weight:
+    if objective.writes:
         parts += [network.t5.shared, network.t5.decoder]
         parts += [] if network.t5.config.tie_word_embeddings else [network.t5.lm_head]
     mixture = Mixture(passes, settings.seed)
     return Training("base", network, parts, objective, settings, mixture, validate, checkpoint)
 
 
-def _title_weight(config: Config) -> float:
-    """How much writing titles counts beside ranking.
+def _weights(config: Config, reviews: ReviewTable | None) -> dict[str, float]:
+    """What is written in this pretraining, and how much it counts beside ranking.
 
     Raises:
-        InputError: Another task is asked for.
+        InputError: Another task is asked for, or nothing is asked of the reviews that are given.
     """
     for task in config.train.tasks:
-        if task != TITLE:
-            raise unknown("task in train.tasks of a pretraining", task, [TITLE])
-    return config.train.tasks.get(TITLE, 0.0)
+        if task not in TASKS:
+            raise unknown("task in train.tasks of a pretraining", task, TASKS)
+    known = (TITLE,) if reviews is None else TASKS
+    weights = {name: of for name, of in config.train.tasks.items() if of and name in known}
+    if reviews is not None and not {HEADLINE, STARS} & set(weights):
+        raise InputError(
+            "reviews are given, and train.tasks asks nothing of them; give it headline or stars, "
+            f"as in --train.tasks '{{{TITLE}: 0.3, {HEADLINE}: 0.3, {STARS}: 0.3}}'"
+        )
+    return weights
 
 
-def _texts(datasets: Mapping[str, Dataset]) -> Iterator[str]:
-    """The titles that are learned, for the tokenizer."""
+def _reviews(
+    table: ReviewTable | None, t5: T5, tokenizer: Tokenizer, weights: Mapping[str, float]
+) -> tuple[Reviews | None, Reviews | None]:
+    """Reviews to learn from, and those for validation."""
+    if table is None:
+        return None, None
+    reading = Reading(t5, tokenizer, table.levels)
+    asked = {name: of for name, of in weights.items() if name != TITLE}
+    train, valid = (Reviews.of(table.part(part), reading, asked) for part in ("train", "valid"))
+    return train, valid if len(valid) else None
+
+
+def _texts(datasets: Mapping[str, Dataset], reviews: ReviewTable | None) -> Iterator[str]:
+    """The titles and reviews that are learned, for the tokenizer."""
+    if reviews is not None:
+        train = reviews.part("train")
+        yield from train.texts
+        yield from (headline for headline in train.headlines if headline)
     for dataset in datasets.values():
         for item, title in zip(dataset.catalog.item_ids, dataset.catalog.own_titles, strict=True):
             if title is not None and not is_held_out(item):
@@ -221,7 +216,7 @@ def _texts(datasets: Mapping[str, Dataset]) -> Iterator[str]:
 
 def _key(
     domains: Sequence[Domain],
-    titles: Titles,
+    objective: BaseObjective,
     config: Config,
     content: Content,
     tokenizer: Tokenizer,
@@ -232,7 +227,10 @@ def _key(
     for of in domains:
         key = training_key(config, [of.train], of.valid, content.fingerprints, prompts)
         digest.update(f"{of.name} {of.start} {key}".encode())
-    for array in (titles.words.numpy(), titles.held_out.numpy(), *content.vectors.values()):
+    titles, reviews = objective.titles, [r for r in (objective.reviews, objective.valid) if r]
+    words = [titles.words, titles.held_out]
+    words += [of for r in reviews for of in (r.words, r.headlines, r.stars)]
+    for array in (*(of.numpy() for of in words), *content.vectors.values()):
         digest.update(array.tobytes())
     return digest.hexdigest()
 

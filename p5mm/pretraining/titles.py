@@ -17,6 +17,7 @@ from p5mm.model.network import Encoded, Network
 from p5mm.model.tokenizer import EOS, PAD, START
 from p5mm.ranking.writing import beams
 
+TITLE = "title"
 LENGTH = 24  # tokens of a title that are learned; the rest is cut
 HELD_OUT = 20  # one item in so many is never written in training
 VOCABULARY = 4096

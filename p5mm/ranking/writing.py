@@ -1,5 +1,6 @@
 """The T5 writes words: greedily, by beams, or sampled; keys and values are kept."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -41,7 +42,14 @@ class Written:
 
 
 @torch.inference_mode()
-def beams(t5: T5, encoded: Encoded, length: int, width: int = 1, penalty: float = 1.0) -> Written:
+def beams(
+    t5: T5,
+    encoded: Encoded,
+    length: int,
+    width: int = 1,
+    penalty: float = 1.0,
+    prompt: Sequence[int] = (START,),
+) -> Written:
     """The likeliest texts that beam search finds; with a width of 1 the greedy one.
 
     As transformers' ``generate`` with ``early_stopping="never"``: a search goes on until nothing
@@ -53,6 +61,7 @@ def beams(t5: T5, encoded: Encoded, length: int, width: int = 1, penalty: float 
         length: At most so many tokens; what has not ended by then ends there.
         width: Beams.
         penalty: A text's score is the sum of its log probabilities over its length to this power.
+        prompt: Token ids that come before the text.
 
     Raises:
         InputError: A length or a width below 1, or a penalty without sense.
@@ -61,7 +70,7 @@ def beams(t5: T5, encoded: Encoded, length: int, width: int = 1, penalty: float 
     if not abs(penalty) <= 10:
         raise InputError(f"the penalty of lengths is {penalty}; give a number from -10 to 10")
     b = len(encoded.lengths)
-    paths = Paths.start(t5, encoded, [START], length)
+    paths = Paths.start(t5, encoded, prompt, length)
     running, scores = torch.zeros(b, 1, 0, dtype=torch.int64), torch.zeros(b, 1)
     done = Written(torch.zeros(b, width, 0, dtype=torch.int64), torch.full((b, width), -torch.inf))
     for step in range(1, length + 1):

@@ -1,0 +1,75 @@
+"""What a step of a pretraining minimises."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from p5mm.model.batches import Batch
+from p5mm.model.network import Network
+from p5mm.model.tokenizer import PAD
+from p5mm.pretraining.domains import DomainObjective
+from p5mm.pretraining.reviews import Reviews
+from p5mm.pretraining.titles import TITLE, TOGETHER, Titles
+from p5mm.training.retrieval_objective import Losses
+
+MEASURED = 1_000  # held-out titles whose loss is told
+
+
+@dataclass(frozen=True)
+class BaseObjective:
+    """What a step of a pretraining minimises: the next item, titles of its items, reviews.
+
+    Attributes:
+        ranking: The next item at every prefix.
+        titles: Of all catalogs.
+        weight: Of the titles' loss; 0 leaves them out.
+        reviews: To learn from; None where there are none.
+        valid: Reviews that tell how well they are learned.
+    """
+
+    ranking: DomainObjective
+    titles: Titles
+    weight: float
+    reviews: Reviews | None = None
+    valid: Reviews | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether the decoder learns anything."""
+        return self.weight > 0 or self.reviews is not None
+
+    def __call__(self, network: Network, batch: Batch) -> Losses:
+        """The loss of a batch, and that of the ranking as a number."""
+        loss, told = self.ranking(network, batch)
+        rows = self.titles.some(batch.targets[batch.targets >= 0])
+        if self.weight and len(rows):
+            loss = loss + self.weight * self.titles.loss(network, rows)
+        if self.reviews is not None:
+            loss = loss + self.reviews.step()
+        return loss, told
+
+    @torch.no_grad()
+    def held_out(self, network: Network) -> dict[str, float]:
+        """The loss of titles that are never learned, and of the reviews for validation."""
+        told = {} if self.valid is None else self.valid.held_out()
+        return self._held_out_titles(network) | {f"{name} loss": of for name, of in told.items()}
+
+    def likely(self, losses: Mapping[str, float]) -> float:
+        """How likely a word is on average, weighed: as the ranking, better the higher."""
+        weights = {TITLE: self.weight} | ({} if self.valid is None else dict(self.valid.weights))
+        return sum(
+            weight * math.exp(-losses[f"{name} loss"])
+            for name, weight in weights.items()
+            if f"{name} loss" in losses
+        )
+
+    def _held_out_titles(self, network: Network) -> dict[str, float]:
+        rows = torch.nonzero(self.titles.held_out & (self.titles.words[:, 0] != PAD)).flatten()
+        if not self.weight or not len(rows):
+            return {}
+        places = torch.linspace(0, len(rows) - 1, min(MEASURED, len(rows))).long()
+        parts = [*rows[places].split(TOGETHER)]  # type: ignore[no-untyped-call]
+        losses = [float(self.titles.loss(network, part)) * len(part) for part in parts]
+        return {f"{TITLE} loss": sum(losses) / len(places)}

@@ -1,0 +1,82 @@
+"""What a base learns of reviews: their headlines and their stars."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from p5mm.model.tokenizer import PAD
+from p5mm.pretraining.reading import BATCH, HEADLINE, READ, STARS, WRITTEN, Reading
+from p5mm.pretraining.review_table import ReviewTable
+
+TOGETHER = 32  # reviews of a step
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """Reviews in tokens, what is asked of them, and the loss of the answers.
+
+    Attributes:
+        reading: How they are asked about.
+        words: ``[n, READ]`` int64.
+        headlines: ``[n, WRITTEN]`` int64, closed; all padding where there is none.
+        stars: ``[n]`` int64 the level of the rating, -1 where unknown.
+        weights: Family to the weight of its loss.
+    """
+
+    reading: Reading
+    words: Tensor
+    headlines: Tensor
+    stars: Tensor
+    weights: Mapping[str, float]
+
+    @classmethod
+    def of(cls, table: ReviewTable, reading: Reading, weights: Mapping[str, float]) -> "Reviews":
+        """The reviews of a table in tokens."""
+        levels = np.array(reading.levels, np.float32)
+        stars = np.full(len(table), -1)
+        rated = ~np.isnan(table.ratings)
+        stars[rated] = np.searchsorted(levels, table.ratings[rated])
+        return cls(
+            reading,
+            reading.tokens(table.texts, READ),
+            reading.tokens(table.headlines, WRITTEN, closed=True),
+            torch.from_numpy(stars),
+            weights,
+        )
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def step(self) -> Tensor:
+        """The weighted loss of some reviews at random."""
+        losses = self.losses(torch.randperm(len(self))[:TOGETHER])
+        return sum((self.weights[f] * loss for f, loss in losses.items()), torch.zeros(()))
+
+    def losses(self, rows: Tensor) -> dict[str, Tensor]:
+        """Family to its mean loss over reviews ``[m]``; without those that have no answer."""
+        encoded, made = self.reading.encode(self.words[rows]), {}
+        words, stars = self.headlines[rows], self.stars[rows]
+        real = words != PAD
+        if self.weights.get(HEADLINE) and real.any():
+            states = self.reading.states(encoded, HEADLINE, words[:, :-1])
+            made[HEADLINE] = F.cross_entropy(
+                self.reading.t5.token_logits(states[real]), words[real]
+            )
+        if self.weights.get(STARS) and (stars >= 0).any():
+            logits = self.reading.star_logits(encoded)
+            made[STARS] = F.cross_entropy(logits, stars, ignore_index=-1)
+        return made
+
+    @torch.no_grad()
+    def held_out(self) -> dict[str, float]:
+        """Family to its mean loss over all these reviews."""
+        parts = [*torch.arange(len(self)).split(BATCH)]  # type: ignore[no-untyped-call]
+        sums: dict[str, float] = {}
+        for rows in parts:
+            for family, loss in self.losses(rows).items():
+                sums[family] = sums.get(family, 0.0) + float(loss) * len(rows) / len(self)
+        return sums
