@@ -59,7 +59,7 @@ def _block(options: argparse.Namespace, name: str) -> str:
         "|---" * (len(ROUGE) + 2) + "|",
     ]
     for told, texts in found.items():
-        scores = _rouge([real[row] or "" for row in asked], texts)
+        scores = rouge([real[row] or "" for row in asked], texts)
         cells = [f"{of.value:.4f} [{of.low:.4f}, {of.high:.4f}]" for of in intervals(scores)]
         lines.append(f"| {told} | {' | '.join(cells)} | {len(set(texts)) / len(texts):.2f} |")
     examples = zip(asked[:EXAMPLES], found["written"], strict=False)
@@ -104,7 +104,7 @@ def _nearest(
     return [real[others[place]] or "" for place in alike.argmax(dim=1).tolist()]
 
 
-def _rouge(real: list[str], texts: list[str]) -> np.ndarray:
+def rouge(real: list[str], texts: list[str]) -> np.ndarray:
     """``[n, 3]``."""
     from rouge_score.rouge_scorer import RougeScorer
 
