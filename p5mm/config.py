@@ -126,6 +126,8 @@ class TrainConfig:
         tasks: Families of prompts that the decoder learns, after the retriever, and how often each
             is drawn beside the others; empty leaves the decoder untrained.
         task_epochs: Passes of the decoder's training on the tasks, but no more than ``epochs``.
+        adapt: How much of the encoder of a base, or of a loaded T5, learns: all of it; with lora
+            low-rank additions to its matrices; with frozen nothing but what is before it.
         prompts: File of prompts; p5mm's own (p5mm/model/prompts.txt) where not
             given.
         rank_requests: Requests of a task in a step.
@@ -142,6 +144,7 @@ class TrainConfig:
     negatives: int = 2048
     tasks: dict[str, float] = field(default_factory=lambda: {"sequential": 0.5})
     task_epochs: int = 16
+    adapt: Literal["all", "lora", "frozen"] = "all"
     prompts: str | None = None
     rank_requests: int = 64
     precision: Literal["auto", "fp32", "bf16"] = "auto"

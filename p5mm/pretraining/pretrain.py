@@ -67,6 +67,8 @@ def pretrain(
     weights = _weights(config, reviews)
     if not config.train.epochs:
         raise InputError("train.epochs is 0; a base learns for an epoch or more")
+    if config.train.adapt != "all":
+        raise InputError(f"train.adapt is {config.train.adapt}; all of a base learns: leave it out")
     domains = joined(datasets, config.data.split)
     content = _content(datasets, config, store).ablated(config.encoders.ablate, config.train.seed)
     prompts = read_prompts(Path(config.train.prompts) if config.train.prompts else None)

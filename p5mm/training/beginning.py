@@ -1,11 +1,14 @@
 """What a training begins from: nothing, or a pretrained base."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import torch
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from p5mm.config import Config, ModelConfig
 from p5mm.encoders.base import Features
@@ -17,6 +20,8 @@ from p5mm.model.network import Network
 from p5mm.model.prompts import Prompt
 from p5mm.model.rating_prior import RatingPrior
 from p5mm.model.t5 import T5
+
+RANK = 8  # of what LoRA adds to a matrix
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,11 @@ class Beginning:
                 raise InputError(
                     "train.epochs is 0, and there is no base that could rank untrained; give one "
                     "with --model.base BASE, or an epoch or more"
+                )
+            if config.train.adapt != "all" and config.model.t5 == "nano":
+                raise InputError(
+                    f"train.adapt is {config.train.adapt}, and a nano T5 begins from nothing: all "
+                    "of it must learn; give a base with --model.base BASE, or leave it out"
                 )
             return cls(), config
         base = read_base(config.model.base, config.model.dropout)
@@ -92,3 +102,45 @@ class Beginning:
         if self.base is not None:
             self.base.start(network)
         return network
+
+
+class LowRank(nn.Module):
+    """``W + up down``: what LoRA (Hu et al. 2022) learns of a matrix that stays as it is.
+
+    Args:
+        weight: ``[rows, columns]``.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        rows, columns = weight.shape
+        rank = min(RANK, rows, columns)
+        self.down = nn.Parameter(torch.randn(rank, columns) * columns**-0.5)
+        self.up = nn.Parameter(torch.zeros(rows, rank))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The matrix that is used."""
+        return weight + self.up @ self.down
+
+
+@contextmanager
+def adapted(module: nn.Module, how: str) -> Iterator[None]:
+    """While it lasts, so much of a module learns; afterwards it is as any other.
+
+    Args:
+        module: Whose linear layers may be added to.
+        how: ``all``, ``lora`` or ``frozen``.
+    """
+    held = [] if how == "all" else [p for p in module.parameters() if p.requires_grad]
+    linears = [of for of in module.modules() if isinstance(of, nn.Linear)] if how == "lora" else []
+    for parameter in held:
+        parameter.requires_grad_(False)
+    for linear in linears:
+        parametrize.register_parametrization(linear, "weight", LowRank(linear.weight))
+    try:
+        yield
+    finally:
+        for linear in linears:
+            parametrize.remove_parametrizations(linear, "weight")
+        for parameter in held:
+            parameter.requires_grad_(True)

@@ -25,7 +25,7 @@ from p5mm.ranking.counts import Counts
 from p5mm.ranking.generator import Generator
 from p5mm.ranking.scorer import DECODER, Scorer
 from p5mm.ranking.trained_model import asking, evidenced
-from p5mm.training.beginning import Beginning
+from p5mm.training.beginning import Beginning, adapted
 from p5mm.training.calibration import fit_newcomers, fit_weights
 from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.code_objective import fit_item_codes
@@ -154,8 +154,10 @@ class Fitting:
 
         network = self.network
         parts = [network.items, network.history, network.t5.encoder]
-        objective = RetrievalObjective(self.config.train.negatives, self.data.rating_scale)
-        return self._training(name, parts, objective, self.config.train, validate).run()
+        settings = self.config.train
+        objective = RetrievalObjective(settings.negatives, self.data.rating_scale)
+        with adapted(network.t5.encoder, settings.adapt):
+            return self._training(name, parts, objective, settings, validate).run()
 
     def tasks(
         self, tasks: Sequence[Task], asked: Sequence[int], cases: RankingCases | None

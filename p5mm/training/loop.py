@@ -57,7 +57,8 @@ class Training:
     Args:
         name: Of what is trained, for the progress.
         network: Trained in place; holds the best averaged weights at the end.
-        parts: The modules of it that are trained; the others stay as they are.
+        parts: The modules of it that are trained, but for parameters that ask for no gradient; the
+            others stay as they are.
         objective: Gives the loss of a batch.
         settings: How it is trained.
         batches: To learn from.
@@ -84,7 +85,7 @@ class Training:
         self.falling = falling
         self.network = network
         self.parts = parts
-        self.parameters = [p for part in parts for p in part.parameters()]
+        self.parameters = [p for part in parts for p in part.parameters() if p.requires_grad]
         self.objective = objective
         self.settings = settings
         self.batches = batches

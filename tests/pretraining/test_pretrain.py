@@ -23,8 +23,10 @@ from p5mm.model.t5 import T5
 from p5mm.pretraining.domains import DomainObjective, Mixture, joined, joined_features
 from p5mm.pretraining.pretrain import pretrain
 from p5mm.serving.recommender import Recommender
+from p5mm.training.beginning import RANK
 from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.fit import fit
+from p5mm.training.loop import Training
 
 
 @pytest.fixture(scope="module")
@@ -319,3 +321,64 @@ def test_a_first_day_with_the_settings_of_a_full_shop(toys, base_folder):
     model = fit(Dataset(toys.toy_catalog(), nobody, nobody), config)
     assert not len(model.split.train.items)
     assert Dataset(toys.toy_catalog(), nobody, nobody).renumbered(1).log.item_ids == []
+
+
+def adapted_to(toys, base_folder, how, checkpoint=None):
+    config = begun(toys, base_folder, epochs=2, tasks={}, adapt=how)
+    return fit(other_shop(toys), config, checkpoint=checkpoint)
+
+
+def test_a_frozen_encoder_stays_the_base_s(toys, base_folder):
+    base, model = read_base(base_folder), adapted_to(toys, base_folder, "frozen")
+    for name, weight in base.t5.encoder.state_dict().items():
+        torch.testing.assert_close(model.network.t5.encoder.state_dict()[name], weight)
+    fusion = {n: w for n, w in base.weights.items() if n.startswith("items.fusion.project")}
+    state = model.network.state_dict()
+    assert not any(torch.equal(state[name], weight) for name, weight in fusion.items())
+    assert all(p.requires_grad for p in model.network.parameters())
+
+
+def test_lora_adds_to_each_matrix_of_the_encoder_what_has_a_low_rank(toys, base_folder, tmp_path):
+    base, model = read_base(base_folder), adapted_to(toys, base_folder, "lora")
+    encoder, before = model.network.t5.encoder, base.t5.encoder.state_dict()
+    assert set(encoder.state_dict()) == set(before)  # nothing of how it was learned is left
+    for name, weight in encoder.state_dict().items():
+        change = weight - before[name]
+        if name.endswith("weight") and weight.ndim == 2 and "bias" not in name:
+            assert change.abs().max() > 0
+            sizes = torch.linalg.svdvals(change)
+            assert (sizes[RANK:] < 1e-4 * sizes[0]).all()
+        else:
+            assert not change.any()
+    assert all(p.requires_grad for p in model.network.parameters())
+    Recommender(model).save(tmp_path / "model")
+    assert Recommender.load(tmp_path / "model").recommend(k=2).num_rows == 2 * len(model.user_ids)
+
+
+def test_lora_goes_on_after_an_interruption_to_the_same_model(
+    toys, base_folder, tmp_path, monkeypatch
+):
+    whole = adapted_to(toys, base_folder, "lora")
+    epochs = []
+
+    def killed(training):
+        epochs.append(training)
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+        return saved(training)
+
+    saved = Training._save
+    monkeypatch.setattr(Training, "_save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        adapted_to(toys, base_folder, "lora", tmp_path)
+    monkeypatch.undo()
+    again = adapted_to(toys, base_folder, "lora", tmp_path)
+    for name, weight in whole.network.state_dict().items():
+        torch.testing.assert_close(again.network.state_dict()[name], weight)
+
+
+def test_what_begins_from_nothing_learns_all(toys):
+    with pytest.raises(InputError, match=r"train\.adapt is lora, and a nano T5 begins"):
+        fit(toys.toy_dataset(), toys.toy_config(epochs=1, adapt="lora"))
+    with pytest.raises(InputError, match=r"train\.adapt is frozen; all of a base learns"):
+        pretrain({"toy": toys.toy_dataset()}, of_base(toys, epochs=1, adapt="frozen"))
