@@ -49,6 +49,8 @@ def _block(options: argparse.Namespace, table: ReviewTable, reading: Reading) ->
         "| headlines | " + " | ".join(ROUGE) + " | bleu-4 | different |",
         "|---" * (len(ROUGE) + 3) + "|",
     ]
+    if not any(asked.headlines) or np.isnan(asked.ratings).all():
+        raise SystemExit("the reviews asked for need headlines and ratings")
     rows = [row for row, headline in enumerate(asked.headlines) if headline]
     texts, real = [asked.texts[row] for row in rows], [asked.headlines[row] or "" for row in rows]
     first = _best_first(table.part("valid"))

@@ -71,7 +71,8 @@ class ModelConfig:
 
     Attributes:
         t5: nano (from scratch), a folder in Hugging Face's T5 layout, or a hub name.
-        base: Folder of ``p5mm pretrain`` that T5 and fusion are taken from; its sizes hold.
+        base: Folder of ``p5mm pretrain`` that T5 and fusion are taken from, for a small catalog its
+            maps too; its sizes hold.
         d_model: Width of nano; heads and feed-forward follow.
         layers: Encoder blocks of nano.
         decoder_layers: Decoder blocks of nano.
@@ -115,8 +116,8 @@ class TrainConfig:
 
     Attributes:
         epochs: At most so many passes over all prefixes; with 0 a base ranks as it is.
-        patience: Passes without a gain in validation NDCG@10 that matters, .2 %, before the
-            retriever's training stops.
+        patience: Passes without a gain in validation that matters, .2 %, before the training of a
+            retriever or a base stops.
         positions: History positions in a batch.
         learning_rate: Peak rate of AdamW.
         weight_decay: Decay of the weight matrices.

@@ -1,6 +1,7 @@
 """The files that commands write: whole or not at all, and never over what is somebody else's."""
 
 import argparse
+import csv
 import importlib
 import json
 from collections.abc import Callable, Sequence
@@ -31,13 +32,16 @@ def add_force(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def table_target(path: str, columns: Sequence[str], force: bool) -> Path:
+def table_target(
+    path: str, columns: Sequence[str], force: bool, only: Sequence[str] | None = None
+) -> Path:
     """A file that a table can be written to; its suffix says the form.
 
     Args:
         path: Parquet, CSV or JSONL.
         columns: That an earlier output has; a table without them is somebody else's.
         force: Whether anything may be written over.
+        only: Columns that an earlier output may have; None for any.
 
     Raises:
         InputError: The suffix is none of these, or the file cannot be written.
@@ -46,7 +50,12 @@ def table_target(path: str, columns: Sequence[str], force: bool) -> Path:
         raise InputError(
             f"--out {path}: the suffix says the form of the table; give one of {', '.join(FORMS)}"
         )
-    return target(path, lambda file: _has_columns(file, columns), "earlier output", force)
+
+    def is_ours(file: Path) -> bool:
+        names = _names(file)
+        return bool(names) and set(columns) <= names and (only is None or names <= set(only))
+
+    return target(path, is_ours, "earlier output", force)
 
 
 def target(path: str, is_ours: Callable[[Path], bool], what: str, force: bool) -> Path:
@@ -134,15 +143,16 @@ def _write_jsonl(table: "pa.Table", path: Path) -> None:
 _WRITERS = {"parquet": _write_parquet, "csv": _write_csv, "jsonl": _write_jsonl}
 
 
-def _has_columns(path: Path, columns: Sequence[str]) -> bool:
-    """Whether a file is a table with some columns; only its beginning is looked at."""
+def _names(path: Path) -> set[str]:
+    """The columns of a table, none of what is no table; only its beginning is looked at."""
     import pyarrow.parquet as pq
 
-    if FORMS[path.suffix.lower()] == "parquet":
-        try:
-            return set(columns) <= set(pq.ParquetFile(path).schema_arrow.names)
-        except (OSError, ValueError):
-            return False
-    with path.open("rb") as file:
-        head = file.readline(1 << 16)
-    return all(f'"{name}"'.encode() in head for name in columns)
+    form = FORMS[path.suffix.lower()]
+    try:
+        if form == "parquet":
+            return set(pq.ParquetFile(path).schema_arrow.names)
+        with path.open("rb") as file:
+            head = file.readline(1 << 16).decode()
+        return set(json.loads(head) if form == "jsonl" else next(csv.reader([head]), []))
+    except (OSError, ValueError, TypeError):
+        return set()

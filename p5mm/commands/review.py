@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     from p5mm.data.tables import read_table, with_known_names
     from p5mm.model.base import read_base
 
-    target = table_target(options.out, ("headline",), options.force)
+    target = table_target(options.out, (), options.force, (*KEPT, "headline", "stars"))
     what = f"reviews {options.reviews}"
     table = with_known_names(read_table(options.reviews), what, ("review", *KEPT))
     made = reviewed(read_base(options.base), table, options.beams, what)

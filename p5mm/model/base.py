@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,16 @@ from p5mm.fusion.standardise import Standardiser
 from p5mm.model.content import Content
 from p5mm.model.network import Network
 from p5mm.model.t5 import T5, load_t5
-from p5mm.model.tokenizer import check_tokenizer, load_tokenizer, save_tokenizer
+from p5mm.model.tokenizer import LEVELS, check_tokenizer, load_tokenizer, save_tokenizer
 from p5mm.plain import check_type, read_json, reading
 
 VERSION = 2
 CHECKPOINT = "checkpoint"  # what an unfinished pretraining leaves in the folder of its base
 OURS = {"base.json", "base.safetensors", "t5", CHECKPOINT}
 REMEDY = "pretrain again, or take another copy"
-SHARED = ("fusion", "soft_tokens")  # settings of a shop that are the base's,
+SHARED = ("fusion", "soft_tokens", "whiten")  # settings of a shop that are the base's,
+WORDS = ("title", "headline", "stars")  # what a T5 may have learned to write
+HIGHEST = 1e6  # of a rating
 SIZES = ("d_model", "layers", "decoder_layers")  # and those of nano
 PARTS = ("items.fusion", "history")  # of a network, beside the T5
 
@@ -115,7 +118,7 @@ class Base:
         Args:
             features: Of the catalog.
             items: Number of items.
-            whiten: Whether a modality that the base does not know is whitened.
+            whiten: As the base; see ``check``.
 
         Raises:
             InputError: A modality comes from another encoder than the base's.
@@ -260,6 +263,7 @@ def read_base(folder: str | Path, dropout: float | None = None) -> Base:
             check_type(about.get(name), kind, name)
         config, fingerprints = ModelConfig(**about["config"]), about["fingerprints"]
         learned = tuple(Learned(**of) for of in about["learned"])
+        words, levels = _words(about["words"], about["levels"])
         fusions.refuse_strange_path(config.fusion, str(folder))
         strange = [name for name in fingerprints if not name or "." in name]
         if strange:
@@ -272,8 +276,24 @@ def read_base(folder: str | Path, dropout: float | None = None) -> Base:
         if config.t5 == "nano" and said != there:
             raise InputError(f"its {', '.join(SIZES)} are {there}; base.json says {said}")
     maps, weights = _read_arrays(folder / "base.safetensors", fingerprints)
-    words, levels = tuple(about["words"]), tuple(about["levels"])
     return Base(config, t5, tokenizer, maps, fingerprints, weights, learned, words, levels)
+
+
+def _words(
+    words: Sequence[str], levels: Sequence[float]
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """What a T5 has learned to write, and the ratings that it may say.
+
+    Raises:
+        InputError: These are none.
+    """
+    for word in words:
+        if word not in WORDS:
+            raise unknown("task in words", word, WORDS)
+    ascending = all(one < other for one, other in pairwise(levels))
+    if len(levels) > len(LEVELS) or not ascending or any(abs(of) > HIGHEST for of in levels):
+        raise InputError(f"its levels must ascend, and be {len(LEVELS)} at most")
+    return tuple(words), tuple(map(float, levels))
 
 
 def _read_arrays(

@@ -21,6 +21,7 @@ REAL: Final = "real"
 ZERO: Final = "zero"
 SHUFFLED: Final = "shuffled"
 REMEDY: Final = "train again"
+ENOUGH: Final = 4  # items a dimension: whitened by fewer, all are about as far from one another
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ def _map(encoded: Features, whiten: bool, known: Mapping[str, Standardiser] | No
     own = Standardiser.fit(encoded.vectors, encoded.present, whiten)
     if known is None:
         return own
-    few = encoded.present.sum() <= encoded.vectors.shape[1]
+    few = encoded.present.sum() < ENOUGH * encoded.vectors.shape[1]
     return known[encoded.modality] if few and encoded.modality in known else own.upright
 
 

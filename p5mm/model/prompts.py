@@ -48,8 +48,14 @@ class Prompt:
         return [part.strip() for part in parts if part.strip()]
 
 
-def read_prompts(path: Path | None = None) -> tuple[Prompt, ...]:
+def read_prompts(
+    path: Path | None = None, families: Sequence[str] = FAMILIES
+) -> tuple[Prompt, ...]:
     """The prompts of a file; those that come with p5mm where None.
+
+    Args:
+        path: The file.
+        families: That it may name.
 
     Raises:
         InputError: A line has not four fields, or a field is none of the allowed ones.
@@ -62,7 +68,8 @@ def read_prompts(path: Path | None = None) -> tuple[Prompt, ...]:
         text = path.read_text(encoding="utf-8")
     lines = enumerate(text.splitlines(), start=1)
     kept = [(n, line) for n, line in lines if line.strip() and not line.startswith("#")]
-    return tuple(_prompt(line, f"{path or 'prompts.txt'}, line {n}") for n, line in kept)
+    where = path or "prompts.txt"
+    return tuple(_prompt(line, f"{where}, line {n}", families) for n, line in kept)
 
 
 def choose(prompts: Sequence[Prompt], family: str, held_out: bool = False) -> list[Prompt]:
@@ -80,15 +87,15 @@ def choose(prompts: Sequence[Prompt], family: str, held_out: bool = False) -> li
     return chosen
 
 
-def _prompt(line: str, where: str) -> Prompt:
+def _prompt(line: str, where: str, families: Sequence[str]) -> Prompt:
     fields = [field.strip() for field in line.split("|")]
     if len(fields) != 4:
         raise InputError(
             f"{where}: {len(fields)} fields; write family | seen or held-out | prompt | answer"
         )
     family, use, text, answer = fields
-    if family not in (*FAMILIES, *ABOUT_REVIEWS):
-        raise unknown(f"family in {where}", family, FAMILIES)
+    if family not in families:
+        raise unknown(f"family in {where}", family, families)
     if use not in ("seen", "held-out"):
         raise unknown(f"use in {where}", use, ["seen", "held-out"])
     if answer not in ANSWERS:

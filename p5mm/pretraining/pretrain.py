@@ -58,8 +58,8 @@ def pretrain(
         config: Settings.
         store: Where item vectors are kept; None keeps none.
         checkpoint: Folder in which an interrupted training goes on; None keeps nothing.
-        reviews: Whose headlines and stars the T5 learns to write; the last two tenths in order of
-            time are kept from it.
+        reviews: Whose headlines and stars the T5 learns to write; of ten or more the last two
+            tenths in order of time are kept from it.
 
     Raises:
         InputError: Too few interactions, no content, or settings that do not fit the data.
@@ -86,7 +86,7 @@ def pretrain(
             weights.get(TITLE, 0.0),
             *_reviews(reviews, t5, tokenizer, weights),
         )
-        key = _key(domains, objective, config, content, tokenizer, prompts)
+        key = _key(domains, objective, config, content, tokenizer, (*prompts, *word_prompts()))
         at = None if checkpoint is None else Checkpoint(Path(checkpoint) / "base", key)
         training = _training(network, domains, objective, config, at)
         log.info("%s", _announced(domains, network, training))
@@ -99,7 +99,7 @@ def pretrain(
     kept = replace(config.model, base=None, t5=without_path(config.model.t5))
     return Base(
         kept, network.t5.eval(), tokenizer, content.maps, content.fingerprints,
-        shared_weights(network), learned, tuple(weights), reviews.levels if reviews else (),
+        shared_weights(network), learned, tuple(weights), _levels(reviews, weights),
     )  # fmt: skip
 
 
@@ -182,14 +182,29 @@ def _weights(config: Config, reviews: ReviewTable | None) -> dict[str, float]:
     for task in config.train.tasks:
         if task not in TASKS:
             raise unknown("task in train.tasks of a pretraining", task, TASKS)
-    known = (TITLE,) if reviews is None else TASKS
+    known = {TITLE}
+    if reviews is not None:
+        train = reviews.part("train")
+        known |= {HEADLINE} if any(train.headlines) else set()
+        known |= {STARS} if not np.isnan(train.ratings).all() else set()
     weights = {name: of for name, of in config.train.tasks.items() if of and name in known}
     if reviews is not None and not {HEADLINE, STARS} & set(weights):
         raise InputError(
-            "reviews are given, and train.tasks asks nothing of them; give it headline or stars, "
-            f"as in --train.tasks '{{{TITLE}: 0.3, {HEADLINE}: 0.3, {STARS}: 0.3}}'"
+            "reviews are given, and nothing is learned of them: give them a headline or a rating, "
+            "and ask for it by train.tasks, as in --train.tasks "
+            f"'{{{TITLE}: 0.3, {HEADLINE}: 0.3, {STARS}: 0.3}}'"
         )
+    _levels(reviews, weights)
     return weights
+
+
+def _levels(reviews: ReviewTable | None, weights: Mapping[str, float]) -> tuple[float, ...]:
+    """The ratings that may be said.
+
+    Raises:
+        InputError: There are more than can be named.
+    """
+    return reviews.levels if reviews is not None and STARS in weights else ()
 
 
 def _reviews(
@@ -198,7 +213,7 @@ def _reviews(
     """Reviews to learn from, and those for validation."""
     if table is None:
         return None, None
-    reading = Reading(t5, tokenizer, table.levels)
+    reading = Reading(t5, tokenizer, _levels(table, weights))
     asked = {name: of for name, of in weights.items() if name != TITLE}
     train, valid = (Reviews.of(table.part(part), reading, asked) for part in ("train", "valid"))
     return train, valid if len(valid) else None
@@ -230,6 +245,7 @@ def _key(
         key = training_key(config, [of.train], of.valid, content.fingerprints, prompts)
         digest.update(f"{of.name} {of.start} {key}".encode())
     titles, reviews = objective.titles, [r for r in (objective.reviews, objective.valid) if r]
+    digest.update(repr([r.reading.levels for r in reviews]).encode())
     words = [titles.words, titles.held_out]
     words += [of for r in reviews for of in (r.words, r.headlines, r.stars)]
     for array in (*(of.numpy() for of in words), *content.vectors.values()):

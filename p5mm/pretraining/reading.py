@@ -1,6 +1,6 @@
 """A T5 reads a review: it writes a headline, or says how many stars were given."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from p5mm.model.network import Encoded
-from p5mm.model.prompts import Prompt, choose, read_prompts
+from p5mm.model.prompts import ABOUT_REVIEWS, Prompt, choose, read_prompts
 from p5mm.model.t5 import T5
 from p5mm.model.tokenizer import EOS, PAD, START, level_tokens, prompt_tokens
 from p5mm.ranking.writing import beams
@@ -37,18 +37,20 @@ class Reading:
     tokenizer: Tokenizer
     levels: tuple[float, ...]
 
-    def asked(self, family: str, held_out: bool = False) -> list[int]:
-        """Token ids of a prompt."""
-        return prompt_tokens(self.tokenizer, choose(word_prompts(), family, held_out)[0], 1)
+    def asked(self, family: str) -> list[int]:
+        """Token ids of a family's prompt."""
+        return prompt_tokens(self.tokenizer, choose(word_prompts(), family)[0], 1)
 
     def tokens(self, texts: Sequence[str | None], length: int, closed: bool = False) -> Tensor:
         """``[n, l]`` int64, padded; what is longer than ``length`` is cut."""
-        short = [(text or "")[: LETTERS * length] for text in texts]
-        found = [of.ids for of in self.tokenizer.encode_batch(short, add_special_tokens=False)]
-        found = [[*ids, EOS] if closed and ids else ids for ids in found]
         made = torch.full((len(texts), length), PAD)
-        for row, ids in enumerate(found):
-            made[row, : min(len(ids), length)] = torch.tensor(ids[:length], dtype=torch.int64)
+        for row, text in enumerate(texts):
+            found = self.tokenizer.encode(
+                (text or "")[: LETTERS * length], add_special_tokens=False
+            )
+            ids = [token for token in found.ids if token not in (PAD, EOS)]  # as letters of a text
+            ids = ([*ids, EOS] if closed and ids else ids)[:length]
+            made[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
         return made
 
     def encode(self, words: Tensor) -> Encoded:
@@ -93,13 +95,13 @@ class Reading:
         rated: NDArray[float32] = torch.cat([torch.empty(0), *found]).numpy()
         return rated
 
-    def _read(self, texts: Sequence[str]) -> "list[Encoded]":
-        parts = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
-        return [self.encode(self.tokens(part, READ)) for part in parts]
+    def _read(self, texts: Sequence[str]) -> Iterator[Encoded]:
+        for start in range(0, len(texts), BATCH):
+            yield self.encode(self.tokens(texts[start : start + BATCH], READ))
 
 
 @cache
 def word_prompts() -> tuple[Prompt, ...]:
     """The prompts about reviews that come with p5mm."""
     with resources.as_file(resources.files("p5mm.pretraining").joinpath("prompts.txt")) as path:
-        return read_prompts(path)
+        return read_prompts(path, ABOUT_REVIEWS)

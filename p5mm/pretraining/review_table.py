@@ -7,10 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from p5mm.data.columns import number_column, require_columns, text_column, with_known_names
+from p5mm.data.columns import (
+    number_column,
+    require_columns,
+    rows,
+    text_column,
+    with_known_names,
+)
 from p5mm.data.tables import arrow_table, read_table
 from p5mm.data.timestamps import read_times
 from p5mm.errors import InputError
+from p5mm.model.base import HIGHEST
 from p5mm.model.tokenizer import LEVELS
 
 COLUMNS = ("review", "headline", "rating", "timestamp")
@@ -61,10 +68,16 @@ class ReviewTable:
         there = table.column_names
         headlines = [None] * len(texts)
         if "headline" in there:
-            headlines = [h or None for h in text_column(table, what, "headline").to_pylist()]
+            given = text_column(table, what, "headline").to_pylist()
+            headlines = [text if text and text.strip() else None for text in given]
         ratings = np.full(len(texts), np.nan, np.float32)
         if "rating" in there:
             ratings = number_column(table, what, "rating").to_numpy().astype(np.float32)
+            if (high := np.flatnonzero(np.abs(ratings) > HIGHEST)).size:
+                raise InputError(
+                    f"{what}: the rating in {rows(high)} is beyond {HIGHEST:g}; give a number "
+                    "below it, or nothing"
+                )
         order = np.arange(len(texts))
         if "timestamp" in there:
             times = read_times(table["timestamp"], what).to_numpy()
@@ -76,7 +89,10 @@ class ReviewTable:
         return len(self.texts)
 
     def part(self, name: str) -> "ReviewTable":
-        """``train``, ``valid`` or ``test``: the first eight tenths, the next one, the last one."""
+        """``train``, ``valid`` or ``test``: the first eight tenths, the next one, the last one.
+
+        Of fewer than ten reviews all are for training.
+        """
         n = len(self) // PARTS
         ends = {"train": (0, len(self) - 2 * n), "valid": (-2 * n, -n), "test": (-n, None)}
         start, stop = ends[name] if n else (0, len(self) if name == "train" else 0)

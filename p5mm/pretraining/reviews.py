@@ -1,7 +1,7 @@
 """What a base learns of reviews: their headlines and their stars."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,7 +39,8 @@ class Reviews:
         levels = np.array(reading.levels, np.float32)
         stars = np.full(len(table), -1)
         rated = ~np.isnan(table.ratings)
-        stars[rated] = np.searchsorted(levels, table.ratings[rated])
+        if len(levels):
+            stars[rated] = np.searchsorted(levels, table.ratings[rated])
         return cls(
             reading,
             reading.tokens(table.texts, READ),
@@ -56,8 +57,22 @@ class Reviews:
         losses = self.losses(torch.randperm(len(self))[:TOGETHER])
         return sum((self.weights[f] * loss for f, loss in losses.items()), torch.zeros(()))
 
+    @property
+    def answered(self) -> dict[str, int]:
+        """Family to how many answers there are: words of headlines, stars."""
+        return {
+            HEADLINE: int((self.headlines != PAD).sum()),
+            STARS: int((self.stars >= 0).sum()),
+        }
+
+    def part(self, rows: Tensor) -> "Reviews":
+        """Some of the reviews, ``[m]``."""
+        return replace(
+            self, words=self.words[rows], headlines=self.headlines[rows], stars=self.stars[rows]
+        )
+
     def losses(self, rows: Tensor) -> dict[str, Tensor]:
-        """Family to its mean loss over reviews ``[m]``; without those that have no answer."""
+        """Family to the mean loss of its answers in reviews ``[m]``; without those of no answer."""
         encoded, made = self.reading.encode(self.words[rows]), {}
         words, stars = self.headlines[rows], self.stars[rows]
         real = words != PAD
@@ -73,10 +88,12 @@ class Reviews:
 
     @torch.no_grad()
     def held_out(self) -> dict[str, float]:
-        """Family to its mean loss over all these reviews."""
+        """Family to the mean loss of all its answers."""
         parts = [*torch.arange(len(self)).split(BATCH)]  # type: ignore[no-untyped-call]
         sums: dict[str, float] = {}
         for rows in parts:
+            answered = self.part(rows).answered
             for family, loss in self.losses(rows).items():
-                sums[family] = sums.get(family, 0.0) + float(loss) * len(rows) / len(self)
+                share = answered[family] / self.answered[family]
+                sums[family] = sums.get(family, 0.0) + float(loss) * share
         return sums

@@ -200,7 +200,7 @@ class TaskObjective:
 
 
 def ranking_loss(network: Network, prompt: Sequence[int], cases: RankingCases) -> Tensor:
-    """Softmax over all candidates of a request; the retriever's logit is an offset."""
+    """Softmax over the candidates of a request; the retriever's logit is an offset."""
     logits = network.rerank(prompt, cases.facts, cases.relations, cases.lengths)
     return F.cross_entropy(logits + cases.logits, cases.targets)
 

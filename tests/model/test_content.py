@@ -134,7 +134,7 @@ def test_new_items_of_another_encoder_are_refused_whatever_is_ablated():
 
 def test_a_catalog_of_few_items_takes_the_maps_of_a_base_and_others_their_own():
     base = Content.of([features("text", n=80, dim=6, seed=3)], 80, True, {})
-    for n, absent, own in ((12, 5, True), (12, 6, False), (4, 0, False)):
+    for n, absent, own in ((29, 5, True), (29, 6, False), (7, 0, False)):
         shop = [
             features("text", n=n, dim=6, seed=4, absent=absent),
             features("image", n=n, absent=0),

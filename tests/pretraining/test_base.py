@@ -91,6 +91,12 @@ def test_maps_of_other_vectors(toys, folder):
         ({"fingerprints": 3}, "fingerprints"),
         ({"learned": [{"name": "x"}]}, "learned"),
         ({"p5mm_base": 9}, "format 9"),
+        ({"words": ["poems"]}, "poems"),
+        ({"words": 3}, "words"),
+        ({"levels": [5, 5, 1]}, "levels must ascend"),
+        ({"levels": list(range(12))}, "10 at most"),
+        ({"levels": [10**30]}, "levels must ascend"),
+        ({"levels": ["5"]}, "levels"),
     ],
 )
 def test_a_strange_base_json(folder, changes, message):

@@ -16,7 +16,7 @@ from p5mm.errors import InputError
 from p5mm.model.base import read_base
 from p5mm.model.tokenizer import EOS, PAD, START
 from p5mm.pretraining.pretrain import pretrain
-from p5mm.pretraining.reading import HEADLINE, READ, STARS, WRITTEN, Reading
+from p5mm.pretraining.reading import BATCH, HEADLINE, READ, STARS, WRITTEN, Reading
 from p5mm.pretraining.review_table import ReviewTable
 from p5mm.pretraining.reviews import Reviews
 
@@ -77,6 +77,8 @@ def test_few_reviews_and_what_they_lack():
         ({"review": pa.array([], pa.string())}, "is empty; give at least one row"),
         ({"review": ["a"], "rating": ["many"]}, "rating"),
         ({"review": [["a"]]}, "write it as a string column"),
+        ({"review": ["a", "b"], "rating": [1.0, np.inf]}, "the rating in row 2 is beyond"),
+        ({"review": ["a"], "rating": ["1e300"]}, "the rating in row 1 is beyond"),
     ],
 )
 def test_tables_that_cannot_be_used(given, message):
@@ -92,6 +94,10 @@ def test_more_levels_than_have_a_name():
 
 def test_words_are_cut_and_closed(base):
     reading = Reading(base.t5, base.tokenizer, base.levels)
+    spelled = reading.tokens(["drum <pad> bad</s> good", "drum  bad good"], READ)
+    assert (spelled[0] != PAD).sum() >= (spelled[1] != PAD).sum()
+    assert not (spelled == EOS).any()
+    assert (spelled[0, : (spelled[0] != PAD).sum()] != PAD).all()
     long = " ".join(["drum"] * 100_000)
     words = reading.tokens(["my drum", "", None, long, "\U0001f600\U0001f600"], READ)
     assert words.shape == (5, READ)
@@ -167,8 +173,14 @@ def test_a_base_keeps_what_it_has_learned_and_is_asked_by_the_command(base, tmp_
     (headline,) = Reading(base.t5, base.tokenizer, base.levels).headlines(["a drum"])
     assert made["headline"][2] == headline
     assert all(1 <= stars <= 5 for stars in made["stars"] if stars is not None)
+    own = given.append_column("headline", [["x", "y", "z"]])
+    pq.write_table(own, tmp_path / "own.parquet")
+    assert main([*command, str(tmp_path / "own.parquet")]) == 2  # what a person wrote stays
+    assert read_table(tmp_path / "own.parquet").equals(own)
     assert main([*command, str(tmp_path / "out.parquet"), "--beams", "0"]) == 2
     assert "--beams is 0" in capsys.readouterr().err
+    for out in ("out.csv", "out.jsonl"):
+        assert main([*command, str(tmp_path / out)]) == main([*command, str(tmp_path / out)]) == 0
 
 
 def test_a_base_that_has_read_no_reviews_says_so(base):
@@ -181,7 +193,7 @@ def test_a_base_that_has_read_no_reviews_says_so(base):
 def test_reviews_of_which_nothing_is_asked(toys):
     config = toys.toy_config(epochs=1, tasks={"title": 1.0})
     reviews = ReviewTable.from_table(table(20))
-    with pytest.raises(InputError, match="asks nothing of them"):
+    with pytest.raises(InputError, match="nothing is learned of them"):
         pretrain({"toy": toys.toy_dataset()}, config, reviews=reviews)
     with pytest.raises(InputError, match=r"task in train\.tasks of a pretraining"):
         pretrain({"toy": toys.toy_dataset()}, toys.toy_config(epochs=1, tasks={"odd": 1.0}))
@@ -201,3 +213,46 @@ def test_other_reviews_do_not_go_on_with_a_pretraining(toys, tmp_path):
     run(40, 1)
     with pytest.raises(InputError, match="an unfinished training with other settings"):
         run(50, 1)
+
+
+def test_what_has_no_answer_is_not_claimed(toys):
+    config = toys.toy_config(epochs=1, tasks=TASKS)
+    rated = pa.table({"review": ["good", "bad"] * 20, "rating": [5, 1] * 20})
+    base = pretrain({"toy": toys.toy_dataset()}, config, reviews=ReviewTable.from_table(rated))
+    assert (base.words, base.levels) == ((STARS,), (1.0, 5.0))
+    bare = ReviewTable.from_table(rated.select(["review"]))
+    with pytest.raises(InputError, match="nothing is learned of them"):
+        pretrain({"toy": toys.toy_dataset()}, config, reviews=bare)
+    many = pa.table({"review": ["a"] * 20, "headline": ["b"] * 20, "rating": np.arange(20) / 2})
+    config = toys.toy_config(epochs=1, tasks={HEADLINE: 1.0})
+    base = pretrain({"toy": toys.toy_dataset()}, config, reviews=ReviewTable.from_table(many))
+    assert (base.words, base.levels) == ((HEADLINE,), ())
+
+
+@torch.no_grad()
+def test_the_loss_of_held_out_reviews_is_the_mean_of_what_has_an_answer(base):
+    reading = Reading(base.t5, base.tokenizer, base.levels)
+    full = ReviewTable.from_table(table(BATCH))
+    blank = ReviewTable(full.texts, [None] * BATCH, np.full(BATCH, np.nan, "f4"))
+    both = ReviewTable(
+        full.texts + blank.texts,
+        full.headlines + blank.headlines,
+        np.concatenate([full.ratings, blank.ratings]),
+    )
+    alone, beside = (Reviews.of(t, reading, TASKS).held_out() for t in (full, both))
+    assert beside == pytest.approx(alone, rel=1e-5)
+    assert set(alone) == {HEADLINE, STARS}
+
+
+def test_other_levels_do_not_go_on_with_a_pretraining(toys, tmp_path):
+    def run(scale):
+        given = table(40)
+        ratings = pa.array(np.array(given["overall"]) * scale)
+        given = given.set_column(given.column_names.index("overall"), "overall", ratings)
+        config = toys.toy_config(epochs=1, tasks=TASKS)
+        reviews = ReviewTable.from_table(given)
+        pretrain({"toy": toys.toy_dataset()}, config, None, tmp_path / "c", reviews)
+
+    run(1)
+    with pytest.raises(InputError, match="an unfinished training with other settings"):
+        run(2)
