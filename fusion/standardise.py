@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from p5mm.errors import InputError
 
-NEGLIGIBLE = 1e-3  # axes whose spread is below this share of the widest are left out
+NEGLIGIBLE = 1e-6  # axes whose variance is below this share of the widest are left out
 LARGEST, SMALLEST = 1e15, 1e-15  # squares of values outside lose their meaning in float32
 
 
@@ -16,7 +16,8 @@ class Standardiser:
     """``(z - mean) @ axes``: centred, optionally whitened, unit average square.
 
     Whitening rotates to principal axes of equal variance, which undoes the anisotropy of
-    pretrained encoders (WhitenRec, Zhang et al. 2024).
+    pretrained encoders (WhitenRec, Zhang et al. 2024). The variances are shrunk as far as there are
+    too few vectors to know them (Ledoit and Wolf 2004): the fewer, the less is whitened.
 
     Attributes:
         mean: ``[dim]``.
@@ -35,7 +36,7 @@ class Standardiser:
         Args:
             vectors: ``[n, dim]``.
             present: ``[n]`` bool, True where the vector means something.
-            whiten: Whether to whiten; left out where there are fewer vectors than dimensions.
+            whiten: Whether to whiten.
 
         Raises:
             InputError: A value is beyond what can be squared.
@@ -51,12 +52,7 @@ class Standardiser:
             )
         mean = known.mean(axis=0)
         centred = known - mean
-        axes = np.eye(dim, dtype=np.float32)
-        if whiten and len(known) > dim:
-            _, sizes, rotated = np.linalg.svd(centred, full_matrices=False)
-            keep = sizes > max(NEGLIGIBLE * sizes[0], SMALLEST)
-            if keep.any():  # otherwise all vectors are alike, and say nothing
-                axes = rotated[keep].T / sizes[keep]
+        axes = _whitening(centred.astype(np.float64)) if whiten else np.eye(dim)
         scale = float(np.sqrt(np.mean(np.square(centred @ axes))))
         if scale < SMALLEST:
             scale = 1.0
@@ -79,3 +75,20 @@ class Standardiser:
         """``[n, out]`` float32, zero where absent."""
         mapped = (vectors - self.mean) @ self.axes
         return np.where(present[:, None], mapped, 0.0).astype(np.float32)
+
+
+def _whitening(centred: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Principal axes ``[dim, out]`` of vectors ``[n, dim]``, each over its spread."""
+    n, dim = centred.shape
+    covariance = centred.T @ centred / n
+    mean = covariance.trace() / dim
+    if mean < SMALLEST**2:  # all vectors are alike, and say nothing
+        return np.eye(dim)
+    even = mean * np.eye(dim)
+    lengths = np.square(centred).sum(axis=1)
+    noise = np.square(lengths).sum() / n**2 - np.square(covariance).sum() / n
+    distance = np.square(covariance - even).sum()
+    shrunk = min(1.0, max(0.0, noise / distance)) if distance > 0 else 1.0
+    values, axes = np.linalg.eigh((1 - shrunk) * covariance + shrunk * even)
+    keep = values > NEGLIGIBLE * values[-1]
+    return np.asarray(axes[:, keep] / np.sqrt(values[keep]))

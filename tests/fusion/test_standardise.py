@@ -26,9 +26,12 @@ def test_centred_at_unit_average_square_and_zero_where_absent(vectors, present, 
     assert not out[~present].any()
 
 
-def test_whitened_axes_are_uncorrelated_and_equal(vectors, present):
-    out = Standardiser.fit(vectors, present, True)(vectors, present)[present]
-    np.testing.assert_allclose(out.T @ out / len(out), np.eye(6), atol=1e-3)
+def test_whitened_axes_are_uncorrelated_and_of_many_vectors_equal():
+    mixed = np.random.default_rng(0).normal(size=(20_000, 4)) @ np.diag([9, 3, 1, 0.5])
+    present, turn = np.ones(len(mixed), bool), np.linalg.qr(np.arange(16.0).reshape(4, 4) ** 2)[0]
+    mixed = (mixed @ turn + 7).astype(np.float32)
+    out = Standardiser.fit(mixed, present, True)(mixed, present)
+    np.testing.assert_allclose(out.T @ out / len(out), np.eye(4), atol=0.02)
 
 
 def test_unwhitened_keeps_the_geometry(vectors, present):
@@ -47,11 +50,12 @@ def test_absent_vectors_are_not_learned_from(vectors, present):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_axes_without_spread_are_left_out(vectors, present):
+def test_axes_without_spread_say_nothing(vectors, present):
     flat = np.concatenate([vectors, vectors[:, :2], np.full((200, 1), 3)], axis=1)
     out = Standardiser.fit(flat.astype(np.float32), present, True)(flat, present)
-    assert out.shape == (200, 6)
     assert np.isfinite(out).all()
+    sizes = np.linalg.svd(out[present], compute_uv=False)
+    assert (sizes[6:] < 1e-3 * sizes[5]).all()
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -94,12 +98,38 @@ def test_upright_maps_keep_angles_and_agree_between_catalogs(vectors, present, w
     assert np.median(cosines) > 0.95
 
 
-def test_upright_maps_keep_the_width_where_axes_are_left_out(vectors, present):
-    flat = np.concatenate([vectors, vectors[:, :1]], axis=1)
-    made = Standardiser.fit(flat, present, True)
-    assert made.axes.shape == (7, 6)
-    assert made.upright.axes.shape == (7, 7)
+def test_upright_maps_keep_the_width_where_axes_are_left_out(present):
+    mixed = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+    mixed[:, 5] *= 1e-8
+    made = Standardiser(np.zeros(6, np.float32), np.eye(6, dtype=np.float32)[:, :5])
+    assert made.upright.axes.shape == (6, 6)
     np.testing.assert_allclose(
-        made.upright(flat, present) @ made.upright(flat, present).T,
-        made(flat, present) @ made(flat, present).T, atol=2e-2,
+        made.upright(mixed, present) @ made.upright(mixed, present).T,
+        made(mixed, present) @ made(mixed, present).T, atol=1e-4,
     )  # fmt: skip
+
+
+def test_the_fewer_vectors_the_less_is_whitened():
+    """Of hardly more vectors than dimensions whitening alone would make a simplex."""
+    rng = np.random.default_rng(0)
+    spread = np.geomspace(1, 0.01, 40)
+    kinds = rng.normal(size=(8, 40)) * spread
+    for n in (3, 42, 60):
+        kind = np.arange(n) % 8
+        raw = (kinds[kind] + 0.2 * rng.normal(size=(n, 40)) * spread).astype(np.float32)
+        out = Standardiser.fit(raw, np.ones(n, bool), True)(raw, np.ones(n, bool))
+        assert np.isfinite(out).all()
+        unit = out / np.linalg.norm(out, axis=1, keepdims=True)
+        cosines = unit @ unit.T - 2 * np.eye(n)
+        if n > 8:
+            assert (kind[cosines.argmax(1)] == kind).mean() > 0.9
+
+
+def test_shrinkage_is_that_of_ledoit_and_wolf():
+    from sklearn.covariance import LedoitWolf
+
+    raw = (np.random.default_rng(0).normal(size=(50, 12)) * np.arange(1, 13)).astype(np.float32)
+    made = Standardiser.fit(raw, np.ones(50, bool), True)
+    precision = made.axes @ made.axes.T
+    known = np.linalg.inv(LedoitWolf().fit(raw).covariance_)
+    np.testing.assert_allclose(precision / precision.trace(), known / known.trace(), atol=1e-5)
