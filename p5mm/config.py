@@ -71,8 +71,7 @@ class ModelConfig:
 
     Attributes:
         t5: nano (from scratch), a folder in Hugging Face's T5 layout, or a hub name.
-        base: Folder of ``p5mm pretrain`` that T5 and fusion are taken from, for a small catalog its
-            maps too; its sizes hold.
+        base: Folder of ``p5mm pretrain`` that T5 and fusion are taken from; its sizes hold.
         d_model: Width of nano; heads and feed-forward follow.
         layers: Encoder blocks of nano.
         decoder_layers: Decoder blocks of nano.

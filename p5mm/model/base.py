@@ -1,8 +1,8 @@
-"""A pretrained base: a T5 and the maps of each modality, without the items of any shop."""
+"""A pretrained base: a T5 and a fusion, without the items of any shop."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +34,7 @@ REMEDY = "pretrain again, or take another copy"
 SHARED = ("fusion", "soft_tokens", "whiten")  # settings of a shop that are the base's,
 WORDS = ("title", "headline", "stars")  # what a T5 may have learned to write
 HIGHEST = 1e6  # of a rating
+WIDEST = 1 << 16  # of a content vector
 SIZES = ("d_model", "layers", "decoder_layers")  # and those of nano
 PARTS = ("items.fusion", "history")  # of a network, beside the T5
 
@@ -63,7 +64,7 @@ class Base:
         config: Settings of the network.
         t5: Encoder pretrained.
         tokenizer: Of the T5.
-        maps: Modality to how raw vectors are standardised in a catalog of few items.
+        dims: Modality to the length of its vectors.
         fingerprints: Modality to the fingerprint of the encoder that made its vectors.
         weights: Name in a network to its weight: fusion, start token, rating.
         learned: The catalogs that it has learned from.
@@ -74,7 +75,7 @@ class Base:
     config: ModelConfig
     t5: T5
     tokenizer: Tokenizer
-    maps: dict[str, Standardiser]
+    dims: dict[str, int]
     fingerprints: dict[str, str]
     weights: dict[str, Tensor]
     learned: tuple[Learned, ...]
@@ -111,9 +112,7 @@ class Base:
                 )
 
     def content(self, features: Sequence[Features], items: int, whiten: bool) -> Content:
-        """A catalog's content by maps of its own; what it lacks of the base's, none has.
-
-        A catalog of too few items takes the maps of the base.
+        """A catalog's content, standardised by itself; what it lacks of the base's, none has.
 
         Args:
             features: Of the catalog.
@@ -130,17 +129,18 @@ class Base:
                     f"({encoded.spec}) than the base's; take the encoders that it was pretrained "
                     "with, or pretrain another base with these"
                 )
-            known = self.maps.get(encoded.modality)
-            if known is not None and len(known.mean) != encoded.vectors.shape[1]:
+            dim = encoded.vectors.shape[1]
+            if (known := self.dims.get(encoded.modality, dim)) != dim:
                 raise InputError(
-                    f"the base maps {encoded.modality} vectors of {len(known.mean)} numbers, and "
-                    f"these have {encoded.vectors.shape[1]}; {REMEDY}"
+                    f"the base reads {encoded.modality} vectors of {known} numbers, and these have "
+                    f"{dim}; {REMEDY}"
                 )
-        made = Content.of(features, items, whiten, self.maps)
-        for name, standardise in self.maps.items():
+        made = Content.of(features, items, whiten, upright=True)
+        for name, dim in self.dims.items():
             if name not in made.vectors:
-                made.maps[name], made.fingerprints[name] = standardise, self.fingerprints[name]
-                made.vectors[name] = np.zeros((items, standardise.axes.shape[1]), np.float32)
+                made.maps[name] = Standardiser(np.zeros(dim, np.float32), np.eye(dim, dtype="f4"))
+                made.fingerprints[name] = self.fingerprints[name]
+                made.vectors[name] = np.zeros((items, dim), np.float32)
                 made.present[name] = np.zeros(items, np.bool_)
         return made
 
@@ -152,7 +152,7 @@ class Base:
             InputError: The fusion cannot take one modality more, or the base is damaged.
         """
         own = {name: of for name, of in network.state_dict().items() if name.startswith(PARTS)}
-        new = [name for name in network.items.modalities if name not in self.maps]
+        new = [name for name in network.items.modalities if name not in self.dims]
         missing = {name for name in own if not any(f".{of}." in name for of in new)}
         shapes = {name: of.shape for name, of in own.items()}
         fits = missing <= set(self.weights) <= set(own) and all(
@@ -186,6 +186,7 @@ class Base:
             about = {
                 "p5mm_base": VERSION,
                 "config": asdict(self.config),
+                "dims": self.dims,
                 "fingerprints": self.fingerprints,
                 "learned": [asdict(of) for of in self.learned],
                 "words": self.words,
@@ -194,13 +195,12 @@ class Base:
             (draft / "base.json").write_text(json.dumps(about, indent=2))
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        maps = {f"mean.{name}": of.mean for name, of in self.maps.items()}
-        maps |= {f"axes.{name}": of.axes for name, of in self.maps.items()}
-        return maps | {f"weight.{name}": of.numpy() for name, of in self.weights.items()}
+        return {name: of.numpy() for name, of in self.weights.items()}
 
 
 KINDS = {
     "config": ModelConfig,
+    "dims": dict[str, int],
     "fingerprints": dict[str, str],
     "learned": tuple[Learned, ...],
     "words": tuple[str, ...],
@@ -265,6 +265,9 @@ def read_base(folder: str | Path, dropout: float | None = None) -> Base:
         learned = tuple(Learned(**of) for of in about["learned"])
         words, levels = _words(about["words"], about["levels"])
         fusions.refuse_strange_path(config.fusion, str(folder))
+        dims = about["dims"]
+        if set(dims) != set(fingerprints) or not all(0 < dim <= WIDEST for dim in dims.values()):
+            raise InputError("its dims are not those of its modalities")
         strange = [name for name in fingerprints if not name or "." in name]
         if strange:
             raise InputError(f"'{shown(strange[0])}' is no name of a modality")
@@ -275,8 +278,8 @@ def read_base(folder: str | Path, dropout: float | None = None) -> Base:
         there = (t5.config.d_model, t5.config.num_layers, t5.config.num_decoder_layers)
         if config.t5 == "nano" and said != there:
             raise InputError(f"its {', '.join(SIZES)} are {there}; base.json says {said}")
-    maps, weights = _read_arrays(folder / "base.safetensors", fingerprints)
-    return Base(config, t5, tokenizer, maps, fingerprints, weights, learned, words, levels)
+    weights = _weights(folder / "base.safetensors")
+    return Base(config, t5, tokenizer, dims, fingerprints, weights, learned, words, levels)
 
 
 def _words(
@@ -296,24 +299,12 @@ def _words(
     return tuple(words), tuple(map(float, levels))
 
 
-def _read_arrays(
-    path: Path, modalities: Iterable[str]
-) -> tuple[dict[str, Standardiser], dict[str, Tensor]]:
-    """Maps and weights, each of its kind."""
+def _weights(path: Path) -> dict[str, Tensor]:
+    """The weights of a network that are no T5's and know no item."""
     arrays = read_arrays(path, None, REMEDY)
     with reading(path, REMEDY):
-        maps = {}
-        for name in modalities:
-            mean, axes = (arrays.pop(f"{part}.{name}") for part in ("mean", "axes"))
-            Expected((None, None)).check(axes, f"axes.{name}")
-            Expected((len(axes),)).check(mean, f"mean.{name}")
-            maps[name] = Standardiser(mean, axes)
         for name, array in arrays.items():
-            if not name.startswith(tuple(f"weight.{part}" for part in PARTS)):
-                raise unknown("array", name, ["mean.*", "axes.*", "weight.*"])
+            if not name.startswith(PARTS):
+                raise unknown("array", name, [f"{part}.*" for part in PARTS])
             Expected(array.shape).check(array, name)
-    weights = {
-        name.removeprefix("weight."): torch.from_numpy(array.copy())
-        for name, array in arrays.items()
-    }
-    return maps, weights
+    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}

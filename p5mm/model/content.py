@@ -21,7 +21,6 @@ REAL: Final = "real"
 ZERO: Final = "zero"
 SHUFFLED: Final = "shuffled"
 REMEDY: Final = "train again"
-ENOUGH: Final = 4  # items a dimension: whitened by fewer, all are about as far from one another
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Content:
         features: Sequence[Features],
         items: int,
         whiten: bool,
-        known: Mapping[str, Standardiser] | None = None,
+        upright: bool = False,
     ) -> "Content":
         """Standardise features; a modality that no item has is left out.
 
@@ -57,8 +56,8 @@ class Content:
             features: Of the catalog.
             items: Number of items.
             whiten: Whether to whiten.
-            known: Modality to the map of a base, taken where a catalog has too few items to learn
-                its own; maps that are learned are upright then, as the base's are.
+            upright: Whether the maps are turned back towards the encoders' axes, so that those of
+                several catalogs agree.
 
         Raises:
             InputError: Two encoders give one modality.
@@ -69,7 +68,8 @@ class Content:
                 raise InputError(f"two encoders give the modality '{encoded.modality}'; keep one")
             if not encoded.present.any():
                 continue
-            standardise = _map(encoded, whiten, known)
+            standardise = Standardiser.fit(encoded.vectors, encoded.present, whiten)
+            standardise = standardise.upright if upright else standardise
             made.maps[encoded.modality] = standardise
             made.vectors[encoded.modality] = standardise(encoded.vectors, encoded.present)
             made.present[encoded.modality] = encoded.present
@@ -228,14 +228,6 @@ def _with(
         present=content.present | {name: present},
         fingerprints=content.fingerprints | {name: f"{encoder}:{how}"},
     )
-
-
-def _map(encoded: Features, whiten: bool, known: Mapping[str, Standardiser] | None) -> Standardiser:
-    own = Standardiser.fit(encoded.vectors, encoded.present, whiten)
-    if known is None:
-        return own
-    few = encoded.present.sum() < ENOUGH * encoded.vectors.shape[1]
-    return known[encoded.modality] if few and encoded.modality in known else own.upright
 
 
 def _parsed(fingerprint: str) -> tuple[str, str]:

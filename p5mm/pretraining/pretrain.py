@@ -98,7 +98,7 @@ def pretrain(
     )
     kept = replace(config.model, base=None, t5=without_path(config.model.t5))
     return Base(
-        kept, network.t5.eval(), tokenizer, content.maps, content.fingerprints,
+        kept, network.t5.eval(), tokenizer, content.dims, content.fingerprints,
         shared_weights(network), learned, tuple(weights), _levels(reviews, weights),
     )  # fmt: skip
 
@@ -106,9 +106,7 @@ def pretrain(
 def _content(
     datasets: Mapping[str, Dataset], config: Config, store: FeatureStore | None
 ) -> Content:
-    """The items of all catalogs, each standardised among those of its own, as a shop's will be.
-
-    The maps are those of all together, for shops with too few items.
+    """The items of all catalogs, each standardised by itself, as a shop's will be.
 
     Raises:
         InputError: A catalog has no content.
@@ -122,8 +120,8 @@ def _content(
                 "alone: leave this catalog out, or give it some"
             )
     sizes, whiten = [len(catalog) for catalog in catalogs], config.model.whiten
-    whole = Content.of(joined_features(parts, sizes), sum(sizes), whiten, {})
-    own = [Content.of(part, n, whiten, whole.maps) for part, n in zip(parts, sizes, strict=True)]
+    whole = Content.of(joined_features(parts, sizes), sum(sizes), False)
+    own = [Content.of(part, n, whiten, upright=True) for part, n in zip(parts, sizes, strict=True)]
     vectors = {
         name: np.concatenate([of.vectors.get(name, np.zeros((of.items, dim))) for of in own])
         for name, dim in whole.dims.items()

@@ -132,15 +132,10 @@ def test_new_items_of_another_encoder_are_refused_whatever_is_ablated():
             made().ablated(ablate).extended(new, 7)
 
 
-def test_a_catalog_of_few_items_takes_the_maps_of_a_base_and_others_their_own():
-    base = Content.of([features("text", n=80, dim=6, seed=3)], 80, True, {})
-    for n, absent, own in ((29, 5, True), (29, 6, False), (7, 0, False)):
-        shop = [
-            features("text", n=n, dim=6, seed=4, absent=absent),
-            features("image", n=n, absent=0),
-        ]
-        content = Content.of(shop, n, True, base.maps)
-        learned = Content.of(shop, n, True, {})
-        taken = (learned if own else base).maps["text"]
-        np.testing.assert_array_equal(content.maps["text"].axes, taken.axes)
-        np.testing.assert_array_equal(content.vectors["image"], learned.vectors["image"])
+def test_upright_content_is_the_same_but_turned():
+    given = [features("text", n=80, dim=6, seed=3), features("image", n=80)]
+    plain, upright = (Content.of(given, 80, True, upright=turned) for turned in (False, True))
+    for name, vectors in plain.vectors.items():
+        turned = upright.vectors[name]
+        np.testing.assert_allclose(turned @ turned.T, vectors @ vectors.T, atol=1e-3)
+        np.testing.assert_array_equal(upright.maps[name].axes, plain.maps[name].upright.axes)
