@@ -24,7 +24,7 @@ GRIDS = {
 }
 CASES = 20_000  # that weights are fitted on
 FOLDS = 5
-SURE = 1.0  # standard errors that a reranker must gain on users it was not fitted on
+SURE = 1.0  # standard errors that must be gained, on users not fitted on, over what ranks otherwise
 HANDICAPS = tuple(eighth / 8 for eighth in range(-32, 81))
 LIFTS = tuple(eighth / 8 for eighth in range(65))
 FAR = 50  # places that new items are lifted among
@@ -161,8 +161,10 @@ def fit_weights(
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Weights of the reranker's parts, fitted together and judged on other users.
 
-    The reranker is nothing, the similarities, the decoder, or all of them, each in place of the one
-    before where it gains: what counts is the NDCG@10 of users that the weights were not fitted on.
+    A decoder that was trained to rank is the reranker, unless nothing, the similarities or all of
+    them surely gain over it; without one it is nothing, unless the similarities do. What counts is
+    the NDCG@10 of users that the weights were not fitted on. To ask the decoder for a sure gain
+    would be to forget that it gained elsewhere: a thousand users can hardly show 3 %.
 
     Args:
         scorer: The retriever, with evidence at hand.
@@ -178,17 +180,16 @@ def fit_weights(
     search = Search(Parts.of(scorer, names, cases), names)
     folds = np.random.default_rng(0).permutation(len(search.parts.targets)) % FOLDS
     nothing = (0.0,) * len(names)
-    values, best = {"retriever": search.ndcg(nothing)}, nothing
-    kept = values["retriever"]
-    weights: dict[str, dict[str, float]] = {}
+    values, found = {"retriever": search.ndcg(nothing)}, {"retriever": nothing}
     for told, among in {"similarities": linear, "decoder": decoder, "all": names}.items():
         values[told] = search.cross_fitted(folds, among) if among else values["retriever"]
-        found = search.best(slice(None), among)
-        weights[told] = dict(zip(names, found, strict=True))
-        if _gains(values[told] - kept):
-            kept, best = values[told], found
+        found[told] = search.best(slice(None), among)
+    kept = "decoder" if decoder else "retriever"
+    for told, value in values.items():
+        kept = told if _gains(value - values[kept]) else kept
+    weights = {told: dict(zip(names, of, strict=True)) for told, of in found.items()}
     tried = {told: float(value.mean()) for told, value in values.items()}
-    return dict(zip(names, best, strict=True)), weights["similarities"], tried
+    return weights[kept], weights["similarities"], tried
 
 
 def _gains(difference: NDArray[np.float64]) -> bool:

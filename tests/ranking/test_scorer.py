@@ -348,6 +348,42 @@ def test_a_gain_that_may_be_chance_is_not_weighed(toy, monkeypatch, better, weig
     assert bool(weights["neighbours"]) == weighed
 
 
+@pytest.mark.parametrize(
+    ("decoder", "others", "weighed"),
+    [
+        (45, 50, {DECODER}),  # it loses, and may have lost by chance
+        (45, 65, {"neighbours"}),  # what surely gains over it takes its place
+        (20, 21, set()),  # it surely loses against nothing
+        (55, 58, {DECODER}),
+    ],
+)
+def test_a_decoder_ranks_unless_something_is_surely_better(
+    toy, monkeypatch, decoder, others, weighed
+):
+    """Shares of 100 cases that each moves up; its other cases move down by as much."""
+    count = len(Parts.of(toy.scorer, [], toy.split.cases("valid").in_rows(toy.rows)).targets)
+    places = {up: np.random.default_rng(up).permutation(count) * 100 for up in (decoder, others)}
+
+    def moved(up):
+        return np.where(places[up] < up * count, 0.6, 0.4)
+
+    def ndcg(self, weights):
+        if weights.get(DECODER):
+            return moved(decoder)
+        return moved(others) if weights.get("neighbours") else np.full(count, 0.5)
+
+    def best(self, cases, among):
+        return tuple(
+            float(name in among and name in (DECODER, "neighbours")) for name in self.names
+        )
+
+    monkeypatch.setattr(Parts, "ndcg", ndcg)
+    monkeypatch.setattr(Search, "best", best)
+    cases = toy.split.cases("valid").in_rows(toy.rows)
+    weights, _, _ = fit_weights(toy.scorer.alone().within(toy.rows), [DECODER], cases)
+    assert {name for name, weight in weights.items() if weight} == weighed
+
+
 def test_where_nothing_is_found_nothing_is_weighed_or_lifted(toy, monkeypatch):
     monkeypatch.setattr(Parts, "ndcg", lambda self, *_, **__: np.zeros(len(self.targets)))
     cases = toy.split.cases("valid").in_rows(toy.rows)
