@@ -144,7 +144,10 @@ _WRITERS = {"parquet": _write_parquet, "csv": _write_csv, "jsonl": _write_jsonl}
 
 
 def _names(path: Path) -> set[str]:
-    """The columns of a table, none of what is no table; only its beginning is looked at."""
+    """The columns of a table, none of what is no table; only its beginning is looked at.
+
+    A CSV of ours has its names in quotes, which few others have.
+    """
     import pyarrow.parquet as pq
 
     form = FORMS[path.suffix.lower()]
@@ -153,6 +156,8 @@ def _names(path: Path) -> set[str]:
             return set(pq.ParquetFile(path).schema_arrow.names)
         with path.open("rb") as file:
             head = file.readline(1 << 16).decode()
-        return set(json.loads(head) if form == "jsonl" else next(csv.reader([head]), []))
-    except (OSError, ValueError, TypeError):
+        if form == "jsonl":
+            return set(json.loads(head))
+        return set(next(csv.reader([head]), [])) if head.startswith('"') else set()
+    except (OSError, ValueError, TypeError, csv.Error):
         return set()

@@ -192,7 +192,7 @@ def _weights(config: Config, reviews: ReviewTable | None) -> dict[str, float]:
             "and ask for it by train.tasks, as in --train.tasks "
             f"'{{{TITLE}: 0.3, {HEADLINE}: 0.3, {STARS}: 0.3}}'"
         )
-    _levels(reviews, weights)
+    _levels(reviews, weights)  # what is wrong with them is told before anything is encoded
     return weights
 
 

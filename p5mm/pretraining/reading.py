@@ -48,7 +48,7 @@ class Reading:
             found = self.tokenizer.encode(
                 (text or "")[: LETTERS * length], add_special_tokens=False
             )
-            ids = [token for token in found.ids if token not in (PAD, EOS)]  # as letters of a text
+            ids = [token for token in found.ids if token not in (PAD, EOS)]  # a text may spell them
             ids = ([*ids, EOS] if closed and ids else ids)[:length]
             made[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
         return made

@@ -61,3 +61,20 @@ def test_somebodys_thesis_is_not_written_over(tmp_path):
     pq.write_table(pa.table({"mine": [1]}), path)
     with pytest.raises(InputError, match="no earlier output"):
         table_target(str(path), COLUMNS, force=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("own.csv", b"user_id,item_id,score,rank\nann,tea,1,1\n"),  # ours have quotes
+        ("odd.csv", b'"user_id"\0,"item_id","score","rank"\n'),
+        ("own.jsonl", b"7\n"),
+    ],
+)
+def test_a_table_of_somebody_else_stays(tmp_path, name, written):
+    path = tmp_path / name
+    path.write_bytes(written)
+    for columns, only in ((COLUMNS, None), ((), ["user_id", "item_id", "score", "rank"])):
+        with pytest.raises(InputError, match="no earlier output"):
+            table_target(str(path), columns, force=False, only=only)
+    assert path.read_bytes() == written
