@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from p5mm.data.histories import Histories
+from p5mm.ranking.words import Words
 
 NEIGHBOURS = "neighbours"
 CONTENT = "content."
+WORDS = "words"
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,13 @@ class ItemSimilarity:
         neighbours: ``[n, n]`` CSR; row i holds the neighbours of item i.
         content: Modality to unit vectors ``[n, dim]``, zero where an item lacks it.
         decay: An item j places before the last of a history weighs decay^j.
+        words: Of the items' texts; None where they are not compared.
     """
 
     neighbours: Any
     content: Mapping[str, Tensor]
     decay: float
+    words: Words | None = None
 
     @classmethod
     def of(cls, neighbours: Any, content: Mapping[str, Tensor], decay: float) -> "ItemSimilarity":
@@ -48,6 +52,8 @@ class ItemSimilarity:
             reached = (weights @ self.neighbours).tocsr()
             rows = np.arange(len(histories))[:, None]
             return torch.from_numpy(np.asarray(reached[rows, np.array(candidates)].todense()))
+        if name == WORDS and self.words is not None:
+            return self.words(weights, candidates)
         vectors = self.content[name]
         wanted = F.normalize(torch.from_numpy(weights @ vectors.numpy()), dim=1)
         if candidates.numel() > 8 * len(vectors):  # most items are asked for several times

@@ -20,6 +20,7 @@ from p5mm.model.questions import Question, questions
 from p5mm.ranking.candidates import Candidates
 from p5mm.ranking.cold_items import ColdItems
 from p5mm.ranking.counts import Counts
+from p5mm.ranking.first_day import FirstDay
 from p5mm.ranking.fitted import Fitted
 from p5mm.ranking.generator import Generator
 from p5mm.ranking.relations import Relations
@@ -96,10 +97,15 @@ class TrainedModel:
     @cached_property
     def scorer(self) -> Scorer:
         """Retriever and reranker with item vectors made once."""
+        asked = asking(self.config, self.fitted.prompt, self.fitted.rating_scale)
+        if not self.config.train.epochs:
+            return FirstDay.beginning(
+                self.network, asked, self.content, self.catalog, self.saved_index
+            )
         cold = ColdItems.of(self.network.items, self.config.cold)
         retriever = Scorer.of(
             self.network,
-            asking(self.config, self.fitted.prompt, self.fitted.rating_scale),
+            asked,
             cold,
             self.catalog.item_ids,
             self.saved_index,

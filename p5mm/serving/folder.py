@@ -29,6 +29,7 @@ from p5mm.model.t5 import T5, load_t5
 from p5mm.model.tokenizer import check_tokenizer, load_tokenizer, save_tokenizer
 from p5mm.plain import read_json, reading
 from p5mm.ranking.counts import PAIRS, Counts
+from p5mm.ranking.first_day import width
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.retrieval.index import VectorIndex
 from p5mm.serving.checks import (
@@ -187,7 +188,9 @@ def _read(folder: Path) -> TrainedModel:
         index = VectorIndex.load(folder / "index")
         with reading(folder / "index", REMEDY):
             known = np.flatnonzero(network.items.known.numpy())
-            check_index(index, [catalog.item_ids[row] for row in known], t5.config.d_model)
+            d = t5.config.d_model
+            dim = d if config.train.epochs else width(content, d)
+            check_index(index, [catalog.item_ids[row] for row in known], dim)
     with reading(folder / "prompts.txt", REMEDY):
         prompts = read_prompts(folder / "prompts.txt")
     return TrainedModel(
