@@ -5,12 +5,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from p5mm.model.batches import Batch
 from p5mm.model.network import Network
 from p5mm.model.tokenizer import PAD
 from p5mm.pretraining.domains import DomainObjective
 from p5mm.pretraining.reviews import Reviews
+from p5mm.pretraining.self_supervised import (
+    MASKED,
+    MATCHING,
+    SPANS,
+    Spans,
+    masked_history,
+    matching,
+)
 from p5mm.pretraining.titles import TITLE, TOGETHER, Titles
 from p5mm.training.retrieval_objective import Losses
 
@@ -19,36 +28,51 @@ MEASURED = 1_000  # held-out titles whose loss is told
 
 @dataclass(frozen=True)
 class BaseObjective:
-    """What a step of a pretraining minimises: the next item, titles of its items, reviews.
+    """What a step of a pretraining minimises: the next item, what its items say, reviews.
 
     Attributes:
         ranking: The next item at every prefix.
         titles: Of all catalogs.
-        weight: Of the titles' loss; 0 leaves them out.
+        spans: Texts of all catalogs; those of items whose titles are held out are never learned.
+        weights: Of title, masked, matching and spans; those that are missing are left out.
         reviews: To learn from; None where there are none.
         valid: Reviews that tell how well they are learned.
     """
 
     ranking: DomainObjective
     titles: Titles
-    weight: float
+    spans: Spans
+    weights: Mapping[str, float]
     reviews: Reviews | None = None
     valid: Reviews | None = None
 
     @property
     def writes(self) -> bool:
         """Whether the decoder learns anything."""
-        return self.weight > 0 or self.reviews is not None
+        return not {TITLE, SPANS}.isdisjoint(self.weights) or self.reviews is not None
 
     def __call__(self, network: Network, batch: Batch) -> Losses:
         """The loss of a batch, and that of the ranking as a number."""
-        loss, told = self.ranking(network, batch)
+        view = self.ranking.view(network, batch)
+        encoded = network.encode(view.tokens, view.batch)
+        loss = self.ranking.loss(encoded, view, network.temperature)
+        told = {"loss": float(loss.detach())}
+        if MASKED in self.weights:
+            loss = loss + self.weights[MASKED] * masked_history(network, self.ranking, view)
         rows = self.titles.some(batch.targets[batch.targets >= 0])
-        if self.weight and len(rows):
-            loss = loss + self.weight * self.titles.loss(network, rows)
+        for name in self.weights.keys() & {TITLE, MATCHING, SPANS} if len(rows) else ():
+            loss = loss + self.weights[name] * self._of_items(name, network, rows)
         if self.reviews is not None:
             loss = loss + self.reviews.step()
         return loss, told
+
+    def _of_items(self, name: str, network: Network, rows: Tensor) -> Tensor:
+        """The loss of a task about items at rows ``[m]``."""
+        if name == TITLE:
+            return self.titles.loss(network, rows)
+        if name == SPANS:
+            return self.spans.loss(network, rows)
+        return matching(network, rows, self.spans.words[rows])
 
     @torch.no_grad()
     def held_out(self, network: Network) -> dict[str, float]:
@@ -58,7 +82,9 @@ class BaseObjective:
 
     def likely(self, losses: Mapping[str, float]) -> float:
         """How likely a word is on average, weighed: as the ranking, better the higher."""
-        weights = {TITLE: self.weight} | ({} if self.valid is None else dict(self.valid.weights))
+        weights = {TITLE: self.weights.get(TITLE, 0.0)} | (
+            {} if self.valid is None else dict(self.valid.weights)
+        )
         return sum(
             weight * math.exp(-losses[f"{name} loss"])
             for name, weight in weights.items()
@@ -67,7 +93,7 @@ class BaseObjective:
 
     def _held_out_titles(self, network: Network) -> dict[str, float]:
         rows = torch.nonzero(self.titles.held_out & (self.titles.words[:, 0] != PAD)).flatten()
-        if not self.weight or not len(rows):
+        if TITLE not in self.weights or not len(rows):
             return {}
         places = torch.linspace(0, len(rows) - 1, min(MEASURED, len(rows))).long()
         parts = [*rows[places].split(TOGETHER)]  # type: ignore[no-untyped-call]

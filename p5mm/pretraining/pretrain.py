@@ -21,8 +21,9 @@ from p5mm.model.batches import Passes
 from p5mm.model.build import build_network, make_t5, without_path
 from p5mm.model.content import Content
 from p5mm.model.network import Network
-from p5mm.model.prompts import Prompt, read_prompts
+from p5mm.model.prompts import ABOUT_REVIEWS, Prompt, read_prompts
 from p5mm.model.t5 import T5
+from p5mm.model.tokenizer import PAD
 from p5mm.pretraining.base_objective import BaseObjective
 from p5mm.pretraining.domains import (
     ContentRanker,
@@ -32,14 +33,18 @@ from p5mm.pretraining.domains import (
     joined,
     joined_features,
 )
-from p5mm.pretraining.reading import HEADLINE, STARS, Reading, word_prompts
+from p5mm.pretraining.reading import HEADLINE, STARS, Reading, tokens_of, word_prompts
 from p5mm.pretraining.review_table import ReviewTable
 from p5mm.pretraining.reviews import Reviews
+from p5mm.pretraining.self_supervised import MASKED, MATCHING, SPANS, Spans
 from p5mm.pretraining.titles import TITLE, VOCABULARY, Titles, is_held_out
 from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.loop import Training, training_key
 
-TASKS = (TITLE, HEADLINE, STARS)
+ABOUT_ITEMS = (TITLE, MASKED, MATCHING, SPANS)
+TASKS = (*ABOUT_ITEMS, *ABOUT_REVIEWS)
+WORDS = (TITLE, *ABOUT_REVIEWS)  # what a T5 that has learned them can be asked to write
+TEXT = 64  # tokens of an item's text that are read
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +69,7 @@ def pretrain(
     Raises:
         InputError: Too few interactions, no content, or settings that do not fit the data.
     """
-    weights = _weights(config, reviews)
+    weights = _weights(config, datasets, reviews)
     if not config.train.epochs:
         raise InputError("train.epochs is 0; a base learns for an epoch or more")
     if config.train.adapt != "all":
@@ -83,7 +88,8 @@ def pretrain(
         objective = BaseObjective(
             DomainObjective(config.train.negatives, starts=starts),
             titles,
-            weights.get(TITLE, 0.0),
+            _spans(datasets, titles, tokenizer),
+            {name: of for name, of in weights.items() if name not in ABOUT_REVIEWS},
             *_reviews(reviews, t5, tokenizer, weights),
         )
         key = _key(domains, objective, config, content, tokenizer, (*prompts, *word_prompts()))
@@ -99,7 +105,8 @@ def pretrain(
     kept = replace(config.model, base=None, t5=without_path(config.model.t5))
     return Base(
         kept, network.t5.eval(), tokenizer, content.dims, content.fingerprints,
-        shared_weights(network), learned, tuple(weights), _levels(reviews, weights),
+        shared_weights(network), learned, tuple(of for of in WORDS if of in weights),
+        _levels(reviews, weights),
     )  # fmt: skip
 
 
@@ -171,8 +178,10 @@ def _training(
     return Training("base", network, parts, objective, settings, mixture, validate, checkpoint)
 
 
-def _weights(config: Config, reviews: ReviewTable | None) -> dict[str, float]:
-    """What is written in this pretraining, and how much it counts beside ranking.
+def _weights(
+    config: Config, datasets: Mapping[str, Dataset], reviews: ReviewTable | None
+) -> dict[str, float]:
+    """What is learned in this pretraining beside ranking, and how much it counts.
 
     Raises:
         InputError: Another task is asked for, or nothing is asked of the reviews that are given.
@@ -180,7 +189,9 @@ def _weights(config: Config, reviews: ReviewTable | None) -> dict[str, float]:
     for task in config.train.tasks:
         if task not in TASKS:
             raise unknown("task in train.tasks of a pretraining", task, TASKS)
-    known = {TITLE}
+    known = set(ABOUT_ITEMS)
+    if not any(any(of.catalog.own_titles) for of in datasets.values()):
+        known -= {TITLE, SPANS}
     if reviews is not None:
         train = reviews.part("train")
         known |= {HEADLINE} if any(train.headlines) else set()
@@ -212,9 +223,18 @@ def _reviews(
     if table is None:
         return None, None
     reading = Reading(t5, tokenizer, _levels(table, weights))
-    asked = {name: of for name, of in weights.items() if name != TITLE}
+    asked = {name: of for name, of in weights.items() if name in ABOUT_REVIEWS}
     train, valid = (Reviews.of(table.part(part), reading, asked) for part in ("train", "valid"))
     return train, valid if len(valid) else None
+
+
+def _spans(datasets: Mapping[str, Dataset], titles: Titles, tokenizer: Tokenizer) -> Spans:
+    """The texts of all catalogs, but for items whose titles are held out."""
+    texts: list[str | None] = []
+    for catalog in (dataset.catalog for dataset in datasets.values()):
+        texts += catalog.raw("text") if "text" in catalog.fields else [None] * len(catalog)
+    words = tokens_of(tokenizer, texts, TEXT)
+    return Spans.of(words.masked_fill(titles.held_out[:, None], PAD), tokenizer)
 
 
 def _texts(datasets: Mapping[str, Dataset], reviews: ReviewTable | None) -> Iterator[str]:
@@ -242,9 +262,10 @@ def _key(
     for of in domains:
         key = training_key(config, [of.train], of.valid, content.fingerprints, prompts)
         digest.update(f"{of.name} {of.start} {key}".encode())
+    digest.update(repr(sorted(objective.weights.items())).encode())
     titles, reviews = objective.titles, [r for r in (objective.reviews, objective.valid) if r]
     digest.update(repr([r.reading.levels for r in reviews]).encode())
-    words = [titles.words, titles.held_out]
+    words = [titles.words, titles.held_out, objective.spans.words]
     words += [of for r in reviews for of in (r.words, r.headlines, r.stars)]
     for array in (*(of.numpy() for of in words), *content.vectors.values()):
         digest.update(array.tobytes())

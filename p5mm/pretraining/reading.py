@@ -41,28 +41,6 @@ class Reading:
         """Token ids of a family's prompt."""
         return prompt_tokens(self.tokenizer, choose(word_prompts(), family)[0], 1)
 
-    def tokens(self, texts: Sequence[str | None], length: int, closed: bool = False) -> Tensor:
-        """``[n, l]`` int64, padded; what is longer than ``length`` is cut."""
-        made = torch.full((len(texts), length), PAD)
-        for row, text in enumerate(texts):
-            found = self.tokenizer.encode(
-                (text or "")[: LETTERS * length], add_special_tokens=False
-            )
-            ids = [token for token in found.ids if token not in (PAD, EOS)]  # a text may spell them
-            ids = ([*ids, EOS] if closed and ids else ids)[:length]
-            made[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
-        return made
-
-    def encode(self, words: Tensor) -> Encoded:
-        """Read reviews ``[n, l]`` of token ids: both ways, after a start token."""
-        lengths = (words != PAD).sum(dim=1)
-        words = words[:, : int(lengths.max())]
-        start = torch.full((len(words), 1), START)
-        there = torch.arange(1 + words.shape[1]) <= lengths[:, None]
-        x = self.t5.shared(torch.cat([start, words], dim=1))
-        memory = self.t5.encoder(x, causal=False, mask=there)
-        return Encoded(memory, memory[:, :1], lengths, 1)
-
     def states(self, encoded: Encoded, family: str, words: Tensor) -> Tensor:
         """Decoder states ``[n, 1 + l, d]``: after a prompt, and after each word ``[n, l]``."""
         prompt = self.asked(family)
@@ -97,7 +75,38 @@ class Reading:
 
     def _read(self, texts: Sequence[str]) -> Iterator[Encoded]:
         for start in range(0, len(texts), BATCH):
-            yield self.encode(self.tokens(texts[start : start + BATCH], READ))
+            part = tokens_of(self.tokenizer, texts[start : start + BATCH], READ)
+            yield read_words(self.t5, part)
+
+
+def tokens_of(
+    tokenizer: Tokenizer, texts: Sequence[str | None], length: int, closed: bool = False
+) -> Tensor:
+    """Texts as ``[n, length]`` int64, padded; what is longer is cut.
+
+    Args:
+        tokenizer: Of the T5.
+        texts: None and empty ones are all padding.
+        length: Tokens of a text at most.
+        closed: Whether the end token follows.
+    """
+    made = torch.full((len(texts), length), PAD)
+    for row, text in enumerate(texts):
+        found = tokenizer.encode((text or "")[: LETTERS * length], add_special_tokens=False)
+        ids = [token for token in found.ids if token not in (PAD, EOS)]  # a text may spell them
+        ids = ([*ids, EOS] if closed and ids else ids)[:length]
+        made[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+    return made
+
+
+def read_words(t5: T5, words: Tensor) -> Encoded:
+    """Texts ``[n, l]`` of token ids as a T5 reads them: both ways, after a start token."""
+    lengths = (words != PAD).sum(dim=1)
+    words = words[:, : int(lengths.max())]
+    start = torch.full((len(words), 1), START)
+    there = torch.arange(1 + words.shape[1]) <= lengths[:, None]
+    memory = t5.encoder(t5.shared(torch.cat([start, words], dim=1)), causal=False, mask=there)
+    return Encoded(memory, memory[:, :1], lengths, 1)
 
 
 @cache

@@ -9,7 +9,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from p5mm.model.tokenizer import PAD
-from p5mm.pretraining.reading import BATCH, HEADLINE, READ, STARS, WRITTEN, Reading
+from p5mm.pretraining.reading import (
+    BATCH,
+    HEADLINE,
+    READ,
+    STARS,
+    WRITTEN,
+    Reading,
+    read_words,
+    tokens_of,
+)
 from p5mm.pretraining.review_table import ReviewTable
 
 TOGETHER = 32  # reviews of a step
@@ -43,8 +52,8 @@ class Reviews:
             stars[rated] = np.searchsorted(levels, table.ratings[rated])
         return cls(
             reading,
-            reading.tokens(table.texts, READ),
-            reading.tokens(table.headlines, WRITTEN, closed=True),
+            tokens_of(reading.tokenizer, table.texts, READ),
+            tokens_of(reading.tokenizer, table.headlines, WRITTEN, closed=True),
             torch.from_numpy(stars),
             weights,
         )
@@ -73,7 +82,7 @@ class Reviews:
 
     def losses(self, rows: Tensor) -> dict[str, Tensor]:
         """Family to the mean loss of its answers in reviews ``[m]``; without those of no answer."""
-        encoded, made = self.reading.encode(self.words[rows]), {}
+        encoded, made = read_words(self.reading.t5, self.words[rows]), {}
         words, stars = self.headlines[rows], self.stars[rows]
         real = words != PAD
         if self.weights.get(HEADLINE) and real.any():

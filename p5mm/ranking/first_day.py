@@ -20,7 +20,7 @@ from p5mm.ranking.words import Words
 from p5mm.retrieval.index import VectorIndex
 
 TEXT = "text"
-FADING = 0.8  # an item j places before the last of a history weighs FADING^j
+FADING = 0.7  # an item j places before the last of a history weighs FADING^j
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class FirstDay(Scorer):
         """Read each history once; what it asks for is the base's query, and items like its own."""
         encoded = super().encode(histories)
         weights = recency(self._read(histories), len(self.vectors), FADING)
-        _, *sums = torch.from_numpy(weights @ self.vectors.numpy()).split(self.dims, dim=1)
+        _, *sums = torch.from_numpy(weights @ self.vectors.numpy()).split_with_sizes(self.dims, 1)
         parts = [encoded.last, *(F.normalize(part, dim=1) for part in sums)]
         wanted = torch.cat(parts, dim=1) / len(parts) ** 0.5
         return replace(encoded, queries=wanted[:, None].expand(-1, encoded.queries.shape[1], -1))

@@ -16,7 +16,16 @@ from p5mm.errors import InputError
 from p5mm.model.base import read_base
 from p5mm.model.tokenizer import EOS, PAD, START
 from p5mm.pretraining.pretrain import pretrain
-from p5mm.pretraining.reading import BATCH, HEADLINE, READ, STARS, WRITTEN, Reading
+from p5mm.pretraining.reading import (
+    BATCH,
+    HEADLINE,
+    READ,
+    STARS,
+    WRITTEN,
+    Reading,
+    read_words,
+    tokens_of,
+)
 from p5mm.pretraining.review_table import ReviewTable
 from p5mm.pretraining.reviews import Reviews
 
@@ -94,17 +103,17 @@ def test_more_levels_than_have_a_name():
 
 def test_words_are_cut_and_closed(base):
     reading = Reading(base.t5, base.tokenizer, base.levels)
-    spelled = reading.tokens(["drum <pad> bad</s> good", "drum  bad good"], READ)
+    spelled = tokens_of(reading.tokenizer, ["drum <pad> bad</s> good", "drum  bad good"], READ)
     assert (spelled[0] != PAD).sum() >= (spelled[1] != PAD).sum()
     assert not (spelled == EOS).any()
     assert (spelled[0, : (spelled[0] != PAD).sum()] != PAD).all()
     long = " ".join(["drum"] * 100_000)
-    words = reading.tokens(["my drum", "", None, long, "\U0001f600\U0001f600"], READ)
+    words = tokens_of(reading.tokenizer, ["my drum", "", None, long, "\U0001f600\U0001f600"], READ)
     assert words.shape == (5, READ)
     assert not words[1:3].any()
     assert (words[3] != PAD).all()
     assert (words[4] != PAD).any()
-    closed = reading.tokens(["my drum", None, long], WRITTEN, closed=True)
+    closed = tokens_of(reading.tokenizer, ["my drum", None, long], WRITTEN, closed=True)
     first = closed[0][closed[0] != PAD]
     assert first[-1] == EOS
     assert base.tokenizer.decode(first[:-1].tolist()).strip() == "my drum"
@@ -116,9 +125,13 @@ def test_words_are_cut_and_closed(base):
 def test_padding_and_neighbours_change_nothing(base):
     reading = Reading(base.t5, base.tokenizer, base.levels)
     texts = ["a lovely harp", "", "i bought this drum last year and it is broken indeed " * 3]
-    together = reading.star_logits(reading.encode(reading.tokens(texts, READ)))
+    together = reading.star_logits(
+        read_words(reading.t5, tokens_of(reading.tokenizer, texts, READ))
+    )
     for row, text in enumerate(texts):
-        alone = reading.star_logits(reading.encode(reading.tokens([text], READ)))
+        alone = reading.star_logits(
+            read_words(reading.t5, tokens_of(reading.tokenizer, [text], READ))
+        )
         torch.testing.assert_close(alone[0], together[row], atol=1e-4, rtol=1e-4)
 
 
@@ -128,7 +141,7 @@ def test_the_losses_are_those_of_each_answer_after_its_prompt(base):
     given = ReviewTable(["a lovely harp", "broken"], ["my harp", None], np.array([5, np.nan], "f4"))
     reviews = Reviews.of(given, reading, TASKS)
     losses = reviews.losses(torch.arange(2))
-    encoded = reading.encode(reviews.words[:1])
+    encoded = read_words(reading.t5, reviews.words[:1])
     prompt, total, count = reading.asked(HEADLINE), 0.0, 0
     assert prompt[0] == START
     words = [word for word in reviews.headlines[0].tolist() if word != PAD]

@@ -1,0 +1,162 @@
+"""What is learned with parts hidden: nothing hidden is seen, and each is learned."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p5mm.indexing.encode import encode_catalog
+from p5mm.model.batches import Batch
+from p5mm.model.tokenizer import EOS, PAD, UNKNOWN, train_tokenizer
+from p5mm.pretraining import self_supervised as module
+from p5mm.pretraining.pretrain import pretrain
+from p5mm.pretraining.reading import tokens_of
+from p5mm.pretraining.self_supervised import Spans, masked_history, matching
+from p5mm.training.beginning import Beginning
+from p5mm.training.fit import fit
+from p5mm.training.retrieval_objective import RetrievalObjective
+
+S = [101, 102, 103, 104]  # sentinels
+
+
+@pytest.fixture(scope="module")
+def network(toys):
+    return fit(toys.toy_dataset(), toys.toy_config(epochs=1, tasks={})).network
+
+
+def batch_of(model_rows, lengths):
+    rows = torch.tensor(model_rows)
+    nan = torch.full(rows.shape, torch.nan)
+    none = torch.full((len(rows), 1 + rows.shape[1]), -1)
+    return Batch(rows, torch.tensor(lengths), nan, none, none.float())
+
+
+@given(st.integers(1, 80), st.integers(0, 2**31 - 1))
+def test_spans_give_the_text_back(length, seed):
+    torch.manual_seed(seed)
+    tokens = list(range(10, 10 + length))
+    read, written = Spans(torch.zeros(0, 1).long(), S).hidden(tokens)
+    assert written[-1] == EOS
+    hidden, number = {}, None
+    for token in written[:-1]:
+        if token in S:
+            number = token
+            hidden[number] = []
+        else:
+            hidden[number].append(token)
+    again = [t for token in read for t in (hidden[token] if token in S else [token])]
+    assert again == tokens
+    assert 1 <= len(hidden) <= len(S)
+    assert list(hidden) == S[: len(hidden)]
+
+
+def test_sentinels_are_those_of_the_tokenizer():
+    tokenizer = train_tokenizer(["ring"], 300)
+    assert set(Spans.of(torch.zeros(1, 4).long(), tokenizer).sentinels) == {UNKNOWN}
+    tokenizer.add_special_tokens(["<extra_id_0>", "<extra_id_1>"])
+    found = Spans.of(torch.zeros(1, 4).long(), tokenizer).sentinels
+    assert len(set(found[:2])) == 2
+    assert set(found[2:]) == {UNKNOWN}
+
+
+def test_texts_are_cut_and_none_are_nothing(toys, network):
+    tokenizer = train_tokenizer(["ring"], 300)
+    words = tokens_of(tokenizer, [None, "", "ring", "ring " * 100_000], 8)
+    assert (words[:2] == PAD).all()
+    assert (words[3] != PAD).all()
+    spans = Spans.of(words, tokenizer)
+    assert float(spans.loss(network, torch.tensor([0, 1]))) == 0
+    assert torch.isfinite(spans.loss(network, torch.tensor([0, 2, 3])))
+
+
+def test_a_hidden_item_is_not_read(network, monkeypatch):
+    """Where all are hidden, the loss is that of asking about nothing but places."""
+    monkeypatch.setattr(module, "HIDDEN", 1.0)
+    ranking = RetrievalObjective(0)
+    network.eval()
+    read = []
+    encoder = network.t5.encoder
+    handle = encoder.register_forward_pre_hook(lambda _, args: read.append(args[0]))
+    for rows in ([[1, 2, 3, 0]], [[3, 1, 2, 0]]):
+        batch = batch_of(rows, [3])
+        masked_history(network, ranking, ranking.view(network, batch))
+    handle.remove()
+    torch.testing.assert_close(read[0][:, :4], read[1][:, :4])
+
+
+def test_padding_is_neither_read_nor_asked(network, monkeypatch):
+    ranking = RetrievalObjective(0)
+    network.eval()
+    monkeypatch.setattr(module, "HIDDEN", 1.0)
+    losses = []
+    for rows in ([[1, 2, 3]], [[1, 2, 3, 7, 9]]):
+        batch = batch_of(rows, [3])
+        losses.append(masked_history(network, ranking, ranking.view(network, batch)))
+    torch.testing.assert_close(losses[0], losses[1])
+
+
+def test_nothing_to_hide_costs_nothing(network):
+    ranking = RetrievalObjective(0)
+    batch = batch_of([[0, 0]], [0])
+    assert float(masked_history(network, ranking, ranking.view(network, batch))) == 0
+    one = torch.tensor([3])
+    assert float(matching(network, one, torch.zeros(1, 4).long())) == 0
+
+
+def test_matching_is_learned(toys):
+    """Texts and styles of the toy shop's items find each other after some steps."""
+    base = [
+        pretrain({"toy": toys.toy_dataset()}, toys.toy_config(epochs=12, patience=12, tasks=tasks))
+        for tasks in ({}, {"matching": 1.0})
+    ]
+    shares = []
+    for of in base:
+        config = toys.toy_config(epochs=0)
+        shop = fit_from(toys, of, config)
+        rows = torch.nonzero(shop.items.present.all(dim=1)).flatten()
+        (alone, rest), *_ = module._halves(shop.eval(), rows)
+        cosines = shop.vectors(alone) @ shop.vectors(rest).T
+        shares.append(float((cosines.argmax(1) == torch.arange(len(rows))).float().mean()))
+    assert shares[1] > max(0.5, shares[0])
+
+
+def fit_from(toys, base, config):
+    """A shop's network on its first day."""
+    data = toys.toy_dataset()
+    features = encode_catalog(data.catalog, config.encoders, None)
+    beginning = Beginning(base)
+    content = beginning.content(features, len(data.catalog), config.model.whiten)
+    t5, _ = beginning.t5(config.model, ())
+    return beginning.network(
+        config.model, content, torch.zeros(content.items, dtype=torch.bool), t5
+    )
+
+
+def test_every_task_of_items_runs_and_resumes(toys, tmp_path):
+    tasks = {"title": 0.5, "masked": 0.5, "matching": 0.5, "spans": 0.5}
+    config = toys.toy_config(epochs=3, tasks=tasks)
+    whole = pretrain({"toy": toys.toy_dataset()}, config)
+    kept = pretrain({"toy": toys.toy_dataset()}, config, checkpoint=tmp_path)
+    assert whole.digest == kept.digest
+    assert whole.words == ("title",)
+
+
+def test_masked_histories_are_learned(toys):
+    """What stands between others of its ring is found by what stands on both sides."""
+    torch.manual_seed(0)
+    network = fit(toys.toy_dataset(), toys.toy_config(epochs=1, tasks={})).network
+    rows = toys.toy_catalog().rows
+    histories = [
+        [rows[toys.ring_item(ring, step + n)] for n in range(5)]
+        for ring in range(4) for step in range(6)
+    ]  # fmt: skip
+    ranking, batch = RetrievalObjective(0), batch_of(histories, [5] * len(histories))
+    optimizer, losses = torch.optim.AdamW(network.parameters(), 3e-3), []
+    for _ in range(150):
+        loss = masked_history(network, ranking, ranking.view(network, batch))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-10:]) < 0.3 * np.mean(losses[:10])
