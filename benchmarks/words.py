@@ -48,7 +48,7 @@ def _block(options: argparse.Namespace, name: str) -> str:
     found = {
         "written": written_titles(model.network, model.tokenizer, torch.from_numpy(asked)),
         "nearest by content": _nearest(_content(model), asked, others, real),
-        "nearest by the base": _nearest(model.scorer.vectors, asked, others, real),
+        "nearest by the base": _nearest(_learned(model), asked, others, real),
     }
     kind = "held out of its training" if learned else "a set that it has not seen"
     lines = [
@@ -93,6 +93,11 @@ def _rows(
 def _content(model: TrainedModel) -> torch.Tensor:
     parts = [F.normalize(torch.from_numpy(v), dim=1) for v in model.content.vectors.values()]
     return torch.cat(parts, dim=1)
+
+
+@torch.inference_mode()
+def _learned(model: TrainedModel) -> torch.Tensor:
+    return model.network.vectors(model.network.items())
 
 
 def _nearest(

@@ -11,7 +11,7 @@ from p5mm.model.batches import Batch
 from p5mm.model.network import Network
 from p5mm.model.tokenizer import PAD
 from p5mm.pretraining.domains import DomainObjective
-from p5mm.pretraining.reviews import Reviews
+from p5mm.pretraining.reviews import Reviews, drawn
 from p5mm.pretraining.self_supervised import (
     MASKED,
     MATCHING,
@@ -21,7 +21,7 @@ from p5mm.pretraining.self_supervised import (
     matching,
 )
 from p5mm.pretraining.titles import TITLE, TOGETHER, Titles
-from p5mm.training.retrieval_objective import Losses
+from p5mm.training.retrieval_objective import Losses, View
 
 MEASURED = 1_000  # held-out titles whose loss is told
 
@@ -34,7 +34,8 @@ class BaseObjective:
         ranking: The next item at every prefix.
         titles: Of all catalogs.
         spans: Texts of all catalogs; those of items whose titles are held out are never learned.
-        weights: Of title, masked, matching and spans; those that are missing are left out.
+        weights: How often title, masked, matching and spans are drawn beside the ranking; those
+            that are missing never.
         reviews: To learn from; None where there are none.
         valid: Reviews that tell how well they are learned.
     """
@@ -57,22 +58,23 @@ class BaseObjective:
         encoded = network.encode(view.tokens, view.batch)
         loss = self.ranking.loss(encoded, view, network.temperature)
         told = {"loss": float(loss.detach())}
-        if MASKED in self.weights:
-            loss = loss + self.weights[MASKED] * masked_history(network, self.ranking, view)
-        rows = self.titles.some(batch.targets[batch.targets >= 0])
-        for name in self.weights.keys() & {TITLE, MATCHING, SPANS} if len(rows) else ():
-            loss = loss + self.weights[name] * self._of_items(name, network, rows)
+        for name, scale in drawn(self.weights).items():
+            loss = loss + scale * self._of_items(name, network, view, batch)
         if self.reviews is not None:
             loss = loss + self.reviews.step()
         return loss, told
 
-    def _of_items(self, name: str, network: Network, rows: Tensor) -> Tensor:
-        """The loss of a task about items at rows ``[m]``."""
-        if name == TITLE:
-            return self.titles.loss(network, rows)
-        if name == SPANS:
-            return self.spans.loss(network, rows)
-        return matching(network, rows, self.spans.words[rows])
+    def _of_items(self, name: str, network: Network, view: View, batch: Batch) -> Tensor:
+        """The loss of a task about the items or the histories of a batch."""
+        if name == MASKED:
+            return masked_history(network, self.ranking, view)
+        rows = self.titles.some(batch.targets[batch.targets >= 0])
+        if not len(rows):
+            return torch.zeros(())
+        if name == MATCHING:
+            return matching(network, rows, self.spans.words[rows])
+        task = self.titles if name == TITLE else self.spans
+        return task.loss(network, rows)
 
     @torch.no_grad()
     def held_out(self, network: Network) -> dict[str, float]:

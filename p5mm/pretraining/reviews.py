@@ -33,7 +33,7 @@ class Reviews:
         words: ``[n, READ]`` int64.
         headlines: ``[n, WRITTEN]`` int64, closed; all padding where there is none.
         stars: ``[n]`` int64 the level of the rating, -1 where unknown.
-        weights: Family to the weight of its loss.
+        weights: Family to how often it is drawn.
     """
 
     reading: Reading
@@ -62,9 +62,13 @@ class Reviews:
         return len(self.words)
 
     def step(self) -> Tensor:
-        """The weighted loss of some reviews at random."""
-        losses = self.losses(torch.randperm(len(self))[:TOGETHER])
-        return sum((self.weights[f] * loss for f, loss in losses.items()), torch.zeros(()))
+        """The loss of some reviews at random, of the families that are drawn for it."""
+        scales = drawn(self.weights)
+        if not scales:
+            return torch.zeros(())
+        asked = replace(self, weights=scales)
+        losses = asked.losses(torch.randperm(len(self))[:TOGETHER])
+        return sum((scales[f] * loss for f, loss in losses.items()), torch.zeros(()))
 
     @property
     def answered(self) -> dict[str, int]:
@@ -106,3 +110,17 @@ class Reviews:
                 share = answered[family] / self.answered[family]
                 sums[family] = sums.get(family, 0.0) + float(loss) * share
         return sums
+
+
+def drawn(weights: Mapping[str, float]) -> dict[str, float]:
+    """The tasks of a step at random, each to the scale of its loss.
+
+    A task of weight below 1 is drawn in that share of the steps: in the mean that is its loss by
+    its weight in every step, at a fraction of the cost. One of more is always there, by its weight.
+    """
+    chances = torch.rand(len(weights)).tolist()
+    return {
+        name: max(1.0, weight)
+        for (name, weight), chance in zip(sorted(weights.items()), chances, strict=True)
+        if chance < weight
+    }
