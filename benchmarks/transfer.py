@@ -6,7 +6,8 @@ users among all items that anybody took, reading whole histories. Share 0 is the
 as it is. Trained are the preset from the base and from scratch, without the T5's decoder unless
 --decoder is given, and SASRec; popularity counts the log of the share, on the first day the whole
 one; content-kNN is tuned on validation items of the whole log, which favours it. Prints NDCG@10,
-and adds a table to results.md below --runs. Dotted overrides of the preset follow the options.
+adds a table to results.md below --runs, and draws the curves there. Dotted overrides of the preset
+follow the options. The picture needs matplotlib: pip install -e ".[benchmarks]".
 """
 
 import argparse
@@ -51,6 +52,29 @@ def main() -> None:
             for seed in options.seeds
         }
         append(_block(options, name, found), options.runs)
+        _draw(found, name, options.split, options.runs / f"curves-{name}.png")
+
+
+def _draw(found: "Found", name: str, split: str, path: Path) -> None:
+    """A line a model, with the intervals over users (of the first seed)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((7, 4), layout="constrained", dpi=120)
+    axes = figure.add_subplot(xlabel="% of the users in the log", ylabel=f"NDCG@10, {split}")
+    axes.set(title=f"{name}, mean of {len({seed for _, seed in found})} seeds")
+    axes.set_xscale("symlog", linthresh=1)
+    first = min(seed for _, seed in found)
+    for model, by_share in _means(found).items():
+        shares, means = [*by_share], [*by_share.values()]
+        spread = [[abs(found[s, first][model][of] - found[s, first][model][0]) for s in shares]
+                  for of in (1, 2)]  # fmt: skip
+        axes.errorbar(shares, means, spread, marker="o", ms=3, capsize=2, label=model)
+    shares = sorted({share for share, _ in found})
+    axes.set_xticks(shares, [f"{share:g}" for share in shares])
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path)
 
 
 def _values(

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import os
 import re
 import zlib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
@@ -11,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from p5mm.errors import InputError
+from p5mm.memory import memory
 
 FORMS = {
     ".parquet": "parquet",
@@ -88,8 +88,7 @@ def _not_utf8(data: bytes) -> int | None:
 
 
 def _unzipped(data: bytes, path: Path) -> bytes:
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = min(max(SMALL, RATIO * len(data)), memory // 4)
+    limit = min(max(SMALL, RATIO * len(data)), memory() // 4)
     whole = io.BytesIO()
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
         while piece := file.read(_PIECE):

@@ -21,6 +21,7 @@ from p5mm.errors import InputError, shown, unknown
 from p5mm.files import holds_only, refuse_other_output, whole_folder
 from p5mm.fusion.base import fusions
 from p5mm.fusion.standardise import Standardiser
+from p5mm.memory import memory
 from p5mm.model.content import Content
 from p5mm.model.network import Network
 from p5mm.model.t5 import T5, load_t5
@@ -36,6 +37,7 @@ WORDS = ("title", "headline", "stars")  # what a T5 may have learned to write
 HIGHEST = 1e6  # of a rating
 WIDEST = 1 << 16  # of a content vector
 SIZES = ("d_model", "layers", "decoder_layers")  # and those of nano
+OPENED, TRAINED = 2, 8  # copies of the weights; AdamW, averages and a rehearsal hold more
 PARTS = ("items.fusion", "history")  # of a network, beside the T5
 
 
@@ -271,6 +273,7 @@ def read_base(folder: str | Path, dropout: float | None = None) -> Base:
         strange = [name for name in fingerprints if not name or "." in name]
         if strange:
             raise InputError(f"'{shown(strange[0])}' is no name of a modality")
+    check_memory(folder, OPENED)
     t5, tokenizer = load_t5(folder / "t5", dropout), load_tokenizer(folder / "t5")
     with reading(folder / "t5", REMEDY):
         check_tokenizer(tokenizer, t5.config.vocab_size)
@@ -280,6 +283,25 @@ def read_base(folder: str | Path, dropout: float | None = None) -> Base:
             raise InputError(f"its {', '.join(SIZES)} are {there}; base.json says {said}")
     weights = _weights(folder / "base.safetensors")
     return Base(config, t5, tokenizer, dims, fingerprints, weights, learned, words, levels)
+
+
+def check_memory(folder: Path, copies: int) -> None:
+    """Refuse a base that is larger than the memory, before it is opened.
+
+    Args:
+        folder: Of the base.
+        copies: How often its weights are held at once.
+
+    Raises:
+        InputError: It is.
+    """
+    files = [folder / "base.safetensors", folder / "t5" / "model.safetensors"]
+    needed = copies * sum(file.stat().st_size for file in files if file.is_file())
+    if needed > (there := memory()):
+        raise InputError(
+            f"{folder} needs about {needed / 2**30:.1f} GiB of memory for {copies} copies of its "
+            f"weights, and there are {there / 2**30:.1f}; take a smaller base, or a larger machine"
+        )
 
 
 def _words(

@@ -1,1 +1,1 @@
-"""A trained model at work: candidates, their scores, items that nobody has taken yet."""
+"""A trained model at work: candidates, their scores, what it writes; and a first day."""

@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from p5mm.data.catalog import Catalog
 from p5mm.data.histories import Histories
 from p5mm.errors import InputError
+from p5mm.evidence.similarity import WORDS, ItemSimilarity, recency
+from p5mm.evidence.words import Words
 from p5mm.model.content import Content
 from p5mm.model.network import Encoded, Network
 from p5mm.ranking.candidates import Candidates
 from p5mm.ranking.scorer import Asking, Scorer, candidate_index
-from p5mm.ranking.similarity import WORDS, ItemSimilarity, recency
-from p5mm.ranking.words import Words
 from p5mm.retrieval.index import VectorIndex
 
 TEXT = "text"

@@ -12,14 +12,14 @@ from torch.nn import functional as F
 
 from p5mm.data.histories import Histories
 from p5mm.errors import InputError
+from p5mm.evidence.cold_items import ColdItems
+from p5mm.evidence.relations import Relations
+from p5mm.evidence.similarity import ItemSimilarity
 from p5mm.model.batches import Batch, history_batch, scaled
 from p5mm.model.network import Encoded, Network
 from p5mm.ranking.candidates import Candidates, first_allowed
-from p5mm.ranking.cold_items import ColdItems
 from p5mm.ranking.generator import Generator
 from p5mm.ranking.places import lifted
-from p5mm.ranking.relations import Relations
-from p5mm.ranking.similarity import ItemSimilarity
 from p5mm.retrieval.index import VectorIndex
 
 DECODER = "decoder"  # name of the T5's own logit among the parts of a score

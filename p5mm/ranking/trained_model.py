@@ -13,19 +13,19 @@ from p5mm.data.catalog import Catalog
 from p5mm.data.histories import Histories
 from p5mm.data.interactions import Interactions
 from p5mm.data.split import Split, split_log
+from p5mm.evidence.cold_items import ColdItems
+from p5mm.evidence.counts import Counts
+from p5mm.evidence.relations import Relations
+from p5mm.evidence.similarity import ItemSimilarity
 from p5mm.model.content import Content
 from p5mm.model.network import Network
 from p5mm.model.prompts import Prompt
 from p5mm.model.questions import Question, questions
 from p5mm.ranking.candidates import Candidates
-from p5mm.ranking.cold_items import ColdItems
-from p5mm.ranking.counts import Counts
 from p5mm.ranking.first_day import FirstDay
 from p5mm.ranking.fitted import Fitted
 from p5mm.ranking.generator import Generator
-from p5mm.ranking.relations import Relations
 from p5mm.ranking.scorer import Asking, Scorer, candidate_index
-from p5mm.ranking.similarity import ItemSimilarity
 from p5mm.retrieval.index import VectorIndex
 
 

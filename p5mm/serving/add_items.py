@@ -11,13 +11,13 @@ from p5mm.data.catalog import Catalog
 from p5mm.data.pictures import Picture
 from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError
+from p5mm.evidence.cold_items import ColdItems
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.encode import encode_catalog
 from p5mm.model.build import build_network
 from p5mm.model.item_codes import ItemCodes
 from p5mm.model.network import Network
 from p5mm.model.rating_prior import RatingPrior
-from p5mm.ranking.cold_items import ColdItems
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.retrieval.codes import Codes
 

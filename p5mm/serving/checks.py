@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from p5mm.arrays import Expected, check_range
 from p5mm.config import Config, config_from_dict
 from p5mm.errors import InputError, unknown
+from p5mm.evidence.similarity import CONTENT, NEIGHBOURS
 from p5mm.model.content import Content
 from p5mm.model.layers import T5Config
 from p5mm.model.tokenizer import LEVELS
 from p5mm.plain import check_type
 from p5mm.ranking.fitted import Fitted
 from p5mm.ranking.scorer import BEYOND, DECODER
-from p5mm.ranking.similarity import CONTENT, NEIGHBOURS
 from p5mm.retrieval.index import VectorIndex
 from p5mm.retrieval.tuning import factory_string
 

@@ -15,6 +15,7 @@ from p5mm.config import Config
 from p5mm.data.interactions import Interactions
 from p5mm.data.tables import read_table
 from p5mm.errors import InputError
+from p5mm.evidence.counts import PAIRS, Counts
 from p5mm.files import holds_only, refuse_other_output, whole_folder
 from p5mm.fusion.base import fusions
 from p5mm.indexing.folder import read_items
@@ -28,7 +29,6 @@ from p5mm.model.relation_reader import LEAST, WIDTH
 from p5mm.model.t5 import T5, load_t5
 from p5mm.model.tokenizer import check_tokenizer, load_tokenizer, save_tokenizer
 from p5mm.plain import read_json, reading
-from p5mm.ranking.counts import PAIRS, Counts
 from p5mm.ranking.first_day import width
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.retrieval.index import VectorIndex

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
@@ -13,7 +14,7 @@ from torch.nn.utils import parametrize
 from p5mm.config import Config, ModelConfig
 from p5mm.encoders.base import Features
 from p5mm.errors import InputError
-from p5mm.model.base import Base, read_base
+from p5mm.model.base import TRAINED, Base, check_memory, read_base
 from p5mm.model.build import build_network, make_t5
 from p5mm.model.content import Content
 from p5mm.model.network import Network
@@ -53,6 +54,8 @@ class Beginning:
                     "of it must learn; give a base with --model.base BASE, or leave it out"
                 )
             return cls(), config
+        if config.train.epochs:
+            check_memory(Path(config.model.base), TRAINED)
         base = read_base(config.model.base, config.model.dropout)
         base.check(config.model)
         if not config.train.epochs and config.retrieval.generate:

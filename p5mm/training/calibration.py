@@ -11,11 +11,11 @@ from torch import Tensor
 
 from p5mm.data.histories import Histories
 from p5mm.data.split import Cases
+from p5mm.evidence.similarity import CONTENT, NEIGHBOURS
 from p5mm.metrics.ranks import metrics_per_user
 from p5mm.metrics.validation import BATCH, spaced
 from p5mm.ranking.places import PAGE, lifted
 from p5mm.ranking.scorer import DECODER, Scorer
-from p5mm.ranking.similarity import CONTENT, NEIGHBOURS
 
 GRIDS = {
     DECODER: (0.0, 0.25, 0.5, 0.75, 1.0, 1.25),

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from p5mm.config import Config, TrainConfig
 from p5mm.data.split import Cases
+from p5mm.evidence.cold_items import ColdItems
+from p5mm.evidence.counts import Counts
 from p5mm.metrics.validation import validation_metrics
 from p5mm.model.batches import Batch, Passes, last_batches
 from p5mm.model.content import Content
 from p5mm.model.item_codes import ItemCodes
 from p5mm.model.network import Network
 from p5mm.model.prompts import Prompt
-from p5mm.ranking.cold_items import ColdItems
-from p5mm.ranking.counts import Counts
 from p5mm.ranking.generator import Generator
 from p5mm.ranking.scorer import DECODER, Scorer
 from p5mm.ranking.trained_model import asking, evidenced

@@ -15,9 +15,9 @@ from p5mm.data.histories import Histories
 from p5mm.errors import InputError
 from p5mm.evaluation.cold_start import ColdStart, Counted, Only, among_new, cold_report, last_of
 from p5mm.evaluation.evaluate import evaluate
+from p5mm.evidence.counts import PAIRS, Counts
 from p5mm.model.build import build_network
 from p5mm.model.content import Content
-from p5mm.ranking.counts import PAIRS, Counts
 from p5mm.serving.recommender import Recommender
 from p5mm.training.fit import fit
 

@@ -20,8 +20,8 @@ from p5mm.evaluation.linter import model as linter
 from p5mm.evaluation.linter.finding import Finding
 from p5mm.evaluation.linter.model import model_findings, ranker_findings
 from p5mm.evaluation.model_report import evaluate_model
+from p5mm.evidence.similarity import cooccurrence, cosine_neighbours
 from p5mm.metrics.intervals import paired
-from p5mm.ranking.similarity import cooccurrence, cosine_neighbours
 from p5mm.serving.folder import read_model
 from p5mm.serving.recommender import Recommender
 from p5mm.training.fit import fit

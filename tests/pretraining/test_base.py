@@ -172,3 +172,17 @@ def test_a_loaded_t5_goes_through_a_base(toys, tmp_path):
     assert loaded.recommend(["u1"], k=3).equals(recommender.recommend(["u1"], k=3))
     with pytest.raises(InputError, match="leave one of the two out"):
         fit(toys.toy_dataset(), begun(toys, tmp_path / "base", t5=str(tmp_path / "hf")))
+
+
+def test_a_base_larger_than_the_memory_is_told_before_it_is_opened(toys, folder, monkeypatch):
+    size = sum((folder / of).stat().st_size for of in ("base.safetensors", "t5/model.safetensors"))
+    for path in folder.rglob("model.safetensors"):
+        path.write_bytes(b"x" * path.stat().st_size)  # whoever opens it finds it damaged
+    monkeypatch.setattr("p5mm.model.base.memory", lambda: 4 * size)
+    with pytest.raises(InputError, match=r"GiB of memory for 8 copies.*larger machine"):
+        fit(toys.toy_dataset(), replace(begun(toys, folder), train=toys.toy_config(epochs=1).train))
+    with pytest.raises(InputError, match=r"damaged|is no"):
+        fit(toys.toy_dataset(), begun(toys, folder))  # ranks as it is: there is room for it
+    monkeypatch.setattr("p5mm.model.base.memory", lambda: size)
+    with pytest.raises(InputError, match="2 copies"):
+        fit(toys.toy_dataset(), begun(toys, folder))

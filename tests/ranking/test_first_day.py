@@ -10,11 +10,11 @@ import torch
 from p5mm.data.catalog import Catalog
 from p5mm.data.histories import Histories
 from p5mm.errors import InputError
+from p5mm.evidence.words import Words
 from p5mm.model.content import Content
 from p5mm.pretraining.pretrain import pretrain
 from p5mm.ranking.first_day import FADING, FirstDay
 from p5mm.ranking.scorer import Scorer
-from p5mm.ranking.words import Words
 from p5mm.training.fit import fit
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from p5mm.data.histories import Histories
+from p5mm.evidence.cold_items import ColdItems
 from p5mm.metrics.validation import validation_metrics
-from p5mm.ranking.cold_items import ColdItems
 from p5mm.ranking.places import PAGE
 from p5mm.ranking.scorer import DECODER, Scorer
 from p5mm.retrieval.tuning import import_faiss

@@ -18,6 +18,7 @@ from p5mm.config import (
 from p5mm.data.histories import Histories
 from p5mm.data.split import LeaveOneOut
 from p5mm.errors import InputError
+from p5mm.evidence.cold_items import ColdItems
 from p5mm.fusion.item import ItemTokens
 from p5mm.metrics.ranks import expected_ranks, metrics_per_user
 from p5mm.metrics.validation import validation_metrics
@@ -27,7 +28,6 @@ from p5mm.model.network import Network
 from p5mm.model.prompts import read_prompts
 from p5mm.model.relation_reader import RelationReader
 from p5mm.model.t5 import T5
-from p5mm.ranking.cold_items import ColdItems
 from p5mm.ranking.scorer import Asking, Scorer
 from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.loop import Training, make_optimizer, training_key

@@ -14,9 +14,9 @@ from p5mm.data.dataset import Dataset
 from p5mm.data.histories import Histories
 from p5mm.data.interactions import Interactions
 from p5mm.data.split import Cases
+from p5mm.evidence.counts import PAIRS, Counts
 from p5mm.metrics.validation import spaced
 from p5mm.model.relation_reader import FACTS, relation_names
-from p5mm.ranking.counts import PAIRS, Counts
 from p5mm.serving.recommender import Recommender
 from p5mm.training.fit import fit
 from p5mm.training.ranking_cases import (

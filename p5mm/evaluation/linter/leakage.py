@@ -9,7 +9,7 @@ from p5mm.data.split import PARTS, Split
 from p5mm.errors import shown
 from p5mm.evaluation.linter.finding import Finding
 from p5mm.evaluation.linter.numbering import DRAWS, follows_held_out
-from p5mm.ranking.similarity import cooccurrence
+from p5mm.evidence.similarity import cooccurrence
 
 
 def trained_on_other_histories(trained_on: str, training_part: str) -> list[Finding]:

@@ -14,8 +14,8 @@ from p5mm.evaluation.linter.leakage import (
 )
 from p5mm.evaluation.linter.numbering import id_numbers
 from p5mm.evaluation.linter.ties import tie_findings
+from p5mm.evidence.counts import PAIRS
 from p5mm.metrics.ranker import Ranker
-from p5mm.ranking.counts import PAIRS
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.training.training_data import training_digest
 

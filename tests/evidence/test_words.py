@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from p5mm.ranking.words import Words
+from p5mm.evidence.words import Words
 
 TEXTS = [
     "Red lipstick, matte red", "red nail polish", None, "", "Matte foundation №5 ünïcode",

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from p5mm.data.histories import Histories
+from p5mm.evidence.counts import PAIRS, Counts
+from p5mm.evidence.pair_values import PairValues
 from p5mm.model.relation_reader import LEARNED, relation_names
-from p5mm.ranking.counts import PAIRS, Counts
-from p5mm.ranking.pair_values import PairValues
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from p5mm.ranking.similarity import strongest
+from p5mm.evidence.similarity import strongest
 
 NEIGHBOURS = 100  # of an item, that predict it
 RIDGE = 100.0

@@ -5,9 +5,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from p5mm.data.histories import Histories
-from p5mm.ranking import slim as module
-from p5mm.ranking.similarity import cooccurrence, cosine_neighbours
-from p5mm.ranking.slim import RIDGE, slim
+from p5mm.evidence import slim as module
+from p5mm.evidence.similarity import cooccurrence, cosine_neighbours
+from p5mm.evidence.slim import RIDGE, slim
 
 RANDOM = np.random.default_rng(0)
 ITEMS = 12

@@ -8,9 +8,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from p5mm.data.histories import Histories
-from p5mm.ranking.cold_items import ColdItems
-from p5mm.ranking.similarity import cooccurrence, cosine_neighbours, strongest
-from p5mm.ranking.slim import slim
+from p5mm.evidence.cold_items import ColdItems
+from p5mm.evidence.similarity import cooccurrence, cosine_neighbours, strongest
+from p5mm.evidence.slim import slim
 
 WITHIN = 5  # a transition is counted to the next five items,
 FADING = 0.5  # each place further half as much

@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from p5mm.data.histories import Histories
+from p5mm.evidence.counts import PAIRS, Counts
+from p5mm.evidence.relations import Relations
 from p5mm.model.relation_reader import FACTS, pooled
-from p5mm.ranking.counts import PAIRS, Counts
-from p5mm.ranking.relations import Relations
 
 ITEMS, KEPT = 8, 300
 LOG = Histories.from_lists([[0, 1, 2], [1, 2, 3], [4, 1], [5], []])

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from p5mm.data.histories import Histories
-from p5mm.ranking.words import Words
+from p5mm.evidence.words import Words
 
 NEIGHBOURS = "neighbours"
 CONTENT = "content."

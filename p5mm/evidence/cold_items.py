@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from p5mm.config import ColdConfig
+from p5mm.evidence.similarity import strongest
 from p5mm.fusion.item import ItemTokens
-from p5mm.ranking.similarity import strongest
 
 CHUNK = 1024
 

@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from p5mm.config import ColdConfig
+from p5mm.evidence import cold_items
+from p5mm.evidence.cold_items import ColdItems
 from p5mm.fusion.item import ItemTokens
-from p5mm.ranking import cold_items
-from p5mm.ranking.cold_items import ColdItems
 
 SETTINGS = ColdConfig(neighbours=4)
 

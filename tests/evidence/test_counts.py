@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p5mm.data.histories import Histories
-from p5mm.ranking.counts import FADING, PAIRS, WITHIN, Counts, transitions
+from p5mm.evidence.counts import FADING, PAIRS, WITHIN, Counts, transitions
 
 ITEMS, KEPT = 8, 300
 LOG = Histories.from_lists([[0, 1, 2], [1, 2, 3], [4, 1], [5], []])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p5mm.ranking.pair_values import PairValues
+from p5mm.evidence.pair_values import PairValues
 
 N = 5
 MATRIX = st.lists(st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.5]), min_size=N * N, max_size=N * N)

@@ -1,0 +1,1 @@
+"""What a log and the content say of pairs of items, for who ranks."""
