@@ -4,15 +4,19 @@ import argparse
 import csv
 import importlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from p5mm.errors import InputError
+from p5mm.terminal import say
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from p5mm.data.long_table import LongTable
+    from p5mm.serving.job import Work
 
 STDOUT = "-"
 PAGE = b'<meta name="generator" content="p5mm">'  # in the head of every page
@@ -58,6 +62,23 @@ def table_target(
     return target(path, is_ours, "earlier output", force)
 
 
+def long_target(path: str, columns: Sequence[str], force: bool) -> Path:
+    """A file, as ``table_target`` gives one, or where the name has no suffix a folder of parts.
+
+    Raises:
+        InputError: The suffix is none that is known, it cannot be written, or holds something else.
+    """
+    if Path(path).suffix and not Path(path).is_dir():
+        return table_target(path, columns, force)
+    from p5mm.files import refuse_other_output
+    from p5mm.serving.job import is_job
+
+    if Path(path).is_file():
+        raise InputError(f"--out {path} is a file; give a folder, or a file with a suffix")
+    refuse_other_output(path, is_job, "earlier output", force)
+    return Path(path)
+
+
 def target(path: str, is_ours: Callable[[Path], bool], what: str, force: bool) -> Path:
     """A file that can be written.
 
@@ -99,10 +120,56 @@ def page_module(name: str) -> ModuleType:
 
 def write_table(table: "pa.Table", path: Path) -> None:
     """Write a table in the form that the suffix says, whole or not at all."""
+    write_batches(table.schema, table.to_batches(10_000), path)
+
+
+def write_batches(schema: "pa.Schema", batches: "Iterable[pa.RecordBatch]", path: Path) -> None:
+    """Write a table piece by piece in the form that the suffix says, whole or not at all."""
     from p5mm.files import whole_file
 
     with whole_file(path) as draft:
-        _WRITERS[FORMS[path.suffix.lower()]](table, draft)
+        _WRITERS[FORMS[path.suffix.lower()]](schema, batches, draft)
+
+
+def write_job(
+    target: Path,
+    table: "LongTable",
+    asked: Mapping[str, Any],
+    work: "Work",
+    told: tuple[str, str],
+    force: bool,
+    nothing: str = "",
+) -> None:
+    """Do a job part after part, into a folder, or beside a file that all parts are written to.
+
+    Args:
+        target: A folder, or a file by whose suffix the form is told.
+        table: What is read.
+        asked: Whatever the output depends on.
+        work: Makes a part.
+        told: Title of the progress, and what it counts.
+        force: Whether to begin anew what was begun otherwise.
+        nothing: What is wrong where of some rows none are made.
+
+    Raises:
+        InputError: None are made.
+    """
+    import pyarrow.parquet as pq
+
+    from p5mm.serving.job import Job, joined
+
+    whole = bool(target.suffix) and not target.is_dir()
+    job = Job(target.with_name(f"{target.name}.parts") if whole else target, asked)
+    if force or (whole and job.is_other):
+        job.clear()
+    rows = job.run(table, work, *told)
+    if nothing and table.rows and not rows:
+        job.clear()
+        raise InputError(f"{table.name}: {nothing}")
+    if whole:
+        write_batches(pq.read_schema(job.parts[0]), joined(job.parts), target)
+        job.clear()
+    say(f"{target}: {rows} rows" + ("" if whole else f" in {len(job.parts)} parts"))
 
 
 def put(text: str, path: str | Path) -> None:
@@ -116,27 +183,39 @@ def put(text: str, path: str | Path) -> None:
         draft.write_text(text, encoding="utf-8")
 
 
-def _write_parquet(table: "pa.Table", path: Path) -> None:
+def _write_parquet(schema: "pa.Schema", batches: "Iterable[pa.RecordBatch]", path: Path) -> None:
     import pyarrow.parquet as pq
 
-    pq.write_table(table, path)
+    with pq.ParquetWriter(path, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
 
 
-def _write_csv(table: "pa.Table", path: Path) -> None:
+def _write_csv(schema: "pa.Schema", batches: "Iterable[pa.RecordBatch]", path: Path) -> None:
     """Lists are written as JSON, which is read back as the list."""
     import pyarrow as pa
     import pyarrow.csv
 
-    for place, field in enumerate(table.schema):
-        if pa.types.is_nested(field.type):
-            cells = [None if v is None else json.dumps(v) for v in table[place].to_pylist()]
-            table = table.set_column(place, field.name, pa.array(cells, pa.string()))
-    pyarrow.csv.write_csv(table, path)
+    nested = {field.name for field in schema if pa.types.is_nested(field.type)}
+    flat = pa.schema(
+        [pa.field(of.name, pa.string() if of.name in nested else of.type) for of in schema]
+    )
+    with pyarrow.csv.CSVWriter(path, flat) as writer:
+        for batch in batches:
+            columns = [
+                pa.array(
+                    [None if v is None else json.dumps(v) for v in column.to_pylist()], pa.string()
+                )
+                if name in nested
+                else column
+                for name, column in zip(schema.names, batch.columns, strict=True)
+            ]
+            writer.write_batch(pa.record_batch(columns, schema=flat))
 
 
-def _write_jsonl(table: "pa.Table", path: Path) -> None:
+def _write_jsonl(schema: "pa.Schema", batches: "Iterable[pa.RecordBatch]", path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for batch in table.to_batches(10_000):
+        for batch in batches:
             file.writelines(f"{json.dumps(row, default=str)}\n" for row in batch.to_pylist())
 
 

@@ -53,7 +53,9 @@ class Pairs:
     items: NDArray[np.int64]
 
     @classmethod
-    def of(cls, table: pa.Table, model: TrainedModel, strict: bool) -> "Pairs":
+    def of(
+        cls, table: pa.Table, model: TrainedModel, strict: bool, nobody: bool = False
+    ) -> "Pairs":
         """Read a table with ``item_id``, and ``history`` or ``user_id`` in each row.
 
         A row's history counts, an empty one too; a row without one (null) has that of its user in
@@ -63,6 +65,7 @@ class Pairs:
             table: Plain columns.
             model: Knows the items and the users.
             strict: Whether an unknown user or item is an error; else it is counted and logged.
+            nobody: Whether all users may be unknown where it is no error.
 
         Raises:
             InputError: A column is missing or empty; or a user or item is unknown and ``strict``.
@@ -72,7 +75,7 @@ class Pairs:
         users = list(dict.fromkeys(asker for asker in askers if isinstance(asker, str)))
         lists = list(dict.fromkeys(asker for asker in askers if isinstance(asker, tuple)))
         taken = item_lists(model, lists, strict)
-        logged = Requests.of(model, users, None, strict) if users else None
+        logged = Requests.of(model, users, None, strict, nobody) if users else None
         parts = [taken] if logged is None else [taken, logged.histories]
         names = [*lists, *([] if logged is None else logged.names)]
         row_of = {asker: row for row, asker in enumerate(names)}

@@ -18,7 +18,7 @@ from p5mm.data.tables import arrow_table, with_known_names
 from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError, unknown
 from p5mm.indexing.catalog_index import CatalogIndex
-from p5mm.progress import progress
+from p5mm.progress import Progress, progress
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.add_items import add_items
 from p5mm.serving.explanation import Explanation, explain
@@ -111,12 +111,33 @@ class Recommender:
         """
         _check_k(k)
         asked, limits = Requests.of(self.model, users, histories, strict), limits or Limits()
+        with progress("recommend", len(asked), "user") as shown:
+            return self.answer(asked, k, filter_seen, limits, strict, shown)
+
+    def answer(
+        self,
+        asked: Requests,
+        k: int,
+        filter_seen: bool,
+        limits: Limits,
+        strict: bool,
+        shown: Progress,
+    ) -> pa.Table:
+        """What ``recommend`` gives to requests at hand; arguments as there.
+
+        Args:
+            asked: Who asks.
+            k: Items a user.
+            filter_seen: Leave out what the history holds.
+            limits: Which items may be recommended.
+            strict: Whether an unknown item in a limit is an error.
+            shown: Counts the users.
+        """
         server, k = Server.of(self.model, limits, strict), min(k, len(self.model.catalog))
         parts = [recommendation_table([], [], [], [])]
-        with progress("recommend", len(asked), "user") as shown:
-            for rows in windows(len(asked), k):
-                part = asked.select(rows)
-                parts.append(self._told(part, *server.best(part, k, filter_seen, shown)))
+        for rows in windows(len(asked), k):
+            part = asked.select(rows)
+            parts.append(self._told(part, *server.best(part, k, filter_seen, shown)))
         return pa.concat_tables(parts)
 
     def score(self, pairs: Any, strict: bool = True) -> pa.Table:
@@ -132,17 +153,30 @@ class Recommender:
             InputError: A column is missing; or a user or an item is unknown and ``strict``.
         """
         table = with_known_names(arrow_table(pairs, "pairs"), "pairs", COLUMNS)
-        asked = Pairs.of(table, self.model, strict)
+        with progress("score", table.num_rows, "pair") as shown:
+            return self.scored(table, strict, shown)
+
+    def scored(
+        self, table: pa.Table, strict: bool, shown: Progress, nobody: bool = False
+    ) -> pa.Table:
+        """What ``score`` gives of a table of plain columns.
+
+        Args:
+            table: As for ``score``.
+            strict: Whether an unknown user or item is an error.
+            shown: Counts the pairs.
+            nobody: Whether all users may be unknown where it is no error.
+        """
+        asked = Pairs.of(table, self.model, strict, nobody)
         scores = np.full(table.num_rows, np.nan, dtype=np.float32)
         scorer = self.model.scorer
-        with progress("score", table.num_rows, "pair") as shown:
-            for batch in asked.batches():
-                encoded = scorer.encode(batch.histories)
-                candidates = torch.from_numpy(batch.candidates)
-                reranked = scorer.rerank(encoded, batch.histories, candidates).numpy()
-                real = batch.places >= 0
-                scores[batch.places[real]] = reranked[real]
-                shown.update(int(real.sum()))
+        for batch in asked.batches():
+            encoded = scorer.encode(batch.histories)
+            candidates = torch.from_numpy(batch.candidates)
+            reranked = scorer.rerank(encoded, batch.histories, candidates).numpy()
+            real = batch.places >= 0
+            scores[batch.places[real]] = reranked[real]
+            shown.update(int(real.sum()))
         if "score" in table.column_names:
             table = table.drop_columns(["score"])
         return table.append_column("score", pa.array(scores, from_pandas=True))

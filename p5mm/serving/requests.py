@@ -36,6 +36,7 @@ class Requests:
         users: Sequence[str] | None,
         histories: Sequence[Sequence[str] | None] | None,
         strict: bool,
+        nobody: bool = False,
     ) -> "Requests":
         """Requests of users, of histories, or of both.
 
@@ -44,20 +45,22 @@ class Requests:
             users: Ids; all users of the log where both are None; names for histories.
             histories: Item ids in order of time; None, or a None among them, is the log's.
             strict: Whether an unknown user or item is an error; else it is left out and told.
+            nobody: Whether all users may be unknown where it is no error.
 
         Raises:
-            InputError: A user or an item is unknown and ``strict``; or the numbers do not agree.
+            InputError: A user or an item is unknown and ``strict``; all users are unknown and not
+                ``nobody``; or the numbers do not agree.
         """
         if histories is None:
             names = model.user_ids if users is None else list(users)
-            return cls._of_log(model, names, strict)
+            return cls._of_log(model, names, strict, nobody)
         names = [str(i) for i in range(len(histories))] if users is None else list(users)
         if len(names) != len(histories):
             raise InputError(f"{len(names)} users for {len(histories)} histories; give one each")
         given = np.array([history is not None for history in histories], dtype=np.bool_)
         lists = [history for history in histories if history is not None]
         without = [name for name, g in zip(names, given, strict=True) if not g]
-        logged = cls._of_log(model, without, strict, others=len(lists))
+        logged = cls._of_log(model, without, strict, nobody or bool(lists))
         taken = item_lists(model, lists, strict)
         return cls._in_order(names, given, taken, logged)
 
@@ -67,9 +70,9 @@ class Requests:
 
     @classmethod
     def _of_log(
-        cls, model: TrainedModel, names: list[str], strict: bool, others: int = 0
+        cls, model: TrainedModel, names: list[str], strict: bool, nobody: bool
     ) -> "Requests":
-        """Requests of users of the log; where all are unknown and no others ask, an error."""
+        """Requests of users of the log; where all are unknown and not ``nobody``, an error."""
         rows = model.user_rows
         strangers = [name for name in names if name not in rows]
         if strangers:
@@ -77,7 +80,7 @@ class Requests:
                 f"{len(strangers)} users are not in the log, such as '{shown(strangers[0])}'; for "
                 "new users give their histories (a column 'history' with lists of item ids)"
             )
-            if strict or (len(strangers) == len(names) and not others):
+            if strict or (len(strangers) == len(names) and not nobody):
                 raise InputError(message)
             log.warning("left out: %s", message)
             names = [name for name in names if name in rows]

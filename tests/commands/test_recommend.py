@@ -1,9 +1,11 @@
 """p5mm recommend from outside: who may be shown what."""
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from p5mm.commands.main import main
+from p5mm.serving import job
 from p5mm.serving.recommender import Recommender
 
 
@@ -45,3 +47,74 @@ def test_recommend_shows_what_may_be_shown(model, tmp_path, capsys):
     assert "the allow 'r0s1' in row 1" in wrong_use(capsys, *arguments)
     users.write_text('{"user_id": "a", "deny": ["r0s1"]}\n{"user_id": "a", "deny": []}\n')
     assert "'a' stands there twice" in wrong_use(capsys, *arguments)
+
+
+def people(folder, count, files):
+    """Parquet files of people with histories."""
+    folder.mkdir()
+    rows = [
+        {"user_id": f"p{n}", "history": [f"r{n % 4}s{n % 5}", f"r{n % 4}s{n % 5 + 1}"]}
+        for n in range(count)
+    ]
+    for number in range(files):
+        part = rows[number * count // files : (number + 1) * count // files]
+        pq.write_table(pa.Table.from_pylist(part), folder / f"{number}.parquet")
+    return rows
+
+
+def test_a_folder_of_users_becomes_a_folder_of_parts(model, tmp_path, capsys, monkeypatch):
+    """The rows are those of a table at once, in order, wherever a window or a file ends."""
+    monkeypatch.setattr(job, "WINDOW", 7)
+    rows = people(tmp_path / "users", 40, 3)
+    arguments = ["recommend", model, "--users", tmp_path / "users", "--k", "3"]
+    assert run(*arguments, "--out", tmp_path / "parts") == 0
+    assert "120 rows in 6 parts" in capsys.readouterr().err
+    assert run(*arguments, "--out", tmp_path / "one.parquet") == 0
+    assert not (tmp_path / "one.parquet.parts").exists()
+    wanted = Recommender.load(model).recommend(
+        [row["user_id"] for row in rows], histories=[row["history"] for row in rows], k=3
+    )
+    for found in (pq.read_table(tmp_path / "parts"), pq.read_table(tmp_path / "one.parquet")):
+        for column in ("user_id", "item_id", "rank"):
+            assert found[column].to_pylist() == wanted[column].to_pylist()
+        assert found["score"].to_pylist() == pytest.approx(wanted["score"].to_pylist(), abs=1e-4)
+    assert run(*arguments, "--out", tmp_path / "one.csv") == 0
+    assert len((tmp_path / "one.csv").read_text().splitlines()) == 121
+
+
+def test_a_job_goes_on_and_another_is_refused(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(job, "WINDOW", 7)
+    people(tmp_path / "users", 40, 1)
+    arguments = ["recommend", model, "--users", tmp_path / "users", "--out", tmp_path / "parts"]
+    calls, answer = [], Recommender.answer
+
+    def twice(self, *asked):
+        calls.append(asked)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device", "parts")
+        return answer(self, *asked)
+
+    monkeypatch.setattr(Recommender, "answer", twice)
+    assert run(*arguments) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert run(*arguments) == 0
+    assert len(calls) == 3 + 4  # the two parts that were whole are not made again
+    assert run(*arguments) == 0
+    assert len(calls) == 7
+    assert "holds a job with another options" in wrong_use(capsys, *arguments, "--k", "4")
+    assert run(*arguments, "--k", "4", "--force") == 0
+    assert pq.read_table(tmp_path / "parts").num_rows == 160
+
+
+def test_scores_of_a_folder_of_pairs(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "WINDOW", 7)
+    rows = people(tmp_path / "pairs", 40, 3)
+    for file in (tmp_path / "pairs").iterdir():
+        table = pq.read_table(file)
+        pq.write_table(table.append_column("item_id", pa.array(["r1s2"] * len(table))), file)
+    assert run("score", model, tmp_path / "pairs", "--out", tmp_path / "scored") == 0
+    found = pq.read_table(tmp_path / "scored")
+    pairs = [row | {"item_id": "r1s2"} for row in rows]
+    wanted = Recommender.load(model).score(pa.Table.from_pylist(pairs))
+    assert found["user_id"].to_pylist() == wanted["user_id"].to_pylist()
+    assert found["score"].to_pylist() == pytest.approx(wanted["score"].to_pylist(), abs=1e-4)

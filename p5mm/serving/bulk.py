@@ -1,0 +1,141 @@
+"""Recommendations and scores of tables of any length, as jobs that go on after a kill."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from p5mm.data.history_column import read_histories
+from p5mm.data.long_table import LongTable
+from p5mm.data.tables import id_column, with_known_names
+from p5mm.errors import InputError, shown
+from p5mm.progress import Progress
+from p5mm.serving.job import Work, folder_digest
+from p5mm.serving.limits import Limits
+from p5mm.serving.pairs import COLUMNS as PAIR_COLUMNS
+from p5mm.serving.recommender import Recommender
+from p5mm.serving.requests import Requests
+
+COLUMNS = ("user_id", "history", "allow", "deny")
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a recommendation, whoever asks.
+
+    Attributes:
+        k: Items a user.
+        filter_seen: Leave out what a history holds.
+        limits: Which items anybody may get.
+        strict: Whether an unknown user or item is an error.
+    """
+
+    k: int = 10
+    filter_seen: bool = True
+    limits: Limits = field(default_factory=Limits)
+    strict: bool = False
+
+
+def users_of(given: str, recommender: Recommender) -> LongTable:
+    """The users of a file or of a folder; ``all`` are those of the model's log.
+
+    Raises:
+        InputError: There is none, or the columns are not those of users.
+    """
+    if given == ALL:
+        return LongTable.of(pa.table({"user_id": recommender.model.user_ids}), ALL)
+    users = LongTable.open(given)
+    _asked(users.table.slice(0, 0), users.name)
+    return users
+
+
+def recommend_job(
+    recommender: Recommender, users: LongTable, model: Path, wanted: Wanted
+) -> tuple[Mapping[str, Any], Work]:
+    """What the recommendations depend on, and how those of a window of users are made.
+
+    Args:
+        recommender: Loaded from ``model``.
+        users: ``user_id``; ``history`` (lists of item ids) for new users; ``allow`` and ``deny``
+            (lists of item ids) for what each may get.
+        model: Folder of the model.
+        wanted: What is asked.
+    """
+    about = {"model": folder_digest(model), "users": users.digest, "options": asdict(wanted)}
+
+    def work(window: pa.Table, before: int, progress: Progress) -> pa.Table:
+        asked = _asked(window, _behind(users.name, before))
+        limits = replace(wanted.limits, allow_each=asked.allow, deny_each=asked.deny)
+        requests = Requests.of(
+            recommender.model, asked.names, asked.histories, wanted.strict, nobody=True
+        )
+        made = recommender.answer(
+            requests, wanted.k, wanted.filter_seen, limits, wanted.strict, progress
+        )
+        progress.update(window.num_rows - len(requests))
+        return made
+
+    return about, work
+
+
+def score_job(
+    recommender: Recommender, pairs: LongTable, model: Path, strict: bool
+) -> tuple[Mapping[str, Any], Work]:
+    """What the scores depend on, and how those of a window of pairs are made."""
+    about = {"model": folder_digest(model), "pairs": pairs.digest, "options": {"strict": strict}}
+
+    def work(window: pa.Table, before: int, progress: Progress) -> pa.Table:
+        table = with_known_names(window, _behind(pairs.name, before), PAIR_COLUMNS)
+        return recommender.scored(table, strict, progress, nobody=True)
+
+    return about, work
+
+
+def _behind(name: str, before: int) -> str:
+    """A name for messages whose rows are counted behind others."""
+    return f"{name} behind row {before}" if before else name
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Who asks: names, histories (None among them means the log's), and what each may get."""
+
+    names: list[str]
+    histories: list[list[str] | None] | None
+    allow: Mapping[str, list[str]]
+    deny: Mapping[str, list[str]]
+
+
+def _asked(table: pa.Table, name: str) -> _Asked:
+    """Users of a table.
+
+    Raises:
+        InputError: A column is not what it should be; the message names the row.
+    """
+    table = with_known_names(table, name, COLUMNS)
+    names: list[str] = id_column(table, name, "user_id").to_pylist()
+    lists = {
+        column: read_histories(table[column], name, column)
+        if column in table.column_names
+        else None
+        for column in COLUMNS[1:]
+    }
+    each = {column: _each(name, names, lists[column], column) for column in ("allow", "deny")}
+    return _Asked(names, lists["history"], each["allow"], each["deny"])
+
+
+def _each(
+    file: str, names: list[str], lists: list[list[str] | None] | None, column: str
+) -> dict[str, list[str]]:
+    """The list of each user who has one."""
+    found: dict[str, list[str]] = {}
+    for name, ids in zip(names, lists or [None] * len(names), strict=True):
+        if ids is not None and found.setdefault(name, ids) != ids:
+            raise InputError(
+                f"{file}: the user '{shown(name)}' stands there twice with another '{column}'; "
+                "give each name one list"
+            )
+    return found

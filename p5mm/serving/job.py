@@ -1,0 +1,201 @@
+"""A long job over a table: part after part, and after a kill on from where it was."""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from p5mm.data.long_table import LongTable
+from p5mm.errors import InputError
+from p5mm.files import whole_file
+from p5mm.progress import Progress, progress
+
+WINDOW = 16_384  # rows of the input that make a part of the output
+MANIFEST = "_manifest.jsonl"  # what begins so is no part for those who read a folder
+OURS = re.compile(r"_manifest\.jsonl|part-\d+\.parquet|\..*\.draft-.*")
+VERSION = 1
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[pa.Table, int, Progress], pa.Table]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A folder with the parts of an output, and a manifest of what is done.
+
+    The first line of the manifest says what is asked, each other line which part is whole; the
+    last says that all are. A line is written when its part is on the disk, so after a kill no row
+    is missing and none is there twice.
+
+    Attributes:
+        folder: Of the parts.
+        asked: Whatever the output depends on; a job goes on only where it is the same.
+    """
+
+    folder: Path
+    asked: Mapping[str, Any]
+
+    def run(self, table: LongTable, work: Work, title: str, unit: str) -> int:
+        """Do what is not done yet; returns the rows of the whole output.
+
+        Args:
+            table: Read window by window.
+            work: Makes a part of a window, of the number of the row before it, and of the progress
+                by which it counts its rows.
+            title: Of the progress.
+            unit: What is counted.
+
+        Raises:
+            InputError: Another job writes here, or one that was asked for something else has.
+            OSError: A part cannot be written; the parts before it are whole.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _alone(self.folder), progress(title, table.rows, unit) as shown:
+            parts, finished = self._begun()
+            shown.begin_at(min(len(parts) * WINDOW, table.rows))
+            if parts:
+                log.info("%s: %d parts are there already", self.folder, len(parts))
+            if not finished:
+                try:
+                    self._go_on(table, work, parts, shown)
+                except BaseException:
+                    if not parts:  # nothing that could be gone on with
+                        self.clear()
+                    raise
+        return sum(part["rows"] for part in parts)
+
+    def _go_on(
+        self, table: LongTable, work: Work, parts: list[dict[str, Any]], shown: Progress
+    ) -> None:
+        windows = table.windows(WINDOW, len(parts) * WINDOW)
+        for number, window in enumerate(windows, start=len(parts)):
+            made = work(window, number * WINDOW, shown)
+            parts.append(self._part(f"part-{number:06}.parquet", made))
+        self._tell({"finished": True})
+
+    @property
+    def parts(self) -> list[Path]:
+        """The parts that are whole, in order."""
+        return [self.folder / line["part"] for line in self._lines()[1:] if "part" in line]
+
+    @property
+    def is_other(self) -> bool:
+        """Whether the folder holds a job that was asked for something else."""
+        lines = self._lines()
+        return bool(lines) and lines[0] != self._first
+
+    def clear(self) -> None:
+        """Remove the manifest and the parts."""
+        for path in [self.folder / MANIFEST, *self.folder.glob("part-*.parquet")]:
+            path.unlink(missing_ok=True)
+        for draft in self.folder.glob(".*.draft-*"):
+            shutil.rmtree(draft, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    @property
+    def _first(self) -> dict[str, Any]:
+        """The first line, as it is read back: JSON knows no tuples."""
+        first: dict[str, Any] = json.loads(json.dumps({"p5mm_job": VERSION, **self.asked}))
+        return first
+
+    def _begun(self) -> tuple[list[dict[str, Any]], bool]:
+        """The lines of the parts that are whole, and whether these are all."""
+        lines = self._lines()
+        wanted = self._first
+        if lines and lines[0] != wanted:
+            other = [key for key in wanted if lines[0].get(key) != wanted[key]]
+            raise InputError(
+                f"{self.folder} holds a job with another {' and '.join(other) or 'question'}; give "
+                "another place, or begin anew with --force"
+            )
+        parts = [line for line in lines[1:] if "part" in line]
+        there = next(
+            (n for n, part in enumerate(parts) if not (self.folder / part["part"]).is_file()),
+            len(parts),
+        )
+        finished = there == len(parts) and any("finished" in line for line in lines[1:])
+        if not finished:  # a torn line goes, and whatever comes after a part that is gone
+            kept = [wanted, *parts[:there]]
+            with whole_file(self.folder / MANIFEST) as draft:
+                draft.write_text("".join(f"{json.dumps(line)}\n" for line in kept))
+        return parts[:there], finished
+
+    def _part(self, name: str, made: pa.Table) -> dict[str, Any]:
+        with whole_file(self.folder / name) as draft:
+            pq.write_table(made, draft)
+        line = {"part": name, "rows": made.num_rows}
+        self._tell(line)
+        return line
+
+    def _tell(self, line: Mapping[str, Any]) -> None:
+        with (self.folder / MANIFEST).open("a", encoding="utf-8") as file:
+            file.write(f"{json.dumps(line)}\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """The whole lines of the manifest."""
+        try:
+            text = (self.folder / MANIFEST).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        lines = []
+        for line in text.splitlines():
+            with suppress(ValueError):
+                lines.append(json.loads(line))
+        return lines if all(isinstance(line, dict) for line in lines) else []
+
+
+def is_job(folder: Path) -> bool:
+    """Whether there is nothing in a folder but a job, and drafts of one that was killed."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return MANIFEST in names and all(OURS.fullmatch(name) for name in names)
+
+
+def folder_digest(folder: Path) -> str:
+    """Of all files in a folder: changes with any byte."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder)} {path.stat().st_size};".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()
+
+
+def joined(parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    """The rows of parts, one after the other."""
+    for part in parts:
+        yield from pq.ParquetFile(part).iter_batches()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other jobs out of the folder.
+
+    Raises:
+        InputError: There is another.
+    """
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"another job writes into {folder}; wait for it, or give another place"
+            ) from error
+        yield
+    finally:
+        os.close(held)
