@@ -2,9 +2,9 @@
 
 BASE is a folder of `p5mm pretrain`. Of a set's users a share is drawn by the seed; models learn
 from their training items alone, choose by their validation items, and rank the test items of all
-users among all items that anybody took, reading whole histories. Share 0 is the first day: the base
-as it is. Trained are the preset from the base and from scratch, without the T5's decoder unless
---decoder is given, and SASRec; popularity counts the log of the share, on the first day the whole
+users among all items that anybody took, reading whole histories. Share 0 is the first day. Trained
+are the preset from the base and from scratch, without the T5's decoder unless --decoder is given,
+and SASRec; popularity counts the log of the share, on the first day the whole
 one; content-kNN is tuned on validation items of the whole log, which favours it. Prints NDCG@10,
 adds a table to results.md below --runs, and draws the curves there. Dotted overrides of the preset
 follow the options. The picture needs matplotlib: pip install -e ".[benchmarks]".
@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from setting import append, commit, data_folder, machine, options_parser, parsed, preset
 
 from p5mm.baselines.base import baselines
@@ -57,8 +58,6 @@ def main() -> None:
 
 def _draw(found: "Found", name: str, split: str, path: Path) -> None:
     """A line a model, with the intervals over users (of the first seed)."""
-    from matplotlib.figure import Figure
-
     figure = Figure((7, 4), layout="constrained", dpi=120)
     axes = figure.add_subplot(xlabel="% of the users in the log", ylabel=f"NDCG@10, {split}")
     axes.set(title=f"{name}, mean of {len({seed for _, seed in found})} seeds")

@@ -114,7 +114,7 @@ class TrainConfig:
     """How the model is trained.
 
     Attributes:
-        epochs: At most so many passes over all prefixes; with 0 a base ranks as it is.
+        epochs: At most so many passes over all prefixes; with 0 nothing is learned: a first day.
         patience: Passes without a gain in validation that matters, .2 %, before the training of a
             retriever or a base stops.
         positions: History positions in a batch.

@@ -102,7 +102,9 @@ def check_width(columns: int, what: str | Path) -> None:
 def _header(data: bytes, parsing: pyarrow.csv.ParseOptions) -> list[str]:
     """The names in the first row, by the parser that reads the others."""
     reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK)
-    names: list[str] = pyarrow.csv.open_csv(pa.BufferReader(data), reading, parsing).schema.names
+    # Closed, or a thread that reads ahead may outlive the process and abort it.
+    with pyarrow.csv.open_csv(pa.BufferReader(data), reading, parsing) as reader:
+        names: list[str] = reader.schema.names
     return names
 
 

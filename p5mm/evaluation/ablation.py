@@ -44,7 +44,14 @@ def ablated_rankers(model: TrainedModel, seed: int = 0, seen: bool = False) -> d
         for name, present in model.content.present.items()
         if present.any()
         for how in WAYS
+        if how != ZERO or _knows_more(model, name)
     }
+
+
+def _knows_more(model: TrainedModel, name: str) -> bool:
+    """Whether anything is known of items without a modality."""
+    others = [there for other, there in model.content.present.items() if other != name]
+    return bool(model.network.items.trained.any()) or any(there.any() for there in others)
 
 
 def _twin(network: Network, content: Content) -> Network:

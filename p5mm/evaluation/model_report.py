@@ -50,11 +50,10 @@ def evaluate_model(
         )
     findings = model_findings(model)
     scorer = model.scorer
-    scorers = {
-        MAIN: scorer,
-        SIMILARITIES: scorer.weighing(model.fitted.similarities),
-        RETRIEVER: scorer.alone(),
-    }
+    scorers = {MAIN: scorer, RETRIEVER: scorer.alone()}
+    if model.config.train.epochs:  # a first day has no decoder that could be left out
+        similar = scorer.weighing(model.fitted.similarities)
+        scorers = {MAIN: scorer, SIMILARITIES: similar, RETRIEVER: scorers[RETRIEVER]}
     rankers: dict[str, Ranker] = {
         name: one.among(model.rows, keep_seen) for name, one in scorers.items()
     }

@@ -37,7 +37,7 @@ WORDS = ("title", "headline", "stars")  # what a T5 may have learned to write
 HIGHEST = 1e6  # of a rating
 WIDEST = 1 << 16  # of a content vector
 SIZES = ("d_model", "layers", "decoder_layers")  # and those of nano
-OPENED, TRAINED = 2, 8  # copies of the weights; AdamW, averages and a rehearsal hold more
+OPENED = 2  # copies of the weights
 PARTS = ("items.fusion", "history")  # of a network, beside the T5
 
 

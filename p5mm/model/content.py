@@ -81,6 +81,11 @@ class Content:
         """Vector length of each modality."""
         return {name: vectors.shape[1] for name, vectors in self.vectors.items()}
 
+    def is_real(self, name: str) -> bool:
+        """Whether some item has the modality, and each that has it its own."""
+        there = name in self.present and bool(self.present[name].any())
+        return there and _parsed(self.fingerprints[name])[1] == REAL
+
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Vectors and presence as tensors."""
         return (

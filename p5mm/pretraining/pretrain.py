@@ -14,12 +14,12 @@ from p5mm.config import Config
 from p5mm.data.dataset import Dataset
 from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError, unknown
-from p5mm.indexing.encode import encode_catalog
+from p5mm.indexing.encode import NONE, encode_catalog
 from p5mm.metrics.validation import validation_metrics
 from p5mm.model.base import Base, Learned, shared_weights
 from p5mm.model.batches import Passes
 from p5mm.model.build import build_network, make_t5, without_path
-from p5mm.model.content import Content
+from p5mm.model.content import REAL, Content
 from p5mm.model.network import Network
 from p5mm.model.prompts import ABOUT_REVIEWS, Prompt, read_prompts
 from p5mm.model.t5 import T5
@@ -41,10 +41,10 @@ from p5mm.pretraining.titles import TITLE, VOCABULARY, Titles, is_held_out
 from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.loop import Training, training_key
 
-ABOUT_ITEMS = (TITLE, MASKED, MATCHING, SPANS)
-TASKS = (*ABOUT_ITEMS, *ABOUT_REVIEWS)
+TASKS = (TITLE, MASKED, MATCHING, SPANS, *ABOUT_REVIEWS)
 WORDS = (TITLE, *ABOUT_REVIEWS)  # what a T5 that has learned them can be asked to write
-TEXT = 64  # tokens of an item's text that are read
+TEXT = "text"
+READ = 64  # tokens of an item's text that are read
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def pretrain(
         objective = BaseObjective(
             DomainObjective(config.train.negatives, starts=starts),
             titles,
-            _spans(datasets, titles, tokenizer),
+            _spans(config, datasets, titles, tokenizer),
             {name: of for name, of in weights.items() if name not in ABOUT_REVIEWS},
             *_reviews(reviews, t5, tokenizer, weights),
         )
@@ -170,6 +170,8 @@ def _training(
     parts = [network.history, network.t5.encoder]
     if network.items.fusion is not None:
         parts.append(network.items.fusion)
+    elif MATCHING in objective.weights:
+        parts.append(network.t5.shared)
     passes = [Passes(of.train, length, settings.positions, settings.seed) for of in domains]
     if objective.writes:
         parts += [network.t5.shared, network.t5.decoder]
@@ -189,9 +191,12 @@ def _weights(
     for task in config.train.tasks:
         if task not in TASKS:
             raise unknown("task in train.tasks of a pretraining", task, TASKS)
-    known = set(ABOUT_ITEMS)
-    if not any(any(of.catalog.own_titles) for of in datasets.values()):
-        known -= {TITLE, SPANS}
+    known = {MASKED, MATCHING}
+    ablated = config.encoders.ablate.get(TEXT, REAL) != REAL
+    if not ablated and any(any(of.catalog.own_titles) for of in datasets.values()):
+        known |= {TITLE}
+    if _reads_texts(config) and any(TEXT in of.catalog.fields for of in datasets.values()):
+        known |= {SPANS}
     if reviews is not None:
         train = reviews.part("train")
         known |= {HEADLINE} if any(train.headlines) else set()
@@ -201,7 +206,7 @@ def _weights(
         raise InputError(
             "reviews are given, and nothing is learned of them: give them a headline or a rating, "
             "and ask for it by train.tasks, as in --train.tasks "
-            f"'{{{TITLE}: 0.3, {HEADLINE}: 0.3, {STARS}: 0.3}}'"
+            f"'{{{TITLE}: 1.0, {HEADLINE}: 0.5, {STARS}: 0.5}}'"
         )
     _levels(reviews, weights)  # what is wrong with them is told before anything is encoded
     return weights
@@ -228,12 +233,20 @@ def _reviews(
     return train, valid if len(valid) else None
 
 
-def _spans(datasets: Mapping[str, Dataset], titles: Titles, tokenizer: Tokenizer) -> Spans:
+def _reads_texts(config: Config) -> bool:
+    """Whether a base may see the texts of items."""
+    return config.encoders.text != NONE and config.encoders.ablate.get(TEXT, REAL) == REAL
+
+
+def _spans(
+    config: Config, datasets: Mapping[str, Dataset], titles: Titles, tokenizer: Tokenizer
+) -> Spans:
     """The texts of all catalogs, but for items whose titles are held out."""
     texts: list[str | None] = []
     for catalog in (dataset.catalog for dataset in datasets.values()):
-        texts += catalog.raw("text") if "text" in catalog.fields else [None] * len(catalog)
-    words = tokens_of(tokenizer, texts, TEXT)
+        reads = _reads_texts(config) and TEXT in catalog.fields
+        texts += catalog.raw(TEXT) if reads else [None] * len(catalog)
+    words = tokens_of(tokenizer, texts, READ)
     return Spans.of(words.masked_fill(titles.held_out[:, None], PAD), tokenizer)
 
 

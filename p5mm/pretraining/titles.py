@@ -50,12 +50,6 @@ class Titles:
                 words[row, : len(closed)] = closed
         return cls(words, torch.tensor([is_held_out(item) for item in ids]))
 
-    def some(self, rows: Tensor) -> Tensor:
-        """Rows ``[m]``, at most ``TOGETHER`` of those given that have a title to learn."""
-        rows = torch.unique(rows)
-        rows = rows[(self.words[rows, 0] != PAD) & ~self.held_out[rows]]
-        return rows[torch.randperm(len(rows))[:TOGETHER]]
-
     def loss(self, network: Network, rows: Tensor) -> Tensor:
         """Mean negative log probability of the words of titles, each after those before it."""
         words = self.words[rows]

@@ -88,7 +88,7 @@ class Candidates:
         whole = Source(index, np.flatnonzero(known), len(known))
         taken = whole.among(np.flatnonzero(trained))
         rows = np.flatnonzero(known & ~trained)
-        if not len(rows):
+        if not len(rows) or len(rows) == len(whole.rows):
             return cls(index, taken, whole.among(rows))
         places = np.searchsorted(whole.rows, rows)
         ids = [index.item_ids[place] for place in places.tolist()]

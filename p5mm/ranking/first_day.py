@@ -29,8 +29,8 @@ class FirstDay(Scorer):
 
     In a shop unlike those that a base has learned from, likeness ranks better; in one like them,
     the base does. Which of the two a shop is nobody knows on its first day, so all count alike:
-    the cosines of the base's vectors, of each modality's, and of the words (measured:
-    benchmarks/RESULTS.md).
+    the cosines of the base's vectors and of each modality's, which find the candidates, and those
+    of the words, which rank them with the others (measured: benchmarks/RESULTS.md).
 
     Attributes:
         dims: Length of the base's part of the vectors, and of each modality's.
@@ -70,7 +70,7 @@ class FirstDay(Scorer):
         found = Candidates.of(index, vectors.numpy(), known, trained)
         asking = replace(asking, newcomers=max(asking.candidates, asking.newcomers))
         scorer = cls(network, asking, tokens, vectors, found, dims=dims)
-        if TEXT not in content.present or not content.present[TEXT].any():
+        if not content.is_real(TEXT) or TEXT not in catalog.fields:
             return scorer
         nobody = sp.csr_matrix((len(catalog), len(catalog)), dtype=np.float32)
         alike = ItemSimilarity(nobody, {}, FADING, Words.of(catalog.raw(TEXT)))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from p5mm.data.catalog import Catalog
 from p5mm.data.pictures import Picture
 from p5mm.encoders.store import FeatureStore
-from p5mm.errors import InputError
+from p5mm.errors import InputError, shown
 from p5mm.evidence.cold_items import ColdItems
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.encode import encode_catalog
@@ -119,7 +119,18 @@ def _grown_codes(
 
 
 def _joined(known: Catalog, new: Catalog) -> Catalog:
-    table = pa.concat_tables([known.table, new.table], promote_options="default")
+    """One catalog; a column of two types takes one that holds both.
+
+    Raises:
+        InputError: A column has types that do not agree.
+    """
+    try:
+        table = pa.concat_tables([known.table, new.table], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise InputError(
+            "the new items have a column of another type than those of the model "
+            f"({shown(str(error))[:200]}); write it as the model's catalog has it"
+        ) from error
     pictures: list[Picture | None] | None = None
     if known.pictures is not None or new.pictures is not None:
         pictures = [*_pictures(known), *_pictures(new)]

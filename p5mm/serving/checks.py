@@ -39,13 +39,19 @@ def read_settings(about: Mapping[str, Any]) -> tuple[Config, Fitted, dict[str, s
     return config_from_dict(about["config"]), fitted, dict(about["fingerprints"])
 
 
-def check_settings(config: Config, t5: T5Config, items: int) -> None:
+def check_settings(config: Config, t5: T5Config, items: int, dim: int) -> None:
     """Check that the configuration says the sizes of the T5 beside it, and a kind of index.
+
+    Args:
+        config: To be checked.
+        t5: Sizes of the T5.
+        items: Of the catalog.
+        dim: Length of the vectors that are indexed.
 
     Raises:
         InputError: It does not.
     """
-    factory_string(config.retrieval.index, items, t5.d_model)
+    factory_string(config.retrieval.index, items, dim)
     for name, value in {
         "data.k_core": config.data.k_core,
         "model.max_history": config.model.max_history,

@@ -171,7 +171,9 @@ def _read(folder: Path) -> TrainedModel:
     tokenizer = load_tokenizer(folder / "t5")
     t5 = load_t5(folder / "t5")
     with reading(folder / "config.json", REMEDY):
-        check_settings(config, t5.config, items)
+        d = t5.config.d_model
+        dim = d if config.train.epochs else width(content, d)
+        check_settings(config, t5.config, items, dim)
         check_fitted(fitted, content, set(catalog.item_ids), t5.config.vocab_size)
     with reading(folder / "t5" / "tokenizer.json", REMEDY):
         check_tokenizer(tokenizer, t5.config.vocab_size)
@@ -188,8 +190,6 @@ def _read(folder: Path) -> TrainedModel:
         index = VectorIndex.load(folder / "index")
         with reading(folder / "index", REMEDY):
             known = np.flatnonzero(network.items.known.numpy())
-            d = t5.config.d_model
-            dim = d if config.train.epochs else width(content, d)
             check_index(index, [catalog.item_ids[row] for row in known], dim)
     with reading(folder / "prompts.txt", REMEDY):
         prompts = read_prompts(folder / "prompts.txt")

@@ -13,8 +13,8 @@ from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.limits import Limits
 from p5mm.serving.requests import Requests
 
-BATCH = 256  # users that are ranked at once
-WINDOW = 64 * BATCH  # users that are sorted by length, so that little is padded
+BATCH = 64  # users that are ranked at once: what is made of them stays in the cache
+WINDOW = 256 * BATCH  # users that are sorted by length, so that little is padded
 ANSWERS = 4_000_000  # items in the answers of a window
 
 

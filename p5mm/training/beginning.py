@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from p5mm.config import Config, ModelConfig
 from p5mm.encoders.base import Features
 from p5mm.errors import InputError
-from p5mm.model.base import TRAINED, Base, check_memory, read_base
+from p5mm.model.base import Base, check_memory, read_base
 from p5mm.model.build import build_network, make_t5
 from p5mm.model.content import Content
 from p5mm.model.network import Network
@@ -22,6 +22,8 @@ from p5mm.model.prompts import Prompt
 from p5mm.model.rating_prior import RatingPrior
 from p5mm.model.t5 import T5
 
+HELD = {"all": 8, "lora": 5, "frozen": 5}  # copies of a base's weights in a training, measured,
+REHEARSED = 4  # and of those of its rehearsal
 RANK = 8  # of what LoRA adds to a matrix
 
 
@@ -55,7 +57,8 @@ class Beginning:
                 )
             return cls(), config
         if config.train.epochs:
-            check_memory(Path(config.model.base), TRAINED)
+            copies = HELD[config.train.adapt] + (REHEARSED if config.train.tasks else 0)
+            check_memory(Path(config.model.base), copies)
         base = read_base(config.model.base, config.model.dropout)
         base.check(config.model)
         if not config.train.epochs and config.retrieval.generate:

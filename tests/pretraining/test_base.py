@@ -179,7 +179,7 @@ def test_a_base_larger_than_the_memory_is_told_before_it_is_opened(toys, folder,
     for path in folder.rglob("model.safetensors"):
         path.write_bytes(b"x" * path.stat().st_size)  # whoever opens it finds it damaged
     monkeypatch.setattr("p5mm.model.base.memory", lambda: 4 * size)
-    with pytest.raises(InputError, match=r"GiB of memory for 8 copies.*larger machine"):
+    with pytest.raises(InputError, match=r"GiB of memory for 12 copies.*larger machine"):
         fit(toys.toy_dataset(), replace(begun(toys, folder), train=toys.toy_config(epochs=1).train))
     with pytest.raises(InputError, match=r"damaged|is no"):
         fit(toys.toy_dataset(), begun(toys, folder))  # ranks as it is: there is room for it

@@ -8,13 +8,17 @@ import pytest
 import torch
 
 from p5mm.data.catalog import Catalog
+from p5mm.data.dataset import Dataset
 from p5mm.data.histories import Histories
 from p5mm.errors import InputError
+from p5mm.evaluation.ablation import ablated, ablated_rankers
+from p5mm.evaluation.model_report import evaluate_model
 from p5mm.evidence.words import Words
 from p5mm.model.content import Content
 from p5mm.pretraining.pretrain import pretrain
 from p5mm.ranking.first_day import FADING, FirstDay
 from p5mm.ranking.scorer import Scorer
+from p5mm.serving.recommender import Recommender
 from p5mm.training.fit import fit
 
 
@@ -98,3 +102,41 @@ def test_nothing_known_is_said(model):
     bare = Catalog.from_table(pa.table({"item_id": pa.array(ids)}))
     with pytest.raises(InputError, match="no item has a picture, a text or a vector"):
         FirstDay.beginning(model.network, model.scorer.asking, Content(len(ids)), bare)
+
+
+def test_shuffled_texts_have_no_words(model):
+    scorer = ablated(model, {"text": "shuffled"}).scorer
+    assert not scorer.weights
+    assert set(ablated(model, {"style": "zero"}).scorer.weights) == {"words"}
+
+
+def test_an_evaluation_leaves_out_what_knows_nothing(model):
+    names = [f"p5mm, {of} {how}" for of in ("text", "style") for how in ("zero", "shuffled")]
+    assert list(ablated_rankers(model)) == names
+    alone = ablated(model, {"style": "zero"})
+    assert list(ablated_rankers(alone)) == ["p5mm, text shuffled"]
+    report = evaluate_model(alone, baselines=("popularity",), ablate=True)
+    assert list(report.models) == ["p5mm", "retriever", "popularity", "p5mm, text shuffled"]
+
+
+def test_items_with_texts_join_a_catalog_without(toys, model, tmp_path):
+    """Nothing is known of the words of the first; the second are found by what both have."""
+    table = toys.toy_catalog().table
+    bare = Dataset(Catalog.from_table(table.drop_columns(["title"])), *[model.log] * 2)
+    config = replace(model.config, train=replace(model.config.train, epochs=0))
+    pretrain({"toy": toys.toy_dataset()}, toys.toy_config(epochs=1, tasks={})).write(tmp_path / "b")
+    config = replace(config, model=replace(config.model, base=str(tmp_path / "b")))
+    shop = Recommender(fit(bare, config))
+    style = next(style for style in table["style"].to_pylist() if style)
+    rows = [{"item_id": "new1", "title": "ring0 step9", "style": style}]
+    grown = shop.add_items(Catalog.from_table(pa.Table.from_pylist(rows)))
+    found = grown.recommend(histories=[[table["item_id"][0].as_py()]], k=40)
+    assert "new1" in found["item_id"].to_pylist()
+    grown.save(tmp_path / "model")
+    loaded = Recommender.load(tmp_path / "model")
+    assert loaded.recommend(k=3).equals(grown.recommend(k=3))
+
+
+def test_wide_vectors_are_kept_in_one_index(model):
+    found = model.scorer.candidates
+    assert found.new.index is found.index

@@ -102,3 +102,19 @@ def test_a_model_from_a_stranger_imports_nothing_unless_it_is_trusted(
     with pytest.raises(InputError, match="planted_style"):  # it is imported, and has no Evil
         Recommender.load(tmp_path / "m").add_items(new, trust=["planted_style:Evil"])
     assert mark.exists()
+
+
+def test_a_column_of_a_wider_type_is_taken(plain, toys):
+    """A JSONL file has doubles where the model's Parquet file had floats."""
+    rows = [{"item_id": "new 5", "title": "ring2 step5", "style": toys.style(2, 5)}]
+    wide = toys.SCHEMA.set(
+        toys.SCHEMA.get_field_index("style"), pa.field("style", pa.list_(pa.float64()))
+    )
+    grown = plain.add_items(Catalog.from_table(pa.Table.from_pylist(rows, schema=wide)))
+    assert len(grown.model.catalog) == len(plain.model.catalog) + 1
+
+
+def test_a_column_of_another_type_is_told(plain, toys):
+    table = pa.table({"item_id": ["new 5"], "title": [7], "style": [toys.style(2, 5)]})
+    with pytest.raises(InputError, match="a column of another type than those of the model"):
+        plain.add_items(Catalog.from_table(table))
