@@ -31,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deny", metavar="FILE", help="table with item_id: items that nobody may get"
     )
+    parser.add_argument(
+        "--where", metavar="CONDITION",
+        help="on columns of the catalog, as in: category == 'Shoes' and price < 50",
+    )  # fmt: skip
     parser.add_argument("--keep-seen", action="store_true", help="also what a user has taken")
     parser.add_argument(
         "--strict", action="store_true", help="fail where a user or an item is unknown"
@@ -50,6 +54,7 @@ def run(options: argparse.Namespace) -> None:
     limits = Limits(
         None if options.allow is None else _items(options.allow),
         () if options.deny is None else _items(options.deny),
+        where=options.where,
     )
     wanted = Wanted(options.k, not options.keep_seen, limits, options.strict)
     asked, work = recommend_job(recommender, users, Path(options.model), wanted)

@@ -21,6 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     query.add_argument("--item", metavar="ID", help="what to look for, an item of the index")
     parser.add_argument("-k", "--k", type=int, default=10, help="hits (default: 10)")
     parser.add_argument(
+        "--where", metavar="CONDITION",
+        help="on columns of the catalog, as in: category == 'Shoes' and price < 50",
+    )  # fmt: skip
+    parser.add_argument(
         "--trust", action="append", default=[], metavar="SPEC",
         help="an encoder that the index may name although it imports code, opens a path or asks "
         "a hub",
@@ -33,6 +37,8 @@ def run(options: argparse.Namespace) -> None:
     from p5mm.indexing.catalog_index import CatalogIndex
 
     index = CatalogIndex.load(options.index, options.trust)
+    if options.where is not None:
+        index = index.where(options.where)
     if options.text is not None:
         hits = index.search_text(options.text, options.k)
     elif options.image is not None:

@@ -12,10 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from p5mm.data.catalog import Catalog
+from p5mm.data.where import rows_where
 from p5mm.encoders.alignment import Alignment, train_alignment
 from p5mm.encoders.base import Encoder, Features
 from p5mm.encoders.build import make_encoder
-from p5mm.errors import InputError
+from p5mm.errors import InputError, shown
 from p5mm.indexing.contents import IndexContents, Refused
 from p5mm.indexing.folder import read_index, write_index
 from p5mm.retrieval.index import VectorIndex
@@ -41,10 +42,12 @@ class CatalogIndex(IndexContents):
         origin: The folder that it was read from; its encoders are made only as far as a stranger's
             folder may name them. None where it was built here.
         trusted: Specs of encoders that the user named for it.
+        free: The only rows that are found; None for all.
     """
 
     origin: str | None = None
     trusted: tuple[str, ...] = ()
+    free: frozenset[int] | None = None
 
     @classmethod
     def build(cls, catalog: Catalog, features: Iterable[Features]) -> "CatalogIndex":
@@ -107,6 +110,22 @@ class CatalogIndex(IndexContents):
         """The same index with a joint view of given heads."""
         return replace(self, alignment=alignment)._with_views()
 
+    def where(self, condition: str) -> "CatalogIndex":
+        """The same index when only items may be found of which a condition on columns is true.
+
+        Raises:
+            InputError: It is none, or no item fulfils it; see `p5mm.data.where`.
+        """
+        rows = rows_where(self.catalog.table, condition)
+        if not len(rows):
+            raise InputError(f"no item fulfils --where {shown(condition)[:200]}")
+        ids = {self.item_ids[row] for row in rows.tolist()}
+        views = {
+            name: view.among(np.flatnonzero([item in ids for item in view.item_ids]))
+            for name, view in self.views.items()
+        }
+        return replace(self, views=views, free=frozenset(rows.tolist()))
+
     def search_text(self, text: str, k: int = 10) -> list[Hit]:
         """The items that a text describes best: in the joint view if there is encoded.
 
@@ -155,6 +174,8 @@ class CatalogIndex(IndexContents):
             raise InputError(f"item '{item_id}' has neither picture nor text that could be used")
         shared[row] = 0
         rows = np.flatnonzero(shared)
+        if self.free is not None:
+            rows = rows[np.isin(rows, list(self.free))]
         scores = (total[rows] / shared[rows]).astype(np.float32)
         best = np.argsort(-scores, kind="stable")[: _checked_k(k)]
         return _hits([[self.item_ids[row] for row in rows[best]]], scores[best][None])

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.data.histories import Histories
+from p5mm.data.where import rows_where
 from p5mm.errors import InputError
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.requests import item_lists
@@ -23,26 +24,32 @@ class Limits:
         deny: Ids that nobody may get.
         allow_each: The only ids that some users may get.
         deny_each: Ids that some users may not get.
+        where: A condition on columns of the catalog that all must fulfil, such as
+            ``category == 'Shoes'``; see `p5mm.data.where`.
     """
 
     allow: Sequence[str] | None = None
     deny: Sequence[str] = ()
     allow_each: Lists = field(default_factory=dict)
     deny_each: Lists = field(default_factory=dict)
+    where: str | None = None
 
     def rows(self, model: TrainedModel, strict: bool) -> NDArray[np.int64] | None:
         """Catalog rows ``[m]``, ascending, that anybody may get; None for all.
 
         Raises:
-            InputError: An item is unknown and ``strict``, or nothing is left.
+            InputError: An item is unknown and ``strict``, the condition cannot be read, or
+                nothing is left.
         """
-        if self.allow is None and not self.deny:
+        if self.allow is None and not self.deny and self.where is None:
             return None
         free = np.full(len(model.catalog), self.allow is None)
         for ids, wanted in ((self.allow or (), True), (self.deny, False)):
             free[item_lists(model, [ids], strict).items] = wanted
+        if self.where is not None:
+            free &= np.isin(np.arange(len(free)), rows_where(model.catalog.table, self.where))
         if not free.any():
-            raise InputError("nothing may be recommended: allow and deny leave no item")
+            raise InputError("nothing may be recommended: allow, deny and where leave no item")
         return np.flatnonzero(free)
 
     def never(self, model: TrainedModel, users: Sequence[str], strict: bool) -> Histories | None:

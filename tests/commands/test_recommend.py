@@ -118,3 +118,11 @@ def test_scores_of_a_folder_of_pairs(model, tmp_path, monkeypatch):
     wanted = Recommender.load(model).score(pa.Table.from_pylist(pairs))
     assert found["user_id"].to_pylist() == wanted["user_id"].to_pylist()
     assert found["score"].to_pylist() == pytest.approx(wanted["score"].to_pylist(), abs=1e-4)
+
+
+def test_recommend_where_a_condition_holds(model, tmp_path, capsys):
+    out = tmp_path / "some.parquet"
+    arguments = ["recommend", model, "--users", "all", "--out", out, "--k", "3"]
+    assert run(*arguments, "--where", "'ring2' in title") == 0
+    assert {item[:2] for item in pq.read_table(out)["item_id"].to_pylist()} == {"r2"}
+    assert "cannot be read" in wrong_use(capsys, *arguments, "--where", "title =")

@@ -128,6 +128,17 @@ def test_item_search_is_the_mean_cosine_over_shared_modalities():
     assert "blue 5" not in ids(index.search_item("red 0", 10))  # nothing in common to compare
 
 
+def test_only_what_fulfils_a_condition_is_found():
+    index = made(spec="open_clip:tiny/tag").where("title in ['red', 'blue']")
+    assert set(ids(index.search_text("green", 10))) == {"red 0", "red 3", "blue 2", "blue 5"}
+    assert set(ids(index.search_item("green 4", 10))) == {"red 0", "red 3", "blue 2", "blue 5"}
+    assert "green 4" not in ids(index.search_item("red 3", 10))
+    with pytest.raises(InputError, match="no item fulfils --where title == 'grey'"):
+        made().where("title == 'grey'")
+    with pytest.raises(InputError, match="unknown column in --where 'colour'"):
+        made().where("colour == 'red'")
+
+
 def test_unknown_item_names_the_nearest():
     with pytest.raises(InputError, match=r"did you mean 'red 0'.*holds 6 items"):
         made().search_item("rad 0")

@@ -113,3 +113,23 @@ def test_generated_candidates_keep_the_limits(toys, recommender):
     found = best(generating, 20, limits, filter_seen=False)
     assert set(found["u2"]) == set(allow[2:])
     assert set(found["u1"]) == set(allow[4:])
+
+
+def test_a_condition_on_columns(recommender):
+    """Exactly k come back, by faiss or beyond the candidates, with other limits beside it."""
+    wanted = [item for item in recommender.model.catalog.item_ids if item.startswith("r2")]
+    titled = {item for item, title in zip(
+        recommender.model.catalog.item_ids,
+        recommender.model.catalog.table["title"].to_pylist(), strict=True,
+    ) if title and "ring2" in title}  # fmt: skip
+    assert titled <= set(wanted)
+    found = best(recommender, len(titled), Limits(where="'ring2' in title"), filter_seen=False)
+    assert all(set(items) == titled for items in found.values())
+    one = sorted(titled)[0]
+    limits = Limits(deny=[one], where="'ring2' in title")
+    found = best(recommender, 40, limits, filter_seen=False)
+    assert all(set(items) == titled - {one} for items in found.values())
+    with pytest.raises(InputError, match="allow, deny and where leave no item"):
+        best(recommender, 3, Limits(where="title == 'nothing'"))
+    with pytest.raises(InputError, match="unknown column in --where 'colour'"):
+        best(recommender, 3, Limits(where="colour == 'red'"))
