@@ -113,10 +113,10 @@ class PositionBias(nn.Embedding):
         self.max_distance = config.relative_attention_max_distance
         self.bidirectional = bidirectional
 
-    def between(self, length: int) -> Tensor:
-        """Bias ``[1, heads, length, length]`` of query row against key column."""
+    def between(self, length: int, first: int = 0) -> Tensor:
+        """Bias ``[1, heads, length - first, length]`` of query row, from ``first`` on, by key."""
         position = torch.arange(length, device=self.weight.device)
-        buckets = self._bucket(position[None, :] - position[:, None])
+        buckets = self._bucket(position[None, :] - position[first:, None])
         return F.embedding(buckets, self.weight).permute(2, 0, 1)[None]
 
     def _bucket(self, offset: Tensor) -> Tensor:

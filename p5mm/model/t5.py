@@ -49,14 +49,20 @@ class Stack(nn.Module):
         self.final_layer_norm = RMSNorm(config.d_model, config.layer_norm_epsilon)
         self.dropout = Dropout(config.dropout_rate)
 
-    def position_bias(self, length: int, causal: bool) -> Tensor:
-        """``[1, heads, length, length]``; minus infinity above the diagonal where causal."""
-        first = self.block[0].layer[0]
-        bias: Tensor = first.sublayer.relative_attention_bias.between(length)
+    def position_bias(self, length: int, causal: bool, first: int = 0) -> Tensor:
+        """``[1, heads, length - first, length]``; minus infinity at later keys where causal.
+
+        Args:
+            length: Positions.
+            causal: Whether none sees a later one.
+            first: Of the positions that ask.
+        """
+        attention = self.block[0].layer[0].sublayer
+        bias: Tensor = attention.relative_attention_bias.between(length, first)
         if not causal:
             return bias
-        above = torch.ones(length, length, dtype=torch.bool, device=bias.device).triu(1)
-        return bias.masked_fill(above, -torch.inf)
+        later = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).triu(1 + first)
+        return bias.masked_fill(later, -torch.inf)
 
 
 class Encoder(Stack):

@@ -77,10 +77,8 @@ class FirstDay(Scorer):
         as_one_more = 1 / (len(dims) * network.temperature)
         return replace(scorer, similarity=alike, weights={WORDS: as_one_more})
 
-    @torch.inference_mode()
-    def encode(self, histories: Histories) -> Encoded:
-        """Read each history once; what it asks for is the base's query, and items like its own."""
-        encoded = super().encode(histories)
+    def asked(self, encoded: Encoded, histories: Histories) -> Encoded:
+        """Look for what the base's query asks for, and for items like those of the history."""
         weights = recency(self._read(histories), len(self.vectors), FADING)
         _, *sums = torch.from_numpy(weights @ self.vectors.numpy()).split_with_sizes(self.dims, 1)
         parts = [encoded.last, *(F.normalize(part, dim=1) for part in sums)]

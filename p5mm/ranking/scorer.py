@@ -152,7 +152,11 @@ class Scorer:
     @torch.inference_mode()
     def encode(self, histories: Histories) -> Encoded:
         """Read each history once; ratings as they were given."""
-        return self.network.encode(self.tokens, self.batch(histories))
+        return self.asked(self.network.encode(self.tokens, self.batch(histories)), histories)
+
+    def asked(self, encoded: Encoded, _: Histories) -> Encoded:
+        """What candidates are looked for with, once histories are read."""
+        return encoded
 
     def batch(self, histories: Histories) -> Batch:
         """What is read of histories, ratings in units of the training ratings."""
@@ -220,7 +224,18 @@ class Scorer:
             never: Catalog rows that each may not get, such as the histories; None for none.
             only: Catalog rows that each may get; None for all that are candidates.
         """
-        encoded = self.encode(histories)
+        return self.ranked(self.encode(histories), histories, k, never, only)
+
+    @torch.inference_mode()
+    def ranked(
+        self,
+        encoded: Encoded,
+        histories: Histories,
+        k: int,
+        never: Histories | None = None,
+        only: Histories | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """What ``rank`` gives for histories that are read already; arguments as there."""
         first, rest = self.found(encoded, never, k, only)
         scores = [self._placed(self._scores_of(self.rerank, encoded, histories, first), first)]
         if rest.shape[1]:

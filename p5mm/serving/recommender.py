@@ -24,6 +24,7 @@ from p5mm.serving.add_items import add_items
 from p5mm.serving.explanation import Explanation, explain
 from p5mm.serving.folder import read_model, write_model
 from p5mm.serving.limits import Limits
+from p5mm.serving.live_user import LiveUser
 from p5mm.serving.pairs import COLUMNS, Pairs
 from p5mm.serving.requests import Requests
 from p5mm.serving.server import Server, windows
@@ -205,6 +206,17 @@ class Recommender:
         asked = Requests.of(self.model, names, None if history is None else [history], strict=True)
         row = int(self._item_rows([item_id])[0])
         return explain(self.model, asked.names[0], asked.histories, row)
+
+    def live(self, history: Sequence[str] = ()) -> LiveUser:
+        """Somebody who is here right now: each ``append`` costs one position of the encoder.
+
+        Args:
+            history: Item ids in order of time.
+
+        Raises:
+            InputError: An item is unknown.
+        """
+        return LiveUser.of(self.model, history)
 
     def similar_items(self, item_ids: Sequence[str], k: int = 10) -> pa.Table:
         """The items nearest to each of some items, by retrieval vectors.
