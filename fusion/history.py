@@ -30,8 +30,8 @@ class HistoryTokens(nn.Module):
             rows: ``[b, s]`` int64.
             ratings: ``[b, s]`` float32 on a scale of mean 0, NaN where unknown.
         """
-        scaled = F.normalize(tokens, dim=-1) * self.start.shape[-1] ** 0.5
-        events = torch.unflatten(F.embedding(rows, scaled.flatten(1)), -1, (self.k, -1))
+        events = torch.unflatten(F.embedding(rows, tokens.flatten(1)), -1, (self.k, -1))
+        events = F.normalize(events, dim=-1) * self.start.shape[-1] ** 0.5
         events = events + ratings.nan_to_num(0.0)[..., None, None] * self.rating
         start = self.start.expand(len(rows), 1, -1)
         return torch.cat([start, events.flatten(1, 2)], dim=1)

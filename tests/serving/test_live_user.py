@@ -94,9 +94,11 @@ def test_another_model_and_a_damaged_file_are_refused(toys, toy, tmp_path):
         LiveUser.load(other, tmp_path / "ann")
     arrays = load_file(tmp_path / "ann")
     for name, change in {
-        "items": lambda of: of + 1_000, "memory": lambda of: of[:, :-1], "keys.0": lambda of: of * np.nan,
+        "items": lambda of: of + 1_000,
+        "memory": lambda of: of[:, :-1],
+        "keys.0": lambda of: of * np.nan,
         "model": lambda of: of[:3],
-    }.items():  # fmt: skip
+    }.items():
         save_file(arrays | {name: np.ascontiguousarray(change(arrays[name]))}, tmp_path / "bad")
         with pytest.raises(InputError, match="bad"):
             LiveUser.load(toy, tmp_path / "bad")
