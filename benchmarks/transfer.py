@@ -12,7 +12,7 @@ follow the options. The picture needs matplotlib: pip install -e ".[benchmarks]"
 
 import argparse
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +47,9 @@ def main() -> None:
     parser.add_argument("--without", nargs="+", default=[], help="of: scratch sasrec")
     options = parsed(parser)
     for name in options.sets:
+        shop = Shop.open(options, name)
         found = {
-            (share, seed): _values(options, name, share, seed)
+            (share, seed): _values(options, shop, share, seed)
             for share in options.shares
             for seed in options.seeds
         }
@@ -76,27 +77,47 @@ def _draw(found: "Found", name: str, split: str, path: Path) -> None:
     figure.savefig(path)
 
 
+@dataclass(frozen=True)
+class Shop:
+    """A set, whole, and what is the same for every share of its users."""
+
+    name: str
+    config: Config
+    whole: Dataset
+    data: TrainingData
+    knn: ContentKNN
+
+    @classmethod
+    def open(cls, options: argparse.Namespace, name: str) -> "Shop":
+        tasks = [] if options.decoder else ["--train.tasks", "{}"]
+        config = read_config(preset(name), [*tasks, *options.overrides])
+        root = str(data_folder(options.data, name))
+        config = replace(config, data=replace(config.data, root=root))
+        whole = open_dataset(config.data)
+        data = TrainingData.of(whole)
+        return cls(name, config, whole, data, _content_knn(config, whole, data))
+
+    def of_seed(self, seed: int) -> Config:
+        return replace(self.config, train=replace(self.config.train, seed=seed))
+
+
 def _values(
-    options: argparse.Namespace, name: str, share: float, seed: int
+    options: argparse.Namespace, shop: Shop, share: float, seed: int
 ) -> dict[str, tuple[float, float, float]]:
     """Model to NDCG@10 and its interval."""
-    tasks = [] if options.decoder else ["--train.tasks", "{}"]
-    config = read_config(preset(name), ["--train.seed", str(seed), *tasks, *options.overrides])
-    config = replace(config, data=replace(config.data, root=str(data_folder(options.data, name))))
-    whole = open_dataset(config.data)
-    data = TrainingData.of(whole)
-    part = replace(whole, interactions=_some(whole.interactions, share, seed))
+    part = replace(shop.whole, interactions=_some(shop.whole.interactions, share, seed))
     start = time.perf_counter()
-    rankers = _trained(options, config, part, data, share)
-    rankers |= _baselines(options, config, part, whole, data, share)
-    report = evaluate(rankers, data.split.cases(options.split), len(data.rows), seed=seed)
+    rankers = _trained(options, shop.of_seed(seed), part, shop.data, share)
+    rankers |= _baselines(options, shop, part, share, seed)
+    cases = shop.data.split.cases(options.split)
+    report = evaluate(rankers, cases, len(shop.data.rows), seed=seed)
     values = {
         model: (of[METRIC].value, of[METRIC].low, of[METRIC].high)
         for model, of in report.models.items()
     }
     told = ", ".join(f"{model} {value:.4f}" for model, (value, _, _) in values.items())
     seconds = time.perf_counter() - start
-    print(f"{name}, {share:g} %, seed {seed}: {told} ({seconds:.0f} s)", flush=True)
+    print(f"{shop.name}, {share:g} %, seed {seed}: {told} ({seconds:.0f} s)", flush=True)
     return values
 
 
@@ -125,14 +146,9 @@ def _trained(
 
 
 def _baselines(
-    options: argparse.Namespace,
-    config: Config,
-    part: Dataset,
-    whole: Dataset,
-    data: TrainingData,
-    share: float,
+    options: argparse.Namespace, shop: Shop, part: Dataset, share: float, seed: int
 ) -> dict[str, Ranker]:
-    _, split = split_log(part.interactions, data.items, config.data.split)
+    _, split = split_log(part.interactions, shop.data.items, shop.config.data.split)
     wanted = (
         ["popularity"] if share == 0 or "sasrec" in options.without else ["popularity", "sasrec"]
     )
@@ -140,10 +156,10 @@ def _baselines(
     for name in wanted:
         baseline = baselines.get(name)()
         if hasattr(baseline, "seed"):
-            baseline.seed = config.train.seed
-        baseline.fit(split, len(data.items))
+            baseline.seed = seed
+        baseline.fit(split, len(shop.data.items))
         fitted[name] = baseline
-    return fitted | {"content-knn": _content_knn(config, whole, data)}
+    return fitted | {"content-knn": shop.knn}
 
 
 def _content_knn(config: Config, whole: Dataset, data: TrainingData) -> ContentKNN:
