@@ -89,6 +89,7 @@ class Shop:
 
     @classmethod
     def open(cls, options: argparse.Namespace, name: str) -> "Shop":
+        """Read a set, and tune content-kNN on it."""
         tasks = [] if options.decoder else ["--train.tasks", "{}"]
         config = read_config(preset(name), [*tasks, *options.overrides])
         root = str(data_folder(options.data, name))
@@ -98,6 +99,7 @@ class Shop:
         return cls(name, config, whole, data, _content_knn(config, whole, data))
 
     def of_seed(self, seed: int) -> Config:
+        """The settings of one training."""
         return replace(self.config, train=replace(self.config.train, seed=seed))
 
 
