@@ -95,7 +95,7 @@ def train(
 def _told(model: "TrainedModel") -> list[str]:
     epochs, tried = model.training_log, model.fitted.tried
     if not epochs:
-        return ["nothing was trained: the base ranks by the content of the items"]
+        return ["the base, likeness of content and words rank alike"]
     best = max(epochs, key=lambda epoch: epoch["ndcg@10"])
     weights = [f"{name} {weight:g}" for name, weight in model.fitted.weights.items() if weight]
     gained = ", ".join(f"{name} {value:.4f}" for name, value in tried.items())

@@ -87,6 +87,8 @@ class Fitting:
         train, settings, content = self.data.train, self.config.train, self.content
         weights = sum(parameter.numel() for parameter in self.network.parameters())
         known = ", ".join(f"{name} of {int(p.sum())}" for name, p in content.present.items())
+        if not settings.epochs:
+            return f"first day: {content.items} items ({known}); nothing is trained"
         return (
             f"train: {len(train)} histories, {len(train.items)} targets; "
             f"{int(self.network.items.trained.sum())} of {content.items} items seen "
