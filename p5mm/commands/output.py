@@ -15,8 +15,8 @@ from p5mm.terminal import say
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from p5mm.data.long_table import LongTable
     from p5mm.serving.job import Work
+    from p5mm.serving.long_table import LongTable
 
 STDOUT = "-"
 PAGE = b'<meta name="generator" content="p5mm">'  # in the head of every page

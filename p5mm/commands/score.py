@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Score pairs of a user (or a history) and an item, in the same order."""
-    from p5mm.data.long_table import LongTable
     from p5mm.serving.bulk import score_job
+    from p5mm.serving.long_table import LongTable
     from p5mm.serving.recommender import Recommender
 
     target = long_target(options.out, ("item_id", "score"), options.force)

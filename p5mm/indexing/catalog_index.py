@@ -12,13 +12,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from p5mm.data.catalog import Catalog
-from p5mm.data.where import rows_where
 from p5mm.encoders.alignment import Alignment, train_alignment
 from p5mm.encoders.base import Encoder, Features
 from p5mm.encoders.build import make_encoder
 from p5mm.errors import InputError, shown
 from p5mm.indexing.contents import IndexContents, Refused
 from p5mm.indexing.folder import read_index, write_index
+from p5mm.indexing.where import rows_where
 from p5mm.retrieval.index import VectorIndex
 
 TOWERS = ("image", "text")
@@ -114,7 +114,7 @@ class CatalogIndex(IndexContents):
         """The same index when only items may be found of which a condition on columns is true.
 
         Raises:
-            InputError: It is none, or no item fulfils it; see `p5mm.data.where`.
+            InputError: It is none, or no item fulfils it; see `p5mm.indexing.where`.
         """
         rows = rows_where(self.catalog.table, condition)
         if not len(rows):

@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow as pa
 
 from p5mm.data.history_column import read_histories
-from p5mm.data.long_table import LongTable
 from p5mm.data.tables import id_column, with_known_names
 from p5mm.errors import InputError, shown
 from p5mm.progress import Progress
 from p5mm.serving.job import Work, folder_digest
 from p5mm.serving.limits import Limits
+from p5mm.serving.long_table import LongTable
 from p5mm.serving.pairs import COLUMNS as PAIR_COLUMNS
 from p5mm.serving.recommender import Recommender
 from p5mm.serving.requests import Requests

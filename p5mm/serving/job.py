@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from p5mm.data.long_table import LongTable
 from p5mm.errors import InputError
 from p5mm.files import whole_file
 from p5mm.progress import Progress, progress
+from p5mm.serving.long_table import LongTable
 
 WINDOW = 16_384  # rows of the input that make a part of the output
 MANIFEST = "_manifest.jsonl"  # what begins so is no part for those who read a folder

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.data.histories import Histories
-from p5mm.data.where import rows_where
 from p5mm.errors import InputError
+from p5mm.indexing.where import rows_where
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.requests import item_lists
 
@@ -25,7 +25,7 @@ class Limits:
         allow_each: The only ids that some users may get.
         deny_each: Ids that some users may not get.
         where: A condition on columns of the catalog that all must fulfil, such as
-            ``category == 'Shoes'``; see `p5mm.data.where`.
+            ``category == 'Shoes'``; see `p5mm.indexing.where`.
     """
 
     allow: Sequence[str] | None = None

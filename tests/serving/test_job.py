@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from p5mm.data.long_table import LongTable
 from p5mm.errors import InputError
 from p5mm.serving import job as module
 from p5mm.serving.job import MANIFEST, Job, is_job, joined
+from p5mm.serving.long_table import LongTable
 
 ROWS = LongTable.of(pa.table({"n": list(range(23))}), "numbers")
 
@@ -139,7 +139,7 @@ def test_somebody_elses_folder_is_no_job(tmp_path):
 SCRIPT = """
 import sys, time
 import pyarrow as pa
-from p5mm.data.long_table import LongTable
+from p5mm.serving.long_table import LongTable
 from p5mm.serving import job as module
 module.WINDOW = 5
 rows = LongTable.of(pa.table({"n": list(range(23))}), "numbers")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p5mm.data.where import rows_where
 from p5mm.errors import InputError
+from p5mm.indexing.where import rows_where
 
 TABLE = pa.table({
     "kind": ["shoe", "hat", None, "shoe"],

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p5mm.data import long_table as module
-from p5mm.data.long_table import LongTable
 from p5mm.errors import InputError
+from p5mm.serving import long_table as module
+from p5mm.serving.long_table import LongTable
 
 
 def table(start, stop):
