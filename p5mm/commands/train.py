@@ -99,6 +99,8 @@ def _told(model: "TrainedModel") -> list[str]:
     best = max(epochs, key=lambda epoch: epoch["ndcg@10"])
     weights = [f"{name} {weight:g}" for name, weight in model.fitted.weights.items() if weight]
     gained = ", ".join(f"{name} {value:.4f}" for name, value in tried.items())
+    if model.fitted.likeness:
+        weights = ["likeness of content and words, as on a first day"]
     return [
         f"best epoch {best['epoch']:.0f} of {len(epochs)}: validation "
         f"recall@10 {best['recall@10']:.4f}, ndcg@10 {best['ndcg@10']:.4f} (retriever)",

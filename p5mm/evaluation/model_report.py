@@ -51,7 +51,7 @@ def evaluate_model(
     findings = model_findings(model)
     scorer = model.scorer
     scorers = {MAIN: scorer, RETRIEVER: scorer.alone()}
-    if model.config.train.epochs:  # a first day has no decoder that could be left out
+    if not model.has_likeness:  # else there is no decoder that could be left out
         similar = scorer.weighing(model.fitted.similarities)
         scorers = {MAIN: scorer, SIMILARITIES: similar, RETRIEVER: scorers[RETRIEVER]}
     rankers: dict[str, Ranker] = {

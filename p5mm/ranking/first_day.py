@@ -28,9 +28,10 @@ class FirstDay(Scorer):
     """Ranks by what a base has learned elsewhere, and by likeness to the items of a history.
 
     In a shop unlike those that a base has learned from, likeness ranks better; in one like them,
-    the base does. Which of the two a shop is nobody knows on its first day, so all count alike:
-    the cosines of the base's vectors and of each modality's, which find the candidates, and those
-    of the words, which rank them with the others (measured: benchmarks/RESULTS.md).
+    the base does. Which of the two a shop is nobody knows on its first day, so all count alike: the
+    cosines of the base's vectors and of each modality's, which find the candidates, and those of
+    the words, which rank them with the others (measured: benchmarks/RESULTS.md). Where a log is too
+    short to teach more than that, it stays so after a training.
 
     Attributes:
         dims: Length of the base's part of the vectors, and of each modality's.
@@ -51,7 +52,7 @@ class FirstDay(Scorer):
         """Make the item vectors of a catalog.
 
         Args:
-            network: Of a base.
+            network: Of a base, or trained on few interactions.
             asking: How it is asked.
             content: Of the catalog; where it has no texts, words do not count.
             catalog: Whose words are compared.

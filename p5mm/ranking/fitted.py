@@ -21,6 +21,8 @@ class Fitted:
         items: Ids of the items that were learned from: those that an evaluation ranks.
         log: One entry an epoch of the retriever's training.
         task_log: One entry an epoch of the decoder's training.
+        likeness: Whether likeness of content ranks beside what was learned, as on a first day, and
+            in the place of the weights.
     """
 
     weights: dict[str, float]
@@ -35,3 +37,4 @@ class Fitted:
     items: tuple[str, ...]
     log: list[dict[str, float]]
     task_log: list[dict[str, float]]
+    likeness: bool = False

@@ -94,15 +94,21 @@ class TrainedModel:
         """The row of each user of the log."""
         return {user: row for row, user in enumerate(self.user_ids)}
 
+    @property
+    def has_likeness(self) -> bool:
+        """Whether likeness of content ranks beside what the network has learned."""
+        return self.fitted.likeness or not self.config.train.epochs
+
     @cached_property
     def scorer(self) -> Scorer:
         """Retriever and reranker with item vectors made once."""
         asked = asking(self.config, self.fitted.prompt, self.fitted.rating_scale)
-        if not self.config.train.epochs:
-            return FirstDay.beginning(
-                self.network, asked, self.content, self.catalog, self.saved_index
-            )
         cold = ColdItems.of(self.network.items, self.config.cold)
+        if self.has_likeness:
+            known = self.content, self.catalog
+            made = FirstDay.beginning(self.network, asked, *known, self.saved_index)
+            read = evidenced(made, self.config, cold, self.counts, self.content)
+            return replace(made, relations=read.relations)
         retriever = Scorer.of(
             self.network,
             asked,

@@ -172,7 +172,8 @@ def _read(folder: Path) -> TrainedModel:
     t5 = load_t5(folder / "t5")
     with reading(folder / "config.json", REMEDY):
         d = t5.config.d_model
-        dim = d if config.train.epochs else width(content, d)
+        wide = fitted.likeness or not config.train.epochs
+        dim = width(content, d) if wide else d
         check_settings(config, t5.config, items, dim)
         check_fitted(fitted, content, set(catalog.item_ids), t5.config.vocab_size)
     with reading(folder / "t5" / "tokenizer.json", REMEDY):

@@ -19,6 +19,7 @@ from p5mm.ranking.fitted import Fitted
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.training.beginning import Beginning
 from p5mm.training.fitting import Fitting, reranks
+from p5mm.training.likeness import beside_likeness
 from p5mm.training.loop import training_key
 from p5mm.training.ranking_cases import held_back
 from p5mm.training.task_objective import RANKING, Task, make_tasks
@@ -82,10 +83,11 @@ def fit(
         weights, similarities, tried, handicap, lift, data.rating_scale, data.levels,
         tuple(asked), data.digest, data.items, epochs, task_epochs,
     )  # fmt: skip
-    return TrainedModel(
+    model = TrainedModel(
         config, dataset.catalog, dataset.log, content, network.eval(), tokenizer, prompts,
         fitting.counts, fitted,
     )  # fmt: skip
+    return beside_likeness(model) if learns else model
 
 
 def rating_prior(
