@@ -41,7 +41,7 @@ from p5mm.serving.checks import (
 )
 from p5mm.steady import read_steadily
 
-VERSION = 8
+VERSION = 9
 PICKLES = {
     ".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".tar",
 }  # fmt: skip

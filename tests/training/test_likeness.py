@@ -10,8 +10,8 @@ from p5mm.data.interactions import Interactions
 from p5mm.evaluation.model_report import evaluate_model
 from p5mm.ranking.first_day import FirstDay
 from p5mm.serving.recommender import Recommender
+from p5mm.training.calibration import beside_likeness
 from p5mm.training.fit import fit
-from p5mm.training.likeness import beside_likeness
 
 
 @pytest.fixture(scope="module")
