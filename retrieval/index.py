@@ -123,6 +123,8 @@ class VectorIndex:
         if k < 1:
             raise InputError(f"k is {k}; ask for at least 1 item")
         queries = _checked(queries, "queries", self.dim)
+        if not len(self):  # of an index of some rows none may be found
+            return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
         scores, rows = self._search.search(queries, min(k, len(self)))
         _order_ties(rows, scores)
         scores[rows < 0] = -np.inf

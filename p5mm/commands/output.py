@@ -156,20 +156,43 @@ def write_job(
     """
     import pyarrow.parquet as pq
 
-    from p5mm.serving.job import Job, joined
+    from p5mm.files import refuse_other_output
+    from p5mm.serving.job import Job, is_job, joined
 
     whole = bool(target.suffix) and not target.is_dir()
-    job = Job(target.with_name(f"{target.name}.parts") if whole else target, asked)
-    if force or (whole and job.is_other):
-        job.clear()
-    rows = job.run(table, work, *told)
-    if nothing and table.rows and not rows:
-        job.clear()
-        raise InputError(f"{table.name}: {nothing}")
+    folder = target.with_name(f"{target.name}.parts") if whole else target
     if whole:
-        write_batches(pq.read_schema(job.parts[0]), joined(job.parts), target)
-        job.clear()
-    say(f"{target}: {rows} rows" + ("" if whole else f" in {len(job.parts)} parts"))
+        refuse_other_output(folder, is_job, "job of p5mm")
+    _refuse_input(table, target)
+    job = Job(folder, asked, scratch=whole)
+
+    def finish(rows: int) -> None:
+        if nothing and table.rows and not rows:
+            job.clear()
+            raise InputError(f"{table.name}: {nothing}")
+        told_parts = f" in {len(job.parts)} parts"
+        if whole:
+            write_batches(pq.read_schema(job.parts[0]), joined(job.parts), target)
+            job.clear()
+        say(f"{target}: {rows} rows{'' if whole else told_parts}")
+
+    job.run(table, work, *told, anew=force, finish=finish)
+
+
+def _refuse_input(table: "LongTable", target: Path) -> None:
+    """Refuse an output in the place of the input, or in its folder.
+
+    Raises:
+        InputError: It is there.
+    """
+    place = target.resolve()
+    for file in table.files:
+        root = Path(table.name).resolve()
+        if place in (file.resolve(), root) or root in place.parents or place in root.parents:
+            raise InputError(
+                f"--out {target} is, holds or lies in what is read, {table.name}; give another "
+                "place"
+            )
 
 
 def put(text: str, path: str | Path) -> None:
@@ -204,7 +227,8 @@ def _write_csv(schema: "pa.Schema", batches: "Iterable[pa.RecordBatch]", path: P
         for batch in batches:
             columns = [
                 pa.array(
-                    [None if v is None else json.dumps(v) for v in column.to_pylist()], pa.string()
+                    [None if v is None else json.dumps(v, default=str) for v in column.to_pylist()],
+                    pa.string(),
                 )
                 if name in nested
                 else column

@@ -3,6 +3,8 @@
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +148,21 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _parquet(data: pa.Buffer | bytes, path: Path) -> pa.Table:
-    try:
+    with whole_parquet(path):
         file = pyarrow.parquet.ParquetFile(pa.BufferReader(data))
         check_width(len(file.schema_arrow), path)
         return file.read()
+
+
+@contextmanager
+def whole_parquet(path: Path) -> Iterator[None]:
+    """Turns what reading a damaged Parquet file raises into a message that names it.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    try:
+        yield
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -61,7 +61,8 @@ class Asked:
     @classmethod
     def of(cls, model: TrainedModel, asked: Sequence[Question], weight: float | None) -> "Asked":
         """A model, and the questions to ask it."""
-        return cls(model.scorer, model.rows, [question.tokens for question in asked], weight)
+        scorer = model.without_likeness.scorer  # the decoder reads what it was trained on
+        return cls(scorer, model.rows, [question.tokens for question in asked], weight)
 
     def choose(self, histories: Histories, candidates: NDArray[np.int64]) -> NDArray[np.floating]:
         """See ``Chooser``."""

@@ -117,6 +117,8 @@ class CatalogIndex(IndexContents):
             InputError: It is none, or no item fulfils it; see `p5mm.indexing.where`.
         """
         rows = rows_where(self.catalog.table, condition)
+        if self.free is not None:
+            rows = rows[np.isin(rows, list(self.free))]
         if not len(rows):
             raise InputError(f"no item fulfils --where {shown(condition)[:200]}")
         ids = {self.item_ids[row] for row in rows.tolist()}
@@ -184,8 +186,11 @@ class CatalogIndex(IndexContents):
         """Writes the index into a folder, whole or not at all; see `p5mm.indexing.folder`.
 
         Raises:
-            InputError: The folder exists, is not empty and is no index.
+            InputError: The folder exists, is not empty and is no index; or only some items may be
+                found, by ``where``.
         """
+        if self.free is not None:
+            raise InputError("a condition hides items of this index; save the one without it")
         write_index(self, folder, force)
 
     @classmethod

@@ -88,9 +88,9 @@ def _compared(left: ast.expr, op: ast.cmpop, right: ast.expr, table: pa.Table) -
         if isinstance(op, (ast.In, ast.NotIn)):
             found = _within(one, other)
             return ~found if isinstance(op, ast.NotIn) else found
-        if type(op) in COMPARISONS:
+        if type(op) in COMPARISONS and not isinstance(one, list) and not isinstance(other, list):
             return _plain(COMPARISONS[type(op)](one, other))
-    except (pa.ArrowException, TypeError) as error:
+    except (pa.ArrowException, TypeError, OverflowError) as error:
         raise InputError(
             f"--where cannot compare {told} ({shown(str(error))[:120]}); {FORM}"
         ) from error
@@ -100,7 +100,12 @@ def _compared(left: ast.expr, op: ast.cmpop, right: ast.expr, table: pa.Table) -
 def _within(one: Any, other: Any) -> NDArray[np.bool_]:
     """Whether values are in a list, or a value in the texts or lists of a column."""
     if isinstance(one, pa.ChunkedArray) and isinstance(other, list):
-        return _plain(pc.is_in(one, value_set=pa.array(other, one.type)))
+        found = np.zeros(len(one), dtype=np.bool_)
+        for value in other:
+            found |= _plain(pc.equal(one, value))
+        return found
+    if isinstance(one, pa.ChunkedArray):
+        raise TypeError("a column is looked for in a list that is given")
     if isinstance(other, pa.ChunkedArray) and pa.types.is_string(other.type):
         return _plain(pc.match_substring(other, one))
     if isinstance(other, pa.ChunkedArray) and pa.types.is_list(other.type):

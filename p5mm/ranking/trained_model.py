@@ -100,15 +100,20 @@ class TrainedModel:
         return self.fitted.likeness or not self.config.train.epochs
 
     @cached_property
+    def without_likeness(self) -> "TrainedModel":
+        """The model by what it has learned alone."""
+        if not self.fitted.likeness:
+            return self
+        return replace(self, fitted=replace(self.fitted, likeness=False), saved_index=None)
+
+    @cached_property
     def scorer(self) -> Scorer:
         """Retriever and reranker with item vectors made once."""
         asked = asking(self.config, self.fitted.prompt, self.fitted.rating_scale)
-        cold = ColdItems.of(self.network.items, self.config.cold)
         if self.has_likeness:
             known = self.content, self.catalog
-            made = FirstDay.beginning(self.network, asked, *known, self.saved_index)
-            read = evidenced(made, self.config, cold, self.counts, self.content)
-            return replace(made, relations=read.relations)
+            return FirstDay.beginning(self.network, asked, *known, self.saved_index)
+        cold = ColdItems.of(self.network.items, self.config.cold)
         retriever = Scorer.of(
             self.network,
             asked,

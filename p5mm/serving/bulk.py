@@ -15,7 +15,7 @@ from p5mm.serving.job import Work, folder_digest
 from p5mm.serving.limits import Limits
 from p5mm.serving.long_table import LongTable
 from p5mm.serving.pairs import COLUMNS as PAIR_COLUMNS
-from p5mm.serving.recommender import Recommender
+from p5mm.serving.recommender import Recommender, check_k
 from p5mm.serving.requests import Requests
 
 COLUMNS = ("user_id", "history", "allow", "deny")
@@ -31,12 +31,18 @@ class Wanted:
         filter_seen: Leave out what a history holds.
         limits: Which items anybody may get.
         strict: Whether an unknown user or item is an error.
+
+    Raises:
+        InputError: k is not positive.
     """
 
     k: int = 10
     filter_seen: bool = True
     limits: Limits = field(default_factory=Limits)
     strict: bool = False
+
+    def __post_init__(self) -> None:
+        check_k(self.k)
 
 
 def users_of(given: str, recommender: Recommender) -> LongTable:

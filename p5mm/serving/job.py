@@ -17,13 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from p5mm.errors import InputError
-from p5mm.files import whole_file
+from p5mm.files import is_still, whole_file
 from p5mm.progress import Progress, progress
 from p5mm.serving.long_table import LongTable
 
 WINDOW = 16_384  # rows of the input that make a part of the output
 MANIFEST = "_manifest.jsonl"  # what begins so is no part for those who read a folder
-OURS = re.compile(r"_manifest\.jsonl|part-\d+\.parquet|\..*\.draft-.*")
+PART = re.compile(r"part-\d{6,}\.parquet")
+OURS = re.compile(rf"_manifest\.jsonl|{PART.pattern}|\..*\.draft-.*")
 VERSION = 1
 
 log = logging.getLogger(__name__)
@@ -42,12 +43,22 @@ class Job:
     Attributes:
         folder: Of the parts.
         asked: Whatever the output depends on; a job goes on only where it is the same.
+        scratch: Whether the parts are nobody's output, so that those of another job give way.
     """
 
     folder: Path
     asked: Mapping[str, Any]
+    scratch: bool = False
 
-    def run(self, table: LongTable, work: Work, title: str, unit: str) -> int:
+    def run(
+        self,
+        table: LongTable,
+        work: Work,
+        title: str,
+        unit: str,
+        anew: bool = False,
+        finish: Callable[[int], None] = lambda _: None,
+    ) -> int:
         """Do what is not done yet; returns the rows of the whole output.
 
         Args:
@@ -56,13 +67,17 @@ class Job:
                 by which it counts its rows.
             title: Of the progress.
             unit: What is counted.
+            anew: Whether to begin again, whatever is there.
+            finish: Called with the rows of the output when all parts are whole, before any other
+                job may write here; may clear the folder.
 
         Raises:
             InputError: Another job writes here, or one that was asked for something else has.
             OSError: A part cannot be written; the parts before it are whole.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         with _alone(self.folder), progress(title, table.rows, unit) as shown:
+            if anew or (self.scratch and not self._is_same):
+                self._wipe()
             parts, finished = self._begun()
             shown.begin_at(min(len(parts) * WINDOW, table.rows))
             if parts:
@@ -74,7 +89,9 @@ class Job:
                     if not parts:  # nothing that could be gone on with
                         self.clear()
                     raise
-        return sum(part["rows"] for part in parts)
+            rows: int = sum(part["rows"] for part in parts)
+            finish(rows)
+        return rows
 
     def _go_on(
         self, table: LongTable, work: Work, parts: list[dict[str, Any]], shown: Progress
@@ -82,28 +99,31 @@ class Job:
         windows = table.windows(WINDOW, len(parts) * WINDOW)
         for number, window in enumerate(windows, start=len(parts)):
             made = work(window, number * WINDOW, shown)
-            parts.append(self._part(f"part-{number:06}.parquet", made))
+            parts.append(self._part(_name(number), made))
         self._tell({"finished": True})
 
     @property
     def parts(self) -> list[Path]:
         """The parts that are whole, in order."""
-        return [self.folder / line["part"] for line in self._lines()[1:] if "part" in line]
+        return [self.folder / line["part"] for line in _whole_parts(self._lines())]
 
     @property
-    def is_other(self) -> bool:
-        """Whether the folder holds a job that was asked for something else."""
-        lines = self._lines()
-        return bool(lines) and lines[0] != self._first
+    def _is_same(self) -> bool:
+        """Whether the folder holds this job."""
+        return self._lines()[:1] == [self._first]
 
     def clear(self) -> None:
-        """Remove the manifest and the parts."""
-        for path in [self.folder / MANIFEST, *self.folder.glob("part-*.parquet")]:
-            path.unlink(missing_ok=True)
-        for draft in self.folder.glob(".*.draft-*"):
-            shutil.rmtree(draft, ignore_errors=True)
+        """Remove the manifest, the parts, and the folder if nothing else is in it."""
+        self._wipe()
         with suppress(OSError):
             self.folder.rmdir()
+
+    def _wipe(self) -> None:
+        for path in filter(lambda path: OURS.fullmatch(path.name), [*self.folder.iterdir()]):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     @property
     def _first(self) -> dict[str, Any]:
@@ -113,20 +133,24 @@ class Job:
 
     def _begun(self) -> tuple[list[dict[str, Any]], bool]:
         """The lines of the parts that are whole, and whether these are all."""
-        lines = self._lines()
-        wanted = self._first
+        lines, wanted = self._lines(), self._first
+        if not lines and any(PART.fullmatch(path.name) for path in self.folder.iterdir()):
+            raise InputError(
+                f"{self.folder} has parts, and no {MANIFEST} that says of what; give another "
+                "place, or begin anew with --force"
+            )
         if lines and lines[0] != wanted:
             other = [key for key in wanted if lines[0].get(key) != wanted[key]]
             raise InputError(
                 f"{self.folder} holds a job with another {' and '.join(other) or 'question'}; give "
                 "another place, or begin anew with --force"
             )
-        parts = [line for line in lines[1:] if "part" in line]
+        parts = _whole_parts(lines)
         there = next(
             (n for n, part in enumerate(parts) if not (self.folder / part["part"]).is_file()),
             len(parts),
         )
-        finished = there == len(parts) and any("finished" in line for line in lines[1:])
+        finished = there == len(parts) and lines[1 + there : 2 + there] == [{"finished": True}]
         if not finished:  # a torn line goes, and whatever comes after a part that is gone
             kept = [wanted, *parts[:there]]
             with whole_file(self.folder / MANIFEST) as draft:
@@ -149,7 +173,7 @@ class Job:
     def _lines(self) -> list[dict[str, Any]]:
         """The whole lines of the manifest."""
         try:
-            text = (self.folder / MANIFEST).read_text(encoding="utf-8")
+            text = (self.folder / MANIFEST).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return []
         lines = []
@@ -157,6 +181,20 @@ class Job:
             with suppress(ValueError):
                 lines.append(json.loads(line))
         return lines if all(isinstance(line, dict) for line in lines) else []
+
+
+def _whole_parts(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The lines of parts, up to the first that is not the next part with its number of rows."""
+    parts: list[dict[str, Any]] = []
+    for line in lines[1:]:
+        if line.get("part") != _name(len(parts)) or type(line.get("rows")) is not int:
+            break
+        parts.append({"part": line["part"], "rows": line["rows"]})
+    return parts
+
+
+def _name(number: int) -> str:
+    return f"part-{number:06}.parquet"
 
 
 def is_job(folder: Path) -> bool:
@@ -183,19 +221,32 @@ def joined(parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other jobs out of the folder.
+    """Make the folder, and keep other jobs out of it.
 
     Raises:
         InputError: There is another.
     """
-    held = os.open(folder, os.O_RDONLY)
+    held = _locked(folder)
+    while not is_still(folder, os.fstat(held)):  # another job has ended meanwhile and cleared it
+        os.close(held)
+        held = _locked(folder)
     try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"another job writes into {folder}; wait for it, or give another place"
-            ) from error
         yield
     finally:
         os.close(held)
+
+
+def _locked(folder: Path) -> int:
+    """A descriptor of the folder, which is made where it is missing, that holds its lock."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(held)
+        raise InputError(
+            f"another job writes into {folder}; wait for it, or give another place"
+        ) from error
+    except OSError as error:  # a file system without locks
+        log.warning("%s cannot be locked (%s): let no two jobs write into it", folder, error)
+    return held

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from p5mm.data.raw_file import FORMS
-from p5mm.data.tables import arrow_table, read_table
+from p5mm.data.tables import arrow_table, read_table, whole_parquet
 from p5mm.errors import InputError, shown
 
 READ = 8_192  # rows that a file is read in
@@ -23,7 +22,7 @@ class LongTable:
     Attributes:
         name: Of the table in messages.
         files: Parquet files of the same columns, in order.
-        table: Held where there are no files.
+        table: Of the same columns and types, without rows; or held, where there are no files.
         rows: In all.
     """
 
@@ -51,10 +50,10 @@ class LongTable:
             files = [path]
         else:
             return cls.of(read_table(path), str(path))
-        empty, total = _checked(files[0]), 0
+        empty, total = _columns(files[0]), 0
         for file in files:
-            _check_same(file, _checked(file), files[0], empty)
-            with _whole(file):
+            empty = _common(empty, _columns(file), file)
+            with whole_parquet(file):
                 total += pq.ParquetFile(file).metadata.num_rows
         return cls(str(path), tuple(files), empty, total)
 
@@ -74,6 +73,7 @@ class LongTable:
         if not self.files:
             for column in self.table.itercolumns():
                 digest.update(repr(column.to_pylist()).encode())
+            digest.update(repr(self.table.column_names).encode())
         return digest.hexdigest()
 
     def windows(self, size: int, first: int = 0) -> Iterator[pa.Table]:
@@ -93,71 +93,76 @@ class LongTable:
                 held.append(taken)
                 count, piece = count + taken.num_rows, piece.slice(taken.num_rows)
                 if count == size:
-                    yield _joined(held)
+                    yield pa.concat_tables(held).combine_chunks()
                     held, count = [], 0
         if held or not self.rows:
-            yield _joined(held) if held else self.table
+            yield pa.concat_tables(held).combine_chunks() if held else self.table
 
     def _pieces(self, first: int) -> Iterator[pa.Table]:
         if not self.files:
             yield self.table.slice(first)
             return
         for file in self.files:
-            with _whole(file):
+            with whole_parquet(file):
                 about = pq.ParquetFile(file).metadata
             groups = [*range(about.num_row_groups)]
             while groups and first >= (size := about.row_group(groups[0]).num_rows):
                 first -= size
                 groups.pop(0)
-            for piece in _read(file, groups) if groups else ():
+            for piece in self._read(file, groups) if groups else ():
                 yield piece.slice(min(first, piece.num_rows))
                 first = max(0, first - piece.num_rows)
 
-
-def _read(file: Path, groups: list[int]) -> Iterator[pa.Table]:
-    with _whole(file):
-        for batch in pq.ParquetFile(file).iter_batches(READ, row_groups=groups):
-            yield arrow_table(batch, str(file))
-
-
-def _joined(parts: list[pa.Table]) -> pa.Table:
-    """One table; a column of nulls takes the type that it has in another part."""
-    return pa.concat_tables(parts, promote_options="default").combine_chunks()
+    def _read(self, file: Path, groups: list[int]) -> Iterator[pa.Table]:
+        """The rows of some row groups; a column of nulls has the type of the other files."""
+        schema = self.table.schema
+        with whole_parquet(file):
+            for batch in pq.ParquetFile(file).iter_batches(READ, row_groups=groups):
+                yield arrow_table(batch, str(file)).select(schema.names).cast(schema)
 
 
-def _checked(file: Path) -> pa.Table:
+def _columns(file: Path) -> pa.Table:
     """The columns of a file, in a table without rows."""
-    with _whole(file):
+    with whole_parquet(file):
         schema = pq.ParquetFile(file).schema_arrow
-    return arrow_table(schema.empty_table(), str(file))
+    return arrow_table(schema.empty_table(), str(file)).replace_schema_metadata()
 
 
-def _check_same(file: Path, columns: pa.Table, first: Path, wanted: pa.Table) -> None:
-    if set(columns.column_names) != set(wanted.column_names):
-        other = sorted(set(columns.column_names) ^ set(wanted.column_names))
+def _common(known: pa.Table, more: pa.Table, file: Path) -> pa.Table:
+    """The columns of the files before and of one more; nulls alone are of any type.
+
+    Raises:
+        InputError: They are other columns, or one is of another type.
+    """
+    if set(more.column_names) != set(known.column_names):
+        other = sorted(set(more.column_names) ^ set(known.column_names))
         raise InputError(
-            f"{file} has other columns than {first.name} ('{shown(other[0])}' is in one of them "
-            "alone); write all with the same columns"
+            f"{file} has other columns than the files before it ('{shown(other[0])}' is in one of "
+            "them alone); write all with the same columns"
         )
-    for name in wanted.column_names:
-        own, expected = columns.schema.field(name).type, wanted.schema.field(name).type
-        if own != expected and not pa.types.is_null(own) and not pa.types.is_null(expected):
+    kinds = {}
+    for field in known.schema:
+        own, expected = more.schema.field(field.name).type, field.type
+        if not _agree(own, expected):
             raise InputError(
-                f"{file}: the column '{shown(name)}' is of type {own}, and in {first.name} of "
-                f"type {expected}; write all with one type"
+                f"{file}: the column '{shown(field.name)}' is of type {own}, and in the files "
+                f"before it of type {expected}; write all with one type"
             )
+        kinds[field.name] = own if _is_nothing(expected) and not pa.types.is_null(own) else expected
+    return pa.schema(kinds).empty_table()
 
 
-@contextmanager
-def _whole(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except InputError:
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(
-            f"{file} is not a whole Parquet file: {shown(str(error))[:300]}; write it again"
-        ) from error
+def _is_nothing(kind: pa.DataType) -> bool:
+    """Whether it is the type of nulls alone, or of empty lists alone."""
+    return bool(pa.types.is_null(kind) or (pa.types.is_list(kind) and _is_nothing(kind.value_type)))
+
+
+def _agree(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether a column may be of both types: nulls alone are of any, empty lists of any list."""
+    if one == other or pa.types.is_null(one) or pa.types.is_null(other):
+        return True
+    lists = pa.types.is_list(one) and pa.types.is_list(other)
+    return bool(lists and _agree(one.value_type, other.value_type))
 
 
 def _is_parquet(path: Path) -> bool:

@@ -110,7 +110,7 @@ class Recommender:
             InputError: A user or an item is unknown and ``strict``, k is not positive, or nothing
                 may be recommended.
         """
-        _check_k(k)
+        check_k(k)
         asked, limits = Requests.of(self.model, users, histories, strict), limits or Limits()
         with progress("recommend", len(asked), "user") as shown:
             return self.answer(asked, k, filter_seen, limits, strict, shown)
@@ -227,7 +227,7 @@ class Recommender:
         Raises:
             InputError: An item is unknown, or k is not positive.
         """
-        _check_k(k)
+        check_k(k)
         index = self.model.index
         vectors = self.model.scorer.vectors[torch.from_numpy(self._item_rows(item_ids))]
         nearest, scores = index.search(vectors.numpy(), min(k + 1, len(index)))
@@ -324,6 +324,11 @@ def recommendation_table(
     )
 
 
-def _check_k(k: int) -> None:
+def check_k(k: int) -> None:
+    """Check how many items are wanted.
+
+    Raises:
+        InputError: None are.
+    """
     if k < 1:
         raise InputError(f"k is {k}; give 1 or more")

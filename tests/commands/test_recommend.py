@@ -126,3 +126,53 @@ def test_recommend_where_a_condition_holds(model, tmp_path, capsys):
     assert run(*arguments, "--where", "'ring2' in title") == 0
     assert {item[:2] for item in pq.read_table(out)["item_id"].to_pylist()} == {"r2"}
     assert "cannot be read" in wrong_use(capsys, *arguments, "--where", "title =")
+
+
+def test_no_items_are_refused_and_leave_nothing(model, tmp_path, capsys):
+    out = tmp_path / "out.parquet"
+    assert "k is 0" in wrong_use(
+        capsys, "recommend", model, "--users", "all", "--k", "0", "--out", out
+    )
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_parts_of_somebody_else_stay(model, tmp_path, capsys):
+    """Even with --force: what is beside the file that is named is not p5mm's to clear."""
+    other = tmp_path / "out.parquet.parts"
+    other.mkdir()
+    (other / "part-1.parquet").write_text("a thesis")
+    arguments = ["recommend", model, "--users", "all", "--out", tmp_path / "out.parquet", "--force"]
+    assert "is no job of p5mm" in wrong_use(capsys, *arguments)
+    assert (other / "part-1.parquet").read_text() == "a thesis"
+
+
+def test_histories_of_nulls_alone_in_some_windows(model, tmp_path, monkeypatch):
+    """The parts of one table have one schema, whatever their windows hold."""
+    monkeypatch.setattr(job, "WINDOW", 2)
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    for number, history in enumerate([None, ["r1s1"]]):
+        rows = [{"user_id": f"u{n}", "history": history, "item_id": "r1s2"} for n in range(2)]
+        pq.write_table(pa.Table.from_pylist(rows), folder / f"{number}.parquet")
+    assert run("score", model, folder, "--out", tmp_path / "scored.parquet") == 0
+    assert pq.read_table(tmp_path / "scored.parquet").num_rows == 4
+
+
+def test_the_input_is_never_the_output(model, tmp_path, capsys):
+    """With --force, too; nor is an output put among the files that the next run would read."""
+    people(tmp_path / "people", 4, 2)
+    before = sorted(path.name for path in (tmp_path / "people").iterdir())
+    for out in ("people", "people/recs", "people/recs.parquet", "people/0.parquet"):
+        arguments = ["recommend", model, "--users", tmp_path / "people", "--force"]
+        assert "give another place" in wrong_use(capsys, *arguments, "--out", tmp_path / out)
+    assert sorted(path.name for path in (tmp_path / "people").iterdir()) == before
+    assert run("score", model, tmp_path / "people", "--out", tmp_path / "people2") == 2
+
+
+def test_what_json_does_not_know_is_written_as_text(model, tmp_path):
+    from datetime import date
+
+    pairs = pa.table({"user_id": ["u1"], "item_id": ["r1s2"], "seen": [[date(2026, 1, 2)]]})
+    pq.write_table(pairs, tmp_path / "pairs.parquet")
+    assert run("score", model, tmp_path / "pairs.parquet", "--out", tmp_path / "s.csv") == 0
+    assert "2026-01-02" in (tmp_path / "s.csv").read_text()

@@ -133,6 +133,12 @@ def test_only_what_fulfils_a_condition_is_found():
     assert set(ids(index.search_text("green", 10))) == {"red 0", "red 3", "blue 2", "blue 5"}
     assert set(ids(index.search_item("green 4", 10))) == {"red 0", "red 3", "blue 2", "blue 5"}
     assert "green 4" not in ids(index.search_item("red 3", 10))
+    both = index.where("title != 'red'")
+    assert set(ids(both.search_item("green 4", 10))) == {"blue 2", "blue 5"}
+    no_text = made().where("item_id == 'blue 5'")  # found by its picture alone
+    assert no_text.search_text("red", 3) == []
+    with pytest.raises(InputError, match="a condition hides items"):
+        index.save("anywhere")
     with pytest.raises(InputError, match="no item fulfils --where title == 'grey'"):
         made().where("title == 'grey'")
     with pytest.raises(InputError, match="unknown column in --where 'colour'"):

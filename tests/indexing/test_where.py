@@ -33,6 +33,9 @@ TABLE = pa.table({
         ("new and price > 1 or year == 2001", [0, 1]),
         ("price > -1", [0, 1, 2]),
         ("kind == 'none'", []),
+        ("kind in []", []),
+        ("kind in [None]", []),
+        ("year in [1990.5, 2001]", [1]),  # nothing is cut off
     ],
 )
 def test_what_it_finds(text, rows):
@@ -64,6 +67,11 @@ def test_as_python_says(low, high, word):
         ("not " * 80 + "new", "nested too deeply"),
         ("(" * 5000 + "new" + ")" * 5000, "cannot be read"),
         ("kind is None", "cannot compare"),
+        ("kind == ['shoe', 'hat', 'x', 'y']", "cannot compare"),  # as long as the table
+        ("kind in tags", "cannot compare"),
+        ("kind in kind", "cannot compare"),
+        ("year in [99999999999999999999999]", "cannot compare"),
+        ("year == 99999999999999999999999", "cannot compare"),
     ],
 )
 def test_what_it_refuses(text, message):

@@ -100,11 +100,12 @@ def test_nothing_is_left_of_what_did_not_begin(tmp_path):
 def test_another_question_is_refused(tmp_path):
     Job(tmp_path / "out", {"model": "a", "users": "u"}).run(ROWS, doubled, "double", "number")
     other = Job(tmp_path / "out", {"model": "b", "users": "u"})
-    assert other.is_other
     with pytest.raises(InputError, match="holds a job with another model; give another place"):
         other.run(ROWS, doubled, "double", "number")
-    other.clear()
-    assert other.run(ROWS, doubled, "double", "number") == 23
+    assert other.run(ROWS, doubled, "double", "number", anew=True) == 23
+    scratch = Job(tmp_path / "out", {"model": "c"}, scratch=True)
+    assert scratch.run(ROWS, doubled, "double", "number") == 23
+    assert rows(scratch) == WHOLE
 
 
 def test_two_at_once(tmp_path):
@@ -167,3 +168,68 @@ def test_killed_again_and_again(tmp_path):
     job = Job(tmp_path / "out", {"model": "a"})
     assert rows(job) == WHOLE
     assert json.loads((job.folder / MANIFEST).read_text().splitlines()[-1]) == {"finished": True}
+
+
+def test_a_manifest_names_no_other_files(tmp_path):
+    """What is not the next part, with its number of rows, is made again with all after it."""
+    job = Job(tmp_path / "out", {"model": "a"})
+    job.run(ROWS, doubled, "double", "number")
+    pq.write_table(pa.table({"n": [666]}), tmp_path / "secret.parquet")
+    manifest = job.folder / MANIFEST
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for number, change in ((2, {"part": "../secret.parquet"}), (3, {"rows": "5"}), (1, {})):
+        wrong = [line | change if n == number else line for n, line in enumerate(lines)]
+        wrong = wrong if change else [*lines[:1], *lines[2:]]  # without the first part
+        manifest.write_text("".join(f"{json.dumps(line)}\n" for line in wrong))
+        assert len(job.parts) == number - 1
+        assert job.run(ROWS, doubled, "double", "number") == 23
+        assert rows(job) == WHOLE
+
+
+@pytest.mark.parametrize("text", [b"", b"[]\n", b"\xff\xfe", b"{"])
+def test_parts_without_a_manifest_are_not_taken_for_ours(tmp_path, text):
+    job = Job(tmp_path / "out", {"model": "a"})
+    job.run(ROWS, doubled, "double", "number")
+    (job.folder / MANIFEST).write_bytes(text)
+    few = LongTable.of(pa.table({"n": [1, 2]}), "few")
+    with pytest.raises(InputError, match="begin anew with --force"):
+        job.run(few, doubled_few, "double", "number")
+    assert job.run(few, doubled_few, "double", "number", anew=True) == 2
+    assert pq.read_table(job.folder)["n"].to_pylist() == [2, 4]
+
+
+def doubled_few(window, before, shown):
+    return pa.table({"n": [2 * n for n in window["n"].to_pylist()]})
+
+
+def test_what_is_not_ours_is_never_removed(tmp_path):
+    job = Job(tmp_path / "out", {"model": "a"})
+    job.run(ROWS, doubled, "double", "number")
+    other = job.folder / "part-00000-3f2a.snappy.parquet"
+    other.write_text("of Spark")
+    job.run(ROWS, doubled, "double", "number", anew=True)
+    job.clear()
+    assert [path.name for path in job.folder.iterdir()] == [other.name]
+
+
+def test_nobody_comes_between_the_parts_and_what_is_made_of_them(tmp_path):
+    job = Job(tmp_path / "out", {"model": "a"}, scratch=True)
+    told = []
+
+    def finish(count):
+        with pytest.raises(InputError, match="another job writes into"):
+            Job(tmp_path / "out", {"model": "b"}, scratch=True).run(ROWS, doubled, "x", "number")
+        told.append((count, rows(job)))
+        job.clear()
+
+    job.run(ROWS, doubled, "double", "number", finish=finish)
+    assert told == [(23, WHOLE)]
+    assert not job.folder.exists()
+
+
+def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(module.fcntl, "flock", none)
+    assert Job(tmp_path / "out", {}).run(ROWS, doubled, "double", "number") == 23

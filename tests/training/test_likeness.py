@@ -7,6 +7,7 @@ import pytest
 
 from p5mm.data.dataset import Dataset
 from p5mm.data.interactions import Interactions
+from p5mm.evaluation.direct import Asked
 from p5mm.evaluation.model_report import evaluate_model
 from p5mm.ranking.first_day import FirstDay
 from p5mm.serving.recommender import Recommender
@@ -53,3 +54,13 @@ def test_without_content_there_is_none(unlearned):
     bare = unlearned.content.ablated(dict.fromkeys(unlearned.content.present, "zero"))
     model = replace(unlearned, content=bare, fitted=replace(unlearned.fitted, likeness=False))
     assert not beside_likeness(model).fitted.likeness
+
+
+def test_the_decoder_is_asked_what_it_was_trained_on(fitted):
+    """Likeness has wider vectors, and other logits: nothing that a decoder has learned to read."""
+    alike = replace(fitted, fitted=replace(fitted.fitted, likeness=True), saved_index=None)
+    cases = fitted.split.cases("test")
+    candidates = np.tile(np.arange(6), (len(cases), 1))
+    asked = [Asked.of(of, of.questions("direct"), None) for of in (fitted, alike)]
+    one, other = (of.choose(cases.histories, candidates) for of in asked)
+    np.testing.assert_allclose(one, other, atol=1e-5)
