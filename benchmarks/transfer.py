@@ -6,11 +6,13 @@ users among all items that anybody took, reading whole histories. Share 0 is the
 are the preset from the base and from scratch, without the T5's decoder unless --decoder is given,
 and SASRec; popularity counts the log of the share, on the first day the whole
 one; content-kNN is tuned on validation items of the whole log, which favours it. Prints NDCG@10,
-adds a table to results.md below --runs, and draws the curves there. Dotted overrides of the preset
-follow the options. The picture needs matplotlib: pip install -e ".[benchmarks]".
+adds a table to results.md below --runs, and draws the curves there. What was measured is kept in
+curves-SET.jsonl, so that a run broken off goes on, and seeds may be measured one by one. Dotted
+overrides of the preset follow the options. The picture needs matplotlib: pip install -e ".[benchmarks]".
 """
 
 import argparse
+import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,9 +51,9 @@ def main() -> None:
     for name in options.sets:
         shop = Shop.open(options, name)
         found = {
-            (share, seed): _values(options, shop, share, seed)
-            for share in options.shares
+            (share, seed): _kept(options, shop, share, seed)
             for seed in options.seeds
+            for share in options.shares
         }
         append(_block(options, name, found), options.runs)
         _draw(found, name, options.split, options.runs / f"curves-{name}.png")
@@ -101,6 +103,26 @@ class Shop:
     def of_seed(self, seed: int) -> Config:
         """The settings of one training."""
         return replace(self.config, train=replace(self.config.train, seed=seed))
+
+
+def _kept(
+    options: argparse.Namespace, shop: Shop, share: float, seed: int
+) -> dict[str, tuple[float, float, float]]:
+    """What an earlier call measured by the same setting; else it is measured, and kept."""
+    path = options.runs / f"curves-{shop.name}.jsonl"
+    setting = [
+        f"{share:g}", seed, options.base.name, options.split, options.decoder,
+        sorted(options.without), options.overrides,
+    ]  # fmt: skip
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for line in map(json.loads, lines):
+        if line["setting"] == setting:
+            return {model: tuple(value) for model, value in line["values"].items()}
+    values = _values(options, shop, share, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as kept:
+        kept.write(json.dumps({"setting": setting, "commit": commit(), "values": values}) + "\n")
+    return values
 
 
 def _values(
@@ -185,7 +207,7 @@ Found = dict[tuple[float, int], dict[str, tuple[float, float, float]]]
 def _means(found: Found) -> dict[str, dict[float, float]]:
     """Model to share to the mean of the seeds."""
     models = dict.fromkeys(model for values in found.values() for model in values)
-    shares = dict.fromkeys(share for share, _ in found)
+    shares = sorted({share for share, _ in found})
     return {
         model: {
             share: float(np.mean([v[model][0] for (s, _), v in found.items() if s == share]))
