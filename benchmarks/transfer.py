@@ -8,7 +8,8 @@ and SASRec; popularity counts the log of the share, on the first day the whole
 one; content-kNN is tuned on validation items of the whole log, which favours it. Prints NDCG@10,
 adds a table to results.md below --runs, and draws the curves there. What was measured is kept in
 curves-SET.jsonl, so that a run broken off goes on, and seeds may be measured one by one. Dotted
-overrides of the preset follow the options. The picture needs matplotlib: pip install -e ".[benchmarks]".
+overrides of the preset follow the options. The picture needs matplotlib:
+pip install -e ".[benchmarks]".
 """
 
 import argparse
