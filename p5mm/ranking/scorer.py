@@ -20,11 +20,12 @@ from p5mm.model.network import Encoded, Network
 from p5mm.ranking.candidates import Candidates, first_allowed
 from p5mm.ranking.generator import Generator
 from p5mm.ranking.places import lifted
+from p5mm.ranking.shortlist import completed, shortlist
 from p5mm.retrieval.index import VectorIndex
 
 DECODER = "decoder"  # name of the T5's own logit among the parts of a score
 LOWEST = -1e4  # logit of items of which nothing is known: below every other, yet comparable
-Score = Callable[[Encoded, Histories, Tensor], Tensor]
+Part = Callable[[str, Encoded, Histories, Tensor], Tensor]
 BEYOND = 1e3  # how far all items that were not reranked stand below those that were
 
 
@@ -237,19 +238,46 @@ class Scorer:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """What ``rank`` gives for histories that are read already; arguments as there."""
         first, rest = self.found(encoded, never, k, only)
-        scores = [self._placed(self._scores_of(self.rerank, encoded, histories, first), first)]
+        scores = [self._placed(self.competing(encoded, histories, first), first)]
         if rest.shape[1]:
-            scores.append(self._scores_of(self._below, encoded, histories, rest))
+            scores.append(self._below(encoded, rest))
         rows, combined = np.concatenate([first, rest], axis=1), np.concatenate(scores, axis=1)
         order = np.argsort(-combined, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(rows, order, 1), np.take_along_axis(combined, order, 1)
 
     @torch.inference_mode()
     def rerank(self, encoded: Encoded, histories: Histories, candidates: Tensor) -> Tensor:
-        """Combined scores ``[b, n]`` of candidate rows ``[b, n]``."""
-        scores = self.retrieval(encoded, candidates)
+        """Combined scores ``[b, n]`` of candidate rows ``[b, n]``, each as if asked alone."""
+        return self._combined(self.part, encoded, histories, candidates)
+
+    @torch.inference_mode()
+    def competing(
+        self, encoded: Encoded, histories: Histories, rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Combined scores ``[b, n]`` of what ``found`` gives to rerank; minus infinity where none.
+
+        They are those of ``rerank`` but for candidates beyond the shortlist.
+        """
+        found = torch.from_numpy(rows)
+        scores = self._combined(self.part_of_found, encoded, histories, found)
+        return scores.masked_fill(found < 0, -torch.inf).numpy()
+
+    @torch.inference_mode()
+    def part_of_found(
+        self, name: str, encoded: Encoded, histories: Histories, rows: Tensor
+    ) -> Tensor:
+        """``part`` of candidates found together ``[b, n]``, -1 for none; a shortlist is read."""
+        candidates = rows.clamp(min=0)
+        if name != DECODER:
+            return self.part(name, encoded, histories, candidates)
+        columns = shortlist(rows, self.network.items.trained)
+        logits = self.part(name, encoded, histories, candidates[:, columns])
+        return completed(logits, rows, columns)
+
+    def _combined(self, part: Part, encoded: Encoded, histories: Histories, rows: Tensor) -> Tensor:
+        scores = self.retrieval(encoded, rows.clamp(min=0))
         for name, weight in self.weights.items():
-            scores = scores + weight * self.part(name, encoded, histories, candidates)
+            scores = scores + weight * part(name, encoded, histories, rows)
         return scores
 
     @torch.inference_mode()
@@ -293,19 +321,12 @@ class Scorer:
         """
         encoded = self.encode(histories)
         rows = self.retrieve(encoded, histories, seen=seen)
-        final = self._placed(self._scores_of(self.rerank, encoded, histories, rows), rows)
+        final = self._placed(self.competing(encoded, histories, rows), rows)
         logits = encoded.last @ self.vectors.T / self.network.temperature + self.bias
         scores = (logits - BEYOND).clamp(min=LOWEST).numpy()
         users, places = np.nonzero(rows >= 0)
         scores[users, rows[users, places]] = final[users, places]
         return scores
-
-    def _scores_of(
-        self, score: Score, encoded: Encoded, histories: Histories, rows: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """``[b, n]`` of rows ``[b, n]``; minus infinity where there is no row."""
-        scores = score(encoded, histories, torch.from_numpy(np.maximum(rows, 0))).numpy()
-        return np.where(rows < 0, -np.inf, scores).astype(np.float32)
 
     def _placed(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores ``[b, n]`` of candidate rows ``[b, n]``, new ones lifted beyond the first page."""
@@ -336,9 +357,11 @@ class Scorer:
         items = F.embedding(candidates, self.vectors)
         return (items @ encoded.last[..., None]).squeeze(-1) / self.network.temperature
 
-    def _below(self, encoded: Encoded, _: Histories, candidates: Tensor) -> Tensor:
-        """The retriever's logits ``[b, n]``, below every reranked score."""
-        return self.retrieval(encoded, candidates) - BEYOND
+    def _below(self, encoded: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The retriever's logits ``[b, n]``, below every reranked score; -inf for none."""
+        found = torch.from_numpy(rows)
+        logits = self.retrieval(encoded, found.clamp(min=0)) - BEYOND
+        return logits.masked_fill(found < 0, -torch.inf).numpy()
 
     def _read(self, histories: Histories) -> Histories:
         """The last items of each history, as many as the network reads."""

@@ -244,7 +244,7 @@ def _parts(scorer: Scorer, names: Sequence[str], cases: Cases, seen: Histories) 
     retrieval = scorer.retrieval(encoded, candidates).masked_fill(rows < 0, -torch.inf)
     targets = torch.from_numpy(cases.targets)[:, None] == rows
     place = torch.where(targets.any(1), targets.int().argmax(1), -1)
-    parts = {n: scorer.part(n, encoded, cases.histories, candidates) for n in names}
+    parts = {n: scorer.part_of_found(n, encoded, cases.histories, rows) for n in names}
     new = (rows >= 0) & ~scorer.network.items.trained[candidates]
     return Parts(retrieval, parts, new, place)
 
