@@ -6,7 +6,7 @@ and they need no shared memory, no temporary files and no fork that a system can
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -42,6 +42,24 @@ class Batch:
     reasons: dict[int, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Some values that were encoded.
+
+    Attributes:
+        rows: The row of each.
+        vectors: ``[n, dim]`` float32.
+        reasons: Row to reason, for what could not be loaded.
+    """
+
+    rows: list[int]
+    vectors: NDArray[np.float32]
+    reasons: dict[int, str]
+
+
+Encoding = Callable[[Encoder, Sequence[Any], list[int], int], Iterator[Encoded]]
+
+
 def encode_items(
     encoder: Encoder,
     spec: str,
@@ -50,6 +68,7 @@ def encode_items(
     *,
     workers: int | None = None,
     batch_size: int = BATCH,
+    elsewhere: Encoding | None = None,
 ) -> Features:
     """One vector for each raw value; equal contents are encoded once, known ones not at all.
 
@@ -62,6 +81,7 @@ def encode_items(
         workers: Threads that load ahead of the model; by default one a core, and none for few
             values or an encoder whose ``one_thread`` is true. 0 loads between the batches.
         batch_size: Values a batch.
+        elsewhere: Encodes in the place of this process, as `encoded` does.
 
     Returns:
         Features in the order of ``raws``; what cannot be loaded is quarantined with its reason.
@@ -85,8 +105,13 @@ def encode_items(
             todo = _take_known(table, keys, todo, vectors, done)
         writer = stack.enter_context(table.writer()) if table is not None else None
         bar = stack.enter_context(progress(f"encode {encoder.modality}", len(todo)))
-        for batch in load_ahead(encoder, raws, todo, batch_size, workers):
-            vectors[batch.rows] = checked(encoder, batch.values)
+        made = (
+            encoded(encoder, raws, todo, batch_size, workers)
+            if elsewhere is None
+            else elsewhere(encoder, raws, todo, batch_size)
+        )
+        for batch in made:
+            vectors[batch.rows] = batch.vectors
             done[batch.rows] = True
             reasons.update(batch.reasons)
             if writer is not None:
@@ -98,6 +123,18 @@ def encode_items(
     return Features(
         encoder.modality, spec, encoder.fingerprint, vectors[same], done[same], tuple(broken)
     )
+
+
+def encoded(
+    encoder: Encoder, raws: Sequence[Any], rows: list[int], batch_size: int, workers: int | None
+) -> Iterator[Encoded]:
+    """Vectors of some rows, batch by batch; arguments as for ``load_ahead``.
+
+    Raises:
+        InputError: The encoder breaks its contract.
+    """
+    for batch in load_ahead(encoder, raws, rows, batch_size, workers):
+        yield Encoded(batch.rows, checked(encoder, batch.values), batch.reasons)
 
 
 def checked(encoder: Encoder, values: Sequence[Any]) -> NDArray[np.float32]:
@@ -134,13 +171,18 @@ def load_ahead(
         batch_size: Values a batch.
         workers: Number of threads; None decides by ``default_workers``.
     """
-    rows = sorted(rows, key=lambda row: -_text_length(raws[row]))  # texts: little padding
+    rows = longest_first(raws, rows)
     chunks = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     count = default_workers(encoder, len(rows)) if workers is None else workers
     if count == 0:
         yield from (_load(encoder, raws, chunk) for chunk in chunks)
     elif chunks:
         yield from _by_threads(encoder, raws, chunks, min(count, len(chunks)))
+
+
+def longest_first(raws: Sequence[Any], rows: list[int]) -> list[int]:
+    """Rows by falling length of their texts, so that little is padded; others stay in order."""
+    return sorted(rows, key=lambda row: -_text_length(raws[row]))
 
 
 def default_workers(encoder: Encoder, values: int) -> int:

@@ -40,6 +40,15 @@ def options_of(options: argparse.Namespace, section: Any, flags: Mapping[str, st
     return type(section)(**{key: value for key, value in kept.items() if key not in unset})
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the option ``--engine``."""
+    parser.add_argument(
+        "--engine", default="local", metavar="ENGINE",
+        help="where it is computed: local (here, the default), or ray (all workers of a Ray "
+        "cluster, see docs/machines.md)",
+    )  # fmt: skip
+
+
 def attributes(section: type) -> dict[str, str]:
     """What a dataclass's docstring says of each of its attributes, each in one line."""
     text = (section.__doc__ or "").partition("Attributes:\n")[2]

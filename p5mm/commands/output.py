@@ -15,6 +15,7 @@ from p5mm.terminal import say
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from p5mm.cluster import Cluster
     from p5mm.serving.job import Work
     from p5mm.serving.long_table import LongTable
 
@@ -139,6 +140,7 @@ def write_job(
     told: tuple[str, str],
     force: bool,
     nothing: str = "",
+    cluster: "Cluster | None" = None,
 ) -> None:
     """Do a job part after part, into a folder, or beside a file that all parts are written to.
 
@@ -150,6 +152,7 @@ def write_job(
         told: Title of the progress, and what it counts.
         force: Whether to begin anew what was begun otherwise.
         nothing: What is wrong where of some rows none are made.
+        cluster: Who make the parts; this process where None.
 
     Raises:
         InputError: None are made.
@@ -176,7 +179,7 @@ def write_job(
             job.clear()
         say(f"{target}: {rows} rows{'' if whole else told_parts}")
 
-    job.run(table, work, *told, anew=force, finish=finish)
+    job.run(table, work, *told, anew=force, finish=finish, cluster=cluster)
 
 
 def _refuse_input(table: "LongTable", target: Path) -> None:

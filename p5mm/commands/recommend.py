@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from p5mm.commands.options import add_engine
 from p5mm.commands.output import add_force, long_target, write_job
 
 COLUMNS = ("user_id", "item_id", "score", "rank")
@@ -39,15 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="fail where a user or an item is unknown"
     )
+    add_engine(parser)
     add_force(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Recommend to all users of the log, or to those of a table."""
+    from p5mm.cluster import Cluster
     from p5mm.serving.bulk import Wanted, recommend_job, users_of
     from p5mm.serving.limits import Limits
     from p5mm.serving.recommender import Recommender
 
+    cluster = Cluster.of(options.engine, options.modules)
     target = long_target(options.out, COLUMNS, options.force)
     recommender = Recommender.load(options.model)
     users = users_of(options.users, recommender)
@@ -58,7 +62,8 @@ def run(options: argparse.Namespace) -> None:
     )
     wanted = Wanted(options.k, not options.keep_seen, limits, options.strict)
     asked, work = recommend_job(recommender, users, Path(options.model), wanted)
-    write_job(target, users, asked, work, ("recommend", "user"), options.force, NOBODY)
+    told = ("recommend", "user")
+    write_job(target, users, asked, work, told, options.force, NOBODY, cluster)
 
 
 def _items(file: str) -> list[str]:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from p5mm.commands.options import add_engine
 from p5mm.commands.output import add_force, long_target, write_job
 
 
@@ -19,17 +20,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="fail where a user or an item is unknown"
     )
+    add_engine(parser)
     add_force(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Score pairs of a user (or a history) and an item, in the same order."""
+    from p5mm.cluster import Cluster
     from p5mm.serving.bulk import score_job
     from p5mm.serving.long_table import LongTable
     from p5mm.serving.recommender import Recommender
 
+    cluster = Cluster.of(options.engine, options.modules)
     target = long_target(options.out, ("item_id", "score"), options.force)
     recommender = Recommender.load(options.model)
     pairs = LongTable.open(options.pairs)
     asked, work = score_job(recommender, pairs, Path(options.model), options.strict)
-    write_job(target, pairs, asked, work, ("score", "pair"), options.force)
+    write_job(target, pairs, asked, work, ("score", "pair"), options.force, cluster=cluster)

@@ -4,6 +4,7 @@ import logging
 import time
 from pathlib import Path
 
+from p5mm.cluster import Cluster
 from p5mm.config import EncoderConfig
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.alignment import MIN_PAIRS, SIDES
@@ -24,6 +25,7 @@ def build_index(
     encoders: EncoderConfig,
     align: bool = False,
     force: bool = False,
+    cluster: Cluster | None = None,
 ) -> CatalogIndex:
     """Encode a catalog and write its index.
 
@@ -33,6 +35,7 @@ def build_index(
         encoders: What makes the vectors.
         align: Whether to train the heads that let text find pictures.
         force: Replace whatever is in ``out``.
+        cluster: Where the catalog is encoded; here where None.
 
     Raises:
         InputError: As the message says.
@@ -42,7 +45,7 @@ def build_index(
     if align:
         check_pairs(catalog)
     before = _before(out)
-    features = encode_catalog(catalog, encoders, FeatureStore())
+    features = encode_catalog(catalog, encoders, FeatureStore(), cluster=cluster)
     index = _kept_alignment(CatalogIndex.build(catalog, features), before)
     index.save(out, force)
     log.info("%s", _summary(index))

@@ -1,17 +1,20 @@
 """A catalog's features: every modality that it has and the settings want."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
+from p5mm.cluster import Cluster
 from p5mm.config import EncoderConfig
 from p5mm.data.catalog import Catalog
 from p5mm.data.pictures import column_pictures
 from p5mm.encoders.base import Encoder, Features, Quarantined
 from p5mm.encoders.build import absolute_spec, make_encoder
+from p5mm.encoders.distributed import Distributed, can_travel
 from p5mm.encoders.encode import encode_items
 from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError
@@ -28,6 +31,7 @@ def encode_catalog(
     *,
     origin: str | None = None,
     allowed: Collection[str] = (),
+    cluster: Cluster | None = None,
 ) -> list[Features]:
     """Features of each modality, by the store where the content is known.
 
@@ -38,6 +42,7 @@ def encode_catalog(
         origin: The folder that the config was read from, where it was not the user who named the
             encoders; see `p5mm.encoders.build.make_encoder`.
         allowed: Specs that the user named for this call (``--trust SPEC``).
+        cluster: Where what the store does not know is encoded; here where None.
 
     Raises:
         InputError: An encoder cannot be made, may not come from where it does, breaks its
@@ -50,19 +55,35 @@ def encode_catalog(
     wanted += [(spec, None) for spec in config.others]
     # All are made before the first encodes: a misspelt one is told at once.
     made = [
-        (spec, make_encoder(spec, name, origin=origin, allowed=allowed)) for spec, name in wanted
+        (spec, partial(make_encoder, absolute_spec(spec), name, origin=origin, allowed=allowed))
+        for spec, name in wanted
     ]
-    return [_encode(catalog, spec, encoder, config.workers, store) for spec, encoder in made]
+    encoders = [make() for _, make in made]
+    return [
+        _encode(catalog, spec, encoder, config.workers, store, cluster, make)
+        for (spec, make), encoder in zip(made, encoders, strict=True)
+    ]
 
 
 def _encode(
-    catalog: Catalog, spec: str, encoder: Encoder, workers: int, store: FeatureStore | None
+    catalog: Catalog,
+    spec: str,
+    encoder: Encoder,
+    workers: int,
+    store: FeatureStore | None,
+    cluster: Cluster | None,
+    make: Callable[[], Encoder],
 ) -> Features:
     raws, refused = _raw_values(catalog, encoder)
     given = sum(raw is not None for raw in raws)
     log.info("%s: %s of %s items by %s", encoder.modality, f"{given:,}", f"{len(raws):,}", spec)
     threads = None if workers < 0 else workers
-    features = encode_items(encoder, absolute_spec(spec), raws, store, workers=threads)
+    elsewhere = None
+    if cluster is not None and can_travel(encoder, raws):
+        elsewhere = Distributed(cluster, make, threads)
+    features = encode_items(
+        encoder, absolute_spec(spec), raws, store, workers=threads, elsewhere=elsewhere
+    )
     broken = sorted([*features.quarantine, *refused], key=lambda value: value.row)
     features = replace(features, quarantine=tuple(broken))
     _check_any(catalog, encoder, features)

@@ -58,6 +58,40 @@ def users_of(given: str, recommender: Recommender) -> LongTable:
     return users
 
 
+class Kept:
+    """A recommender that travels as its folder: whoever gets it there reads that once.
+
+    Args:
+        folder: Of the model.
+        digest: Of the folder.
+        recommender: Read from it; None until it is asked for.
+    """
+
+    def __init__(self, folder: Path, digest: str, recommender: Recommender | None = None) -> None:
+        self.folder = folder
+        self.digest = digest
+        self._recommender = recommender
+
+    def __reduce__(self) -> tuple[type["Kept"], tuple[Path, str]]:
+        return Kept, (self.folder.absolute(), self.digest)
+
+    @property
+    def recommender(self) -> Recommender:
+        """The recommender, read where it is not at hand.
+
+        Raises:
+            InputError: The folder holds another model than where this came from.
+        """
+        if self._recommender is None:
+            self._recommender = Recommender.load(self.folder)
+            if folder_digest(self.folder) != self.digest:
+                raise InputError(
+                    f"{self.folder} is another model on a worker than where the job began; give "
+                    "a folder that all machines share"
+                )
+        return self._recommender
+
+
 def recommend_job(
     recommender: Recommender, users: LongTable, model: Path, wanted: Wanted
 ) -> tuple[Mapping[str, Any], Work]:
@@ -70,10 +104,22 @@ def recommend_job(
         model: Folder of the model.
         wanted: What is asked.
     """
-    about = {"model": folder_digest(model), "users": users.digest, "options": asdict(wanted)}
+    kept = Kept(model, folder_digest(model), recommender)
+    about = {"model": kept.digest, "users": users.digest, "options": asdict(wanted)}
+    return about, _Recommending(kept, users.name, wanted)
 
-    def work(window: pa.Table, before: int, progress: Progress) -> pa.Table:
-        asked = _asked(window, _behind(users.name, before))
+
+@dataclass(frozen=True)
+class _Recommending:
+    """Makes the recommendations of a window of users."""
+
+    kept: Kept
+    name: str
+    wanted: Wanted
+
+    def __call__(self, window: pa.Table, before: int, progress: Progress) -> pa.Table:
+        recommender, wanted = self.kept.recommender, self.wanted
+        asked = _asked(window, _behind(self.name, before))
         limits = replace(wanted.limits, allow_each=asked.allow, deny_each=asked.deny)
         requests = Requests.of(
             recommender.model, asked.names, asked.histories, wanted.strict, nobody=True
@@ -84,20 +130,27 @@ def recommend_job(
         progress.update(window.num_rows - len(requests))
         return made
 
-    return about, work
-
 
 def score_job(
     recommender: Recommender, pairs: LongTable, model: Path, strict: bool
 ) -> tuple[Mapping[str, Any], Work]:
     """What the scores depend on, and how those of a window of pairs are made."""
-    about = {"model": folder_digest(model), "pairs": pairs.digest, "options": {"strict": strict}}
+    kept = Kept(model, folder_digest(model), recommender)
+    about = {"model": kept.digest, "pairs": pairs.digest, "options": {"strict": strict}}
+    return about, _Scoring(kept, pairs.name, strict)
 
-    def work(window: pa.Table, before: int, progress: Progress) -> pa.Table:
-        table = with_known_names(window, _behind(pairs.name, before), PAIR_COLUMNS)
-        return recommender.scored(table, strict, progress, nobody=True)
 
-    return about, work
+@dataclass(frozen=True)
+class _Scoring:
+    """Makes the scores of a window of pairs."""
+
+    kept: Kept
+    name: str
+    strict: bool
+
+    def __call__(self, window: pa.Table, before: int, progress: Progress) -> pa.Table:
+        table = with_known_names(window, _behind(self.name, before), PAIR_COLUMNS)
+        return self.kept.recommender.scored(table, self.strict, progress, nobody=True)
 
 
 def _behind(name: str, before: int) -> str:

@@ -4,18 +4,20 @@ import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from p5mm.cluster import Cluster
 from p5mm.errors import InputError
 from p5mm.files import is_still, whole_file
 from p5mm.progress import Progress, progress
@@ -58,6 +60,7 @@ class Job:
         unit: str,
         anew: bool = False,
         finish: Callable[[int], None] = lambda _: None,
+        cluster: Cluster | None = None,
     ) -> int:
         """Do what is not done yet; returns the rows of the whole output.
 
@@ -70,6 +73,8 @@ class Job:
             anew: Whether to begin again, whatever is there.
             finish: Called with the rows of the output when all parts are whole, before any other
                 job may write here; may clear the folder.
+            cluster: Who make the parts; this process where None. They read the table's files
+                themselves, and are given the work once.
 
         Raises:
             InputError: Another job writes here, or one that was asked for something else has.
@@ -84,7 +89,8 @@ class Job:
                 log.info("%s: %d parts are there already", self.folder, len(parts))
             if not finished:
                 try:
-                    self._go_on(table, work, parts, shown)
+                    making = _made(table, work, len(parts), shown, cluster)
+                    self._go_on(making, parts)
                 except BaseException:
                     if not parts:  # nothing that could be gone on with
                         self.clear()
@@ -93,12 +99,8 @@ class Job:
             finish(rows)
         return rows
 
-    def _go_on(
-        self, table: LongTable, work: Work, parts: list[dict[str, Any]], shown: Progress
-    ) -> None:
-        windows = table.windows(WINDOW, len(parts) * WINDOW)
-        for number, window in enumerate(windows, start=len(parts)):
-            made = work(window, number * WINDOW, shown)
+    def _go_on(self, making: Iterator[pa.Table], parts: list[dict[str, Any]]) -> None:
+        for number, made in enumerate(making, start=len(parts)):
             parts.append(self._part(_name(number), made))
         self._tell({"finished": True})
 
@@ -181,6 +183,39 @@ class Job:
             with suppress(ValueError):
                 lines.append(json.loads(line))
         return lines if all(isinstance(line, dict) for line in lines) else []
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """What another process needs to make the parts of windows."""
+
+    table: LongTable
+    work: Work
+    size: int
+
+    def __call__(self, piece: pa.Table) -> pa.Table:
+        """The part of the window whose number is in ``window``."""
+        before = piece["window"][0].as_py() * self.size
+        window = next(self.table.windows(self.size, before))
+        return self.work(window, before, Progress("", window.num_rows, every=math.inf))
+
+
+def _made(
+    table: LongTable, work: Work, first: int, shown: Progress, cluster: Cluster | None
+) -> Iterator[pa.Table]:
+    """The parts from a number on, in order."""
+    if cluster is None:
+        for number, window in enumerate(table.windows(WINDOW, first * WINDOW), start=first):
+            yield work(window, number * WINDOW, shown)
+        return
+    there = replace(table, files=tuple(file.absolute() for file in table.files))
+    numbers = range(first, max(1, -(-table.rows // WINDOW)))
+    pieces = [pa.table({"window": [number]}) for number in numbers]
+    for number, made in zip(
+        numbers, cluster.map(_Windows(there, work, WINDOW), pieces), strict=True
+    ):
+        shown.update(min(WINDOW, table.rows - number * WINDOW))
+        yield made
 
 
 def _whole_parts(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
