@@ -42,12 +42,12 @@ class Distributed:
     Attributes:
         cluster: Where.
         make: Makes the encoder there.
-        threads: That load ahead of each encoder; None decides by its cores.
+        threads: That load ahead of each encoder; with a worker a core, none are needed.
     """
 
     cluster: Cluster
     make: Callable[[], Encoder]
-    threads: int | None = None
+    threads: int = 0
 
     def __call__(
         self, encoder: Encoder, raws: Sequence[Any], rows: list[int], batch_size: int
@@ -73,7 +73,7 @@ class _Encoding:
     make: Callable[[], Encoder]
     fingerprint: str
     batch_size: int
-    threads: int | None
+    threads: int
 
     @cached_property
     def encoder(self) -> Encoder:

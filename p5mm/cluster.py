@@ -58,7 +58,7 @@ class Cluster:
 
         Raises:
             InputError: As the work raises it.
-            ChildProcessError: A worker has failed otherwise.
+            ChildProcessError: A worker has failed otherwise; its machine lacks a file, or memory.
         """
         import pyarrow as pa
 
@@ -80,6 +80,8 @@ class Cluster:
                 for batch in made.iter_batches(batch_size=1, batch_format="pyarrow"):
                     if (wrong := batch["wrong"][0].as_py()) is not None:
                         raise InputError(wrong)
+                    if (failed := batch["failed"][0].as_py()) is not None:
+                        raise ChildProcessError(f"a worker of Ray has failed: {failed}")
                     yield _table(batch["made"][0].as_buffer())
             except ray.exceptions.RayError as error:
                 raise ChildProcessError(f"a worker of Ray has failed: {error}") from error
@@ -98,13 +100,16 @@ class _Worker:
         """One piece to its result, or to what is wrong with it."""
         import pyarrow as pa
 
-        made, wrong = None, None
+        told: dict[str, bytes | str | None] = dict.fromkeys(("made", "wrong", "failed"))
         try:
-            made = _bytes(self.work(_table(batch["piece"][0].as_buffer())))
+            told["made"] = _bytes(self.work(_table(batch["piece"][0].as_buffer())))
         except InputError as error:
-            wrong = str(error)
+            told["wrong"] = str(error)
+        except (OSError, MemoryError, ImportError) as error:
+            told["failed"] = f"{type(error).__name__}: {error}"
+        kinds = (pa.large_binary(), pa.string(), pa.string())
         return pa.table(
-            {"made": pa.array([made], pa.large_binary()), "wrong": pa.array([wrong], pa.string())}
+            {name: pa.array([told[name]], kind) for name, kind in zip(told, kinds, strict=True)}
         )
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from p5mm.cluster import Cluster
+from p5mm.cluster import Cluster, _bytes, _Worker
 from p5mm.commands.main import main
 from p5mm.errors import InputError
 from p5mm.indexing.catalog_index import CatalogIndex
@@ -71,19 +71,27 @@ def test_results_come_in_order_from_both_workers(ray):
     assert os.getpid() not in who
 
 
-def test_what_is_wrong_is_told_as_it_would_be_here(ray):
-    def refuses(piece):
-        from p5mm.errors import InputError
-
-        raise InputError(f"row {piece['n'][0].as_py()} has no user_id")
-
+def test_a_worker_that_breaks_is_told(ray):
     def breaks(piece):
         raise RuntimeError("no such device")
 
-    with pytest.raises(InputError, match=r"^row 0 has no user_id$"):
-        list(Cluster().map(refuses, numbers(3)))
     with pytest.raises(ChildProcessError, match="no such device"):
         list(Cluster().map(breaks, numbers(1)))
+
+
+def test_what_is_wrong_with_a_piece_comes_back_as_its_result():
+    pytest.importorskip("ray")
+
+    def told(error):
+        def work(piece):
+            raise error
+
+        batch = pa.table({"piece": pa.array([_bytes(numbers(1)[0])], pa.large_binary())})
+        return _Worker(work, [], ".")(batch).to_pylist()[0]
+
+    wrong = told(InputError("row 3 has no user_id"))
+    assert wrong == {"made": None, "wrong": "row 3 has no user_id", "failed": None}
+    assert told(FileNotFoundError("users.parquet"))["failed"] == "FileNotFoundError: users.parquet"
 
 
 def people(folder, count):
@@ -188,30 +196,10 @@ def test_a_catalog_is_encoded_to_the_vectors_of_one_machine(ray, tmp_path, monke
     one, other = here.features["colour"], there.features["colour"]
     assert other.vectors.tolist() == one.vectors.tolist()
     assert other.present.tolist() == one.present.tolist()
-    assert other.quarantine == one.quarantine
-    assert [broken.row for broken in other.quarantine] == [17]
+    told = [pq.read_table(f"{place}/quarantine.parquet").to_pylist() for place in ("here", "there")]
+    assert told[1] == told[0]
+    assert [broken["item_id"] for broken in told[0]] == ["017"]
     assert run(*command, "--out", "there", "--engine", "ray") == 0  # nothing is left to encode
-
-
-def test_another_encoder_on_a_worker_is_refused(ray):
-    from p5mm.encoders.distributed import Distributed
-    from p5mm.encoders.encode import encode_items
-
-    def make():
-        class Lengths:
-            modality, dim, fingerprint = "text", 1, f"made in {os.getpid()}"
-
-            def load(self, raw):
-                return float(len(raw))
-
-            def encode(self, batch):
-                return [[value] for value in batch]
-
-        return Lengths()
-
-    there = Distributed(Cluster(), make)
-    with pytest.raises(InputError, match="on a worker is another one"):
-        encode_items(make(), "lengths", ["a", "bb"], elsewhere=there)
 
 
 def test_unknown_engines_and_a_missing_ray(tmp_path, monkeypatch, capsys):

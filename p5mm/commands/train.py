@@ -1,7 +1,7 @@
 """Train a model by a preset or a YAML.
 
 Dotted keys such as --train.epochs 3 override it. An interrupted training goes on when the same
-command is given again.
+command is given again. torchrun -m p5mm train trains in several processes together.
 """
 
 import argparse
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from p5mm.ranking.trained_model import TrainedModel
 
 TAKES_MORE = True  # dotted keys of the configuration
+TOGETHER = True  # in the processes that torchrun starts
 
 
 class _List(argparse.Action):
@@ -74,21 +75,26 @@ def train(
     from p5mm.presets import read_config
     from p5mm.serving.folder import check_target, is_model
     from p5mm.serving.recommender import Recommender
+    from p5mm.training.share import Share
 
-    folder = Path(out)
-    if is_model(folder) and not force:
+    folder, share = Path(out), Share.here()
+    if share.first and is_model(folder) and not force:
         raise InputError(
             f"{folder} holds a finished model; give another --out, or --force to train it anew"
         )
-    check_target(folder, force)
+    if share.first:
+        check_target(folder, force)
     settings = read_config(config, overrides)
     if data is not None:
         settings = replace(settings, data=replace(settings.data, root=data))
     start = time.perf_counter()
-    dataset = open_dataset(settings.data, first_day=not settings.train.epochs)
-    recommender = Recommender.fit(dataset, settings, checkpoint=folder / "checkpoint")
-    recommender.save(folder, force)
-    say(*_told(recommender.model), f"{folder}: done in {time.perf_counter() - start:.0f} s")
+    with share.quiet():
+        dataset = open_dataset(settings.data, first_day=not settings.train.epochs)
+        recommender = Recommender.fit(dataset, settings, checkpoint=folder / "checkpoint")
+        if share.first:
+            recommender.save(folder, force)
+            say(*_told(recommender.model), f"{folder}: done in {time.perf_counter() - start:.0f} s")
+        share.end()
     return recommender.model
 
 

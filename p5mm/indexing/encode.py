@@ -80,7 +80,7 @@ def _encode(
     threads = None if workers < 0 else workers
     elsewhere = None
     if cluster is not None and can_travel(encoder, raws):
-        elsewhere = Distributed(cluster, make, threads)
+        elsewhere = Distributed(cluster, make, max(0, workers))
     features = encode_items(
         encoder, absolute_spec(spec), raws, store, workers=threads, elsewhere=elsewhere
     )

@@ -22,6 +22,7 @@ from p5mm.training.calibration import beside_likeness
 from p5mm.training.fitting import Fitting, reranks
 from p5mm.training.loop import training_key
 from p5mm.training.ranking_cases import held_back
+from p5mm.training.share import Share
 from p5mm.training.task_objective import RANKING, Task, make_tasks
 from p5mm.training.training_data import TrainingData
 
@@ -41,6 +42,8 @@ def fit(
 ) -> TrainedModel:
     """Encode the catalog, train, and choose how far to believe the reranker.
 
+    Where torchrun has started several processes, each calls this, and they train together.
+
     Args:
         dataset: Catalog and log.
         config: Settings.
@@ -50,10 +53,11 @@ def fit(
     Raises:
         InputError: Too few interactions, or settings that do not fit the data.
     """
-    learns = config.train.epochs > 0
+    learns, share = config.train.epochs > 0, Share.here()
     data = TrainingData.of(dataset, config.data.split, first_day=not learns)
     beginning, config = Beginning.of(config)
-    features = encode_catalog(dataset.catalog, config.encoders, store)
+    with share.one_before_others():
+        features = encode_catalog(dataset.catalog, config.encoders, store)
     content = beginning.content(features, len(dataset.catalog), config.model.whiten)
     content = content.ablated(config.encoders.ablate, config.train.seed)
     prompts = read_prompts(Path(config.train.prompts) if config.train.prompts else None)
@@ -67,7 +71,7 @@ def fit(
         learned = data.train, held_back(data.train)[0]
         key = training_key(config, learned, data.split.cases("valid"), made_by, prompts)
         kept = None if checkpoint is None else Path(checkpoint)
-        fitting = Fitting(config, network, data, content, beginning, kept, key)
+        fitting = Fitting(config, network, data, content, beginning, kept, key, share)
         log.info("%s", fitting.announced())
         cases = fitting.rehearse(prompts) if reranks(tasks) else None
         if cases is not None and not len(cases):

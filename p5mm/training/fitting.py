@@ -40,6 +40,7 @@ from p5mm.training.ranking_cases import (
     unaware,
 )
 from p5mm.training.retrieval_objective import RetrievalObjective
+from p5mm.training.share import Share
 from p5mm.training.task_objective import RANKING, Task, TaskObjective
 from p5mm.training.training_data import TrainingData
 
@@ -61,6 +62,7 @@ class Fitting:
         beginning: Where its weights came from.
         checkpoint: Folder in which an interrupted training goes on; None keeps nothing.
         key: What the training depends on.
+        share: Of each step that this process computes.
     """
 
     config: Config
@@ -70,6 +72,7 @@ class Fitting:
     beginning: Beginning = field(default_factory=Beginning)
     checkpoint: Path | None = None
     key: str = ""
+    share: Share = field(default_factory=Share)
 
     @cached_property
     def cold_items(self) -> ColdItems:
@@ -157,7 +160,7 @@ class Fitting:
         network = self.network
         parts = [network.items, network.history, network.t5.encoder]
         settings = self.config.train
-        objective = RetrievalObjective(settings.negatives, self.data.rating_scale)
+        objective = RetrievalObjective(settings.negatives, self.data.rating_scale, self.share)
         with adapted(network.t5.encoder, settings.adapt):
             return self._training(name, parts, objective, settings, validate).run()
 
@@ -190,6 +193,7 @@ class Fitting:
             held_out,
             self.data.levels,
             self.data.rating_scale,
+            self.share,
         )
         batches = self._held_out()
         parts = [network.t5.shared, network.t5.decoder, network.rank_head, network.reader]
@@ -308,8 +312,9 @@ class Fitting:
         length = self.config.model.max_history
         passes = Passes(self.data.learned, length, settings.positions, settings.seed)
         return Training(
-            name, self.network, parts, objective, settings, passes, validate, kept, falling
-        )
+            name, self.network, parts, objective, settings, passes, validate, kept, falling,
+            self.share,
+        )  # fmt: skip
 
 
 def reranks(tasks: Sequence[Task]) -> bool:

@@ -24,6 +24,7 @@ from p5mm.progress import Progress as Shown
 from p5mm.progress import progress
 from p5mm.training.checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
 from p5mm.training.precision import autocast, chosen
+from p5mm.training.share import Share
 
 AVERAGED_EPOCHS, AVERAGED_STEPS = 3, 500  # how far back the running average of weights reaches
 CLIP = 5.0
@@ -67,6 +68,7 @@ class Training:
         falling: Whether the learning rate falls evenly from step to step, to nothing in the last
             epoch, which is then always reached; otherwise it stays, and the running average does
             what a falling rate would.
+        share: Of each step, where several processes train together; the objective has the same.
     """
 
     def __init__(
@@ -80,8 +82,11 @@ class Training:
         validate: Validate,
         checkpoint: Checkpoint | None = None,
         falling: bool = False,
+        share: Share | None = None,
     ) -> None:
         self.name = name
+        self.share = share or Share()
+        network.load_state_dict(self.share.agreed(network.state_dict))
         self.falling = falling
         self.network = network
         self.parts = parts
@@ -94,7 +99,8 @@ class Training:
         self.optimizer = make_optimizer(network, self.parameters, settings)
         self.average = [p.detach().clone() for p in self.parameters]
         self.best = [p.clone() for p in self.average]
-        self.progress = Progress(precision=chosen(settings.precision))
+        precision = self.share.agreed(lambda: chosen(settings.precision))
+        self.progress = Progress(precision=precision)
         self.reach = max(1.0, min(AVERAGED_EPOCHS * batches.steps, AVERAGED_STEPS))
 
     def run(self) -> list[dict[str, float]]:
@@ -134,6 +140,7 @@ class Training:
                     f"{self.settings.learning_rate:g}), or ratings of an ordinary size"
                 )
             torch.autograd.backward(loss)
+            parts = self.share.summed(self.parameters, parts)
             nn.utils.clip_grad_norm_(self.parameters, CLIP)
             self.optimizer.step()
             p.step += 1
@@ -152,7 +159,7 @@ class Training:
     def _validate(self, loss: float, start: float) -> None:
         p = self.progress
         with self._averaged():
-            metrics = self.validate(self.network)
+            metrics = self.share.agreed(lambda: self.validate(self.network))
         p.epoch += 1
         seconds = time.perf_counter() - start
         p.log.append({"epoch": p.epoch, "loss": loss, **metrics, "seconds": seconds})
@@ -189,7 +196,7 @@ class Training:
             parameter.copy_(weight)
 
     def _save(self) -> None:
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and self.share.first:
             self.checkpoint.save(self.progress, self._tensors())
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -201,7 +208,8 @@ class Training:
     def _resume(self) -> None:
         if self.checkpoint is None:
             return
-        kept = self.checkpoint.load(self._tensors(), self.optimizer)
+        checkpoint = self.checkpoint
+        kept = self.share.agreed(lambda: checkpoint.load(self._tensors(), self.optimizer))
         if kept is None:
             return
         self.progress, tensors = kept

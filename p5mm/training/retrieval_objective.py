@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from p5mm.model.batches import Batch, scaled
 from p5mm.model.network import Encoded, Network
 from p5mm.training.losses import FULL, full_softmax, sampled_softmax
+from p5mm.training.share import Share
 
 Losses = tuple[Tensor, Mapping[str, float]]
 
@@ -40,16 +41,23 @@ class RetrievalObjective:
     Attributes:
         negatives: Negatives shared by a batch; 0 is the softmax over the whole catalog.
         rating_scale: Mean and spread of the ratings, for the history's tokens.
+        share: Of each batch that is computed here; negatives are those of the whole batch.
     """
 
     negatives: int
     rating_scale: tuple[float, float] = (0.0, 1.0)
+    share: Share = field(default_factory=Share)
 
     def __call__(self, network: Network, batch: Batch) -> Losses:
-        """The loss of a batch, and its parts as numbers."""
-        view = self.view(network, scaled(batch, self.rating_scale))
+        """The loss of a batch, or its share of that, and its parts as numbers."""
+        mine = batch.take(self.share.rows(len(batch.rows))) if self.share.of > 1 else batch
+        weight = int((mine.targets >= 0).sum()) / max(1, int((batch.targets >= 0).sum()))
+        if not weight:
+            return torch.zeros((), requires_grad=True), {"loss": 0.0}
+        view = self.view(network, scaled(mine, self.rating_scale))
+        self.share.part_ways()
         encoded = network.encode(view.tokens, view.batch)
-        loss = self.loss(encoded, view, network.temperature)
+        loss = weight * self.loss(encoded, view, network.temperature)
         return loss, {"loss": float(loss.detach())}
 
     def pool(self, network: Network, batch: Batch) -> Tensor:

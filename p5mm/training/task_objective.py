@@ -1,7 +1,7 @@
 """What the decoder's steps minimise: one family of the prompt file each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from tokenizers import Tokenizer
@@ -17,6 +17,7 @@ from p5mm.model.tokenizer import level_tokens, prompt_tokens
 from p5mm.training.code_objective import CodeObjective
 from p5mm.training.ranking_cases import RankingCases
 from p5mm.training.retrieval_objective import Losses
+from p5mm.training.share import Share
 
 TRAINED_FAMILIES = ("sequential", "direct", "rating", "codes")
 CODES_WEIGHT = 1.0  # beside the others' .5: a code has several digits to learn
@@ -59,6 +60,7 @@ class TaskObjective:
         levels: Values of the rating levels, ascending.
         rating_scale: Mean and spread of the ratings, for the history's tokens.
         codes: The loss of codes; None where they are no task.
+        share: Of each step's requests that is computed here; validation is always whole.
     """
 
     tasks: Sequence[Task]
@@ -70,6 +72,7 @@ class TaskObjective:
     levels: Sequence[float] = ()
     rating_scale: tuple[float, float] = (0.0, 1.0)
     codes: CodeObjective | None = None
+    share: Share = field(default_factory=Share)
 
     @classmethod
     @torch.no_grad()
@@ -82,6 +85,7 @@ class TaskObjective:
         held_out: RankingCases | None = None,
         levels: Sequence[float] = (),
         rating_scale: tuple[float, float] = (0.0, 1.0),
+        share: Share | None = None,
     ) -> "TaskObjective":
         """Make the tokens of the trained items once."""
         network.eval()
@@ -93,6 +97,7 @@ class TaskObjective:
         codes = CodeObjective.of(network) if coded else None
         return cls(
             tasks, requests, cases, held_out, tokens, places, levels, rating_scale, codes,
+            share or Share(),
         )  # fmt: skip
 
     def __call__(self, network: Network, batch: Batch) -> Losses:
@@ -102,7 +107,7 @@ class TaskObjective:
         if task.family in RANKING:
             loss = self.ranking(task, network)
         else:
-            loss = self.loss(task, network, batch)
+            loss = self.loss(task, network, batch, share=self.share)
         if loss is None:
             return torch.zeros((), requires_grad=True), {}
         return loss, {"loss": float(loss.detach()), task.family: float(loss.detach())}
@@ -134,7 +139,11 @@ class TaskObjective:
             return None
         drawn = self.cases.drawn(self.requests, WIDTH)
         prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
-        return ranking_loss(network, prompt, drawn)
+        mine = self.share.rows(len(drawn))
+        if not len(mine):
+            return torch.zeros((), requires_grad=True)
+        self.share.part_ways()
+        return ranking_loss(network, prompt, drawn.take(mine)) * (len(mine) / len(drawn))
 
     def _held_out_ranking(self, task: Task, network: Network) -> list[float]:
         """The mean loss of the held-out cases, asked by the first prompt; none without cases."""
@@ -146,7 +155,12 @@ class TaskObjective:
         return [total / len(cases)]
 
     def loss(
-        self, task: Task, network: Network, batch: Batch, held_out: bool = False
+        self,
+        task: Task,
+        network: Network,
+        batch: Batch,
+        held_out: bool = False,
+        share: Share | None = None,
     ) -> Tensor | None:
         """The loss of one family with one of its prompts; None where the batch has no example.
 
@@ -155,6 +169,7 @@ class TaskObjective:
             network: Reads and answers.
             batch: Histories in catalog rows.
             held_out: The targets are not among the training ratings.
+            share: Of the examples whose part of the mean is wanted; all where None.
         """
         # A held-out target may be an item that no training history has: there is no token for it.
         known = (batch.targets >= 0) & network.items.trained[batch.targets.clamp(min=0)]
@@ -165,6 +180,15 @@ class TaskObjective:
             return None
         chosen = chosen[torch.randperm(len(chosen))[: self.requests]]
         batch, known = scaled(batch.take(chosen), self.rating_scale), known[chosen]
+        positions, real = draw_positions(known, -(-self.requests // len(known)))
+        prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
+        share, whole = share or Share(), int(real.sum())
+        mine = share.rows(len(known))
+        batch, positions, real = batch.take(mine), positions[mine], real[mine]
+        weight = int(real.sum()) / whole
+        if not weight:
+            return torch.zeros((), requires_grad=True)
+        share.part_ways()
         placed = replace(
             batch,
             rows=self.places[batch.rows],
@@ -172,19 +196,17 @@ class TaskObjective:
         )
         with torch.no_grad():
             encoded = network.encode(self.tokens, placed)
-        positions, real = draw_positions(known, -(-self.requests // len(known)))
-        prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
         targets = placed.targets.gather(1, positions).clamp(min=0)
         if self.codes is not None and task.family == "codes":
             wanted = batch.targets.gather(1, positions)
             wanted = torch.where(real, wanted, network.items.trained_rows[0])
             loss = self.codes(network, encoded, positions, wanted, prompt)
-            return loss[real].mean()
+            return weight * loss[real].mean()
         seen = encoded.seen_until(positions)
         logits = network.answer(encoded, seen, prompt, self.tokens[targets], task.answers)
         logits = logits + self.prior(network, batch, positions, held_out)
         labels = nearest_level(batch.target_ratings.gather(1, positions), self.levels)
-        return F.cross_entropy(logits[real], labels[real])
+        return weight * F.cross_entropy(logits[real], labels[real])
 
     def prior(
         self, network: Network, batch: Batch, positions: Tensor, held_out: bool
