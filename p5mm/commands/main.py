@@ -64,11 +64,10 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
 
     show_log()
     verb = _verb(options.verb)
-    if os.environ.get("WORLD_SIZE", "1") != "1" and not getattr(verb, "TOGETHER", False):
+    if "TORCHELASTIC_RUN_ID" in os.environ and not getattr(verb, "TOGETHER", False):
         raise InputError(
-            f"p5mm {options.verb} works in one process, and torchrun has started several "
-            f"(WORLD_SIZE is {os.environ['WORLD_SIZE']}); start it without torchrun. Several "
-            "machines recommend, score and index by --engine ray"
+            f"p5mm {options.verb} works in one process, and torchrun starts several; start it "
+            "without torchrun. Several machines recommend, score and index by --engine ray"
         )
     _import(options.modules)
     options.overrides = rest

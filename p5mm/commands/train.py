@@ -75,7 +75,7 @@ def train(
     from p5mm.presets import read_config
     from p5mm.serving.folder import check_target, is_model
     from p5mm.serving.recommender import Recommender
-    from p5mm.training.share import Share
+    from p5mm.share import Share
 
     folder, share = Path(out), Share.here()
     if share.first and is_model(folder) and not force:

@@ -17,12 +17,12 @@ from p5mm.model.rating_prior import RatingPrior
 from p5mm.model.tokenizer import prompt_tokens
 from p5mm.ranking.fitted import Fitted
 from p5mm.ranking.trained_model import TrainedModel
+from p5mm.share import Share
 from p5mm.training.beginning import Beginning
 from p5mm.training.calibration import beside_likeness
 from p5mm.training.fitting import Fitting, reranks
 from p5mm.training.loop import training_key
 from p5mm.training.ranking_cases import held_back
-from p5mm.training.share import Share
 from p5mm.training.task_objective import RANKING, Task, make_tasks
 from p5mm.training.training_data import TrainingData
 

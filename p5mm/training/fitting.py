@@ -25,6 +25,7 @@ from p5mm.model.prompts import Prompt
 from p5mm.ranking.generator import Generator
 from p5mm.ranking.scorer import DECODER, Scorer
 from p5mm.ranking.trained_model import asking, evidenced
+from p5mm.share import Share
 from p5mm.training.beginning import Beginning, adapted
 from p5mm.training.calibration import fit_newcomers, fit_weights
 from p5mm.training.checkpoint import Checkpoint
@@ -40,7 +41,6 @@ from p5mm.training.ranking_cases import (
     unaware,
 )
 from p5mm.training.retrieval_objective import RetrievalObjective
-from p5mm.training.share import Share
 from p5mm.training.task_objective import RANKING, Task, TaskObjective
 from p5mm.training.training_data import TrainingData
 

@@ -22,9 +22,9 @@ from p5mm.model.network import Network
 from p5mm.model.prompts import Prompt
 from p5mm.progress import Progress as Shown
 from p5mm.progress import progress
+from p5mm.share import Share
 from p5mm.training.checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
 from p5mm.training.precision import autocast, chosen
-from p5mm.training.share import Share
 
 AVERAGED_EPOCHS, AVERAGED_STEPS = 3, 500  # how far back the running average of weights reaches
 CLIP = 5.0

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from p5mm.model.batches import Batch, scaled
 from p5mm.model.network import Encoded, Network
+from p5mm.share import Share
 from p5mm.training.losses import FULL, full_softmax, sampled_softmax
-from p5mm.training.share import Share
 
 Losses = tuple[Tensor, Mapping[str, float]]
 

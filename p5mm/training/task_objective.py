@@ -14,10 +14,10 @@ from p5mm.model.batches import Batch, scaled
 from p5mm.model.network import Network
 from p5mm.model.prompts import Prompt, choose
 from p5mm.model.tokenizer import level_tokens, prompt_tokens
+from p5mm.share import Share
 from p5mm.training.code_objective import CodeObjective
 from p5mm.training.ranking_cases import RankingCases
 from p5mm.training.retrieval_objective import Losses
-from p5mm.training.share import Share
 
 TRAINED_FAMILIES = ("sequential", "direct", "rating", "codes")
 CODES_WEIGHT = 1.0  # beside the others' .5: a code has several digits to learn

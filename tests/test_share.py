@@ -10,7 +10,7 @@ import yaml
 
 from p5mm.commands.main import main
 from p5mm.serving.recommender import Recommender
-from p5mm.training.share import Share
+from p5mm.share import Share
 
 SETTINGS = {
     "encoders": {"image": "none", "text": "none", "others": ["vector:style"]},
@@ -70,6 +70,18 @@ def test_two_processes_reach_the_loss_of_one(shop, negatives):
     assert not (shop / "two" / "checkpoint").exists()
 
 
+def test_a_mistake_ends_all_processes_without_a_traceback_of_ours(shop):
+    """The first finds that the catalog has no vectors while the other waits for it."""
+    pytest.importorskip("accelerate")
+    configured(shop)
+    (shop / "model").mkdir()
+    (shop / "model" / "letter.txt").write_text("mine")
+    done = together("train", "toy.yaml", "--data", "shop", "--out", "model")
+    assert done.returncode != 0
+    assert "p5mm: model exists and is no model" in done.stderr
+    assert "p5mm/commands/train.py" not in done.stderr
+
+
 def test_shares_are_all_examples_once():
     for count in (0, 1, 5, 8):
         rows = [row for rank in range(3) for row in Share(rank, 3).rows(count).tolist()]
@@ -81,7 +93,7 @@ def test_gradients_are_summed_and_what_nobody_used_has_none():
     pytest.importorskip("accelerate")
     code = """
 import torch
-from p5mm.training.share import Share
+from p5mm.share import Share
 share = Share.here()
 used, unused, by_one = (torch.nn.Parameter(torch.ones(2)) for _ in range(3))
 (used * (share.rank + 1)).sum().backward()
@@ -105,6 +117,7 @@ share.end()
 
 def test_other_verbs_want_one_process_and_training_wants_accelerate(shop, monkeypatch, capsys):
     configured(shop)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["evaluate", "model"]) == 2
     assert "p5mm evaluate works in one process" in capsys.readouterr().err

@@ -85,7 +85,8 @@ class Share:
         there = torch.tensor([float(p.grad is not None) for p in parameters])
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         told = torch.tensor(list(losses.values()))
-        flat = reduce(torch.cat([there, told, *[g.flatten() for g in grads]]), "sum")
+        with _meeting():
+            flat = reduce(torch.cat([there, told, *[g.flatten() for g in grads]]), "sum")
         there, told = flat[: len(there)], flat[len(there) : len(there) + len(told)]
         flat = flat[len(there) + len(told) :]
         pieces = flat.split([p.numel() for p in parameters])
@@ -100,7 +101,8 @@ class Share:
         from accelerate.utils import broadcast_object_list
 
         kept: list[T | None] = [make() if self.first else None]
-        made: T = broadcast_object_list(kept)[0]
+        with _meeting():
+            made: T = broadcast_object_list(kept)[0]
         return made
 
     @contextmanager
@@ -111,7 +113,12 @@ class Share:
             return
         from accelerate import PartialState
 
-        with PartialState().local_main_process_first():
+        state = PartialState()
+        if state.is_local_main_process:
+            yield
+        with _meeting():
+            state.wait_for_everyone()
+        if not state.is_local_main_process:
             yield
 
     def end(self) -> None:
@@ -119,7 +126,8 @@ class Share:
         if self.of > 1:
             from accelerate import PartialState
 
-            PartialState().wait_for_everyone()
+            with _meeting():
+                PartialState().wait_for_everyone()
             PartialState().destroy_process_group()
 
     @contextmanager
@@ -132,7 +140,21 @@ class Share:
             yield
 
 
+@contextmanager
+def _meeting() -> Iterator[None]:
+    """What all processes do together; where one has ended, the others end too.
+
+    Raises:
+        ChildProcessError: One has.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # the kinds of it depend on the backend
+        raise ChildProcessError(
+            "another process of this training has ended; its own message says why"
+        ) from error
+
+
 def several() -> int:
     """How many processes torchrun has started; 1 where it has not."""
-    given = os.environ.get("WORLD_SIZE", "1")
-    return int(given) if given.isdigit() else 1
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
