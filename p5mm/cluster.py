@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ENGINES = ("local", "ray")
 
+log = logging.getLogger(__name__)
+
 Piece = Callable[["pa.Table"], "pa.Table"]
 
 
@@ -78,6 +80,8 @@ class Cluster:
             made.context.execution_options.preserve_order = True
             try:
                 for batch in made.iter_batches(batch_size=1, batch_format="pyarrow"):
+                    for line in batch["warnings"][0].as_py():
+                        log.warning("%s", line)
                     if (wrong := batch["wrong"][0].as_py()) is not None:
                         raise InputError(wrong)
                     if (failed := batch["failed"][0].as_py()) is not None:
@@ -100,17 +104,42 @@ class _Worker:
         """One piece to its result, or to what is wrong with it."""
         import pyarrow as pa
 
-        told: dict[str, bytes | str | None] = dict.fromkeys(("made", "wrong", "failed"))
-        try:
-            told["made"] = _bytes(self.work(_table(batch["piece"][0].as_buffer())))
-        except InputError as error:
-            told["wrong"] = str(error)
-        except (OSError, MemoryError, ImportError) as error:
-            told["failed"] = f"{type(error).__name__}: {error}"
-        kinds = (pa.large_binary(), pa.string(), pa.string())
+        told: dict[str, Any] = dict.fromkeys(("made", "wrong", "failed"))
+        with _warnings() as told["warnings"]:
+            try:
+                told["made"] = _bytes(self.work(_table(batch["piece"][0].as_buffer())))
+            except InputError as error:
+                told["wrong"] = str(error)
+            except (OSError, MemoryError, ImportError) as error:
+                told["failed"] = f"{type(error).__name__}: {error}"
+        kinds = (pa.large_binary(), pa.string(), pa.string(), pa.list_(pa.string()))
         return pa.table(
             {name: pa.array([told[name]], kind) for name, kind in zip(told, kinds, strict=True)}
         )
+
+
+class _Heard(logging.Handler):
+    """Keeps the lines of warnings."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """What p5mm warns of in the block, instead of in a log that nobody reads."""
+    ours, heard = logging.getLogger("p5mm"), _Heard()
+    ours.addHandler(heard)
+    loud, ours.propagate = ours.propagate, False
+    try:
+        yield heard.lines
+    finally:
+        ours.removeHandler(heard)
+        ours.propagate = loud
 
 
 # A piece travels as one cell: Ray cuts and joins tables as it likes, and drops empty ones.
@@ -157,7 +186,7 @@ def _cluster(ray: ModuleType) -> Iterator[ModuleType]:
     joined = ray.is_initialized()
     if not joined:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-        ray.init(logging_level=logging.ERROR)
+        ray.init(os.environ.get("RAY_ADDRESS", "local"), logging_level=logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     bars, context.enable_progress_bars = context.enable_progress_bars, False

@@ -84,13 +84,15 @@ def test_what_is_wrong_with_a_piece_comes_back_as_its_result():
 
     def told(error):
         def work(piece):
+            logging.getLogger("p5mm.serving.requests").warning("left out: %d users", 3)
             raise error
 
         batch = pa.table({"piece": pa.array([_bytes(numbers(1)[0])], pa.large_binary())})
         return _Worker(work, [], ".")(batch).to_pylist()[0]
 
     wrong = told(InputError("row 3 has no user_id"))
-    assert wrong == {"made": None, "wrong": "row 3 has no user_id", "failed": None}
+    told_wrong = {"made": None, "wrong": "row 3 has no user_id", "failed": None}
+    assert wrong == {**told_wrong, "warnings": ["left out: 3 users"]}
     assert told(FileNotFoundError("users.parquet"))["failed"] == "FileNotFoundError: users.parquet"
 
 
@@ -110,7 +112,9 @@ def agree(found, wanted):
     assert found["score"].to_pylist() == pytest.approx(wanted["score"].to_pylist(), abs=1e-4)
 
 
-def test_recommend_and_score_give_the_table_of_one_machine(ray, model, tmp_path, monkeypatch):
+def test_recommend_and_score_give_the_table_of_one_machine(
+    ray, model, tmp_path, monkeypatch, capsys
+):
     """In parts that one engine began and the other went on with, and in a file."""
     monkeypatch.setattr(job, "WINDOW", 8)
     monkeypatch.chdir(tmp_path)
@@ -132,10 +136,13 @@ def test_recommend_and_score_give_the_table_of_one_machine(ray, model, tmp_path,
         {"user_id": f"u{n}", "item_id": f"r{n % 4}s{n % 7}", "note": n if n % 3 else None}
         for n in range(30)
     ]
+    pairs[9]["user_id"] = "nobody"
+    capsys.readouterr()
     pq.write_table(pa.Table.from_pylist(pairs), "pairs.parquet")
     for place, engine in (("here", "local"), ("there", "ray")):
         out = f"{place}.parquet"
         assert run("score", "model", "pairs.parquet", "--out", out, "--engine", engine) == 0
+        assert capsys.readouterr().err.count("1 users are not in the log, such as 'nobody'") == 1
     agree(pq.read_table("there.parquet"), pq.read_table("here.parquet"))
 
 
