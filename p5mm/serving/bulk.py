@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -15,8 +15,11 @@ from p5mm.serving.job import Work, folder_digest
 from p5mm.serving.limits import Limits
 from p5mm.serving.long_table import LongTable
 from p5mm.serving.pairs import COLUMNS as PAIR_COLUMNS
-from p5mm.serving.recommender import Recommender, check_k
-from p5mm.serving.requests import Requests
+from p5mm.serving.requests import Requests, check_k
+from p5mm.serving.server import Answers
+
+if TYPE_CHECKING:
+    from p5mm.serving.recommender import Recommender
 
 COLUMNS = ("user_id", "history", "allow", "deny")
 ALL = "all"
@@ -45,7 +48,7 @@ class Wanted:
         check_k(self.k)
 
 
-def users_of(given: str, recommender: Recommender) -> LongTable:
+def users_of(given: str, recommender: Answers) -> LongTable:
     """The users of a file or of a folder; ``all`` are those of the model's log.
 
     Raises:
@@ -59,7 +62,7 @@ def users_of(given: str, recommender: Recommender) -> LongTable:
 
 
 def recommend_job(
-    recommender: Recommender, users: LongTable, model: Path, wanted: Wanted
+    recommender: Answers, users: LongTable, model: Path, wanted: Wanted
 ) -> tuple[Mapping[str, Any], Work]:
     """What the recommendations depend on, and how those of a window of users are made.
 
@@ -88,7 +91,7 @@ def recommend_job(
 
 
 def score_job(
-    recommender: Recommender, pairs: LongTable, model: Path, strict: bool
+    recommender: "Recommender", pairs: LongTable, model: Path, strict: bool
 ) -> tuple[Mapping[str, Any], Work]:
     """What the scores depend on, and how those of a window of pairs are made."""
     about = {"model": folder_digest(model), "pairs": pairs.digest, "options": {"strict": strict}}

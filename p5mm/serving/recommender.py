@@ -1,14 +1,13 @@
 """The product: fit, recommend, score, add items, save, load; raw ids at every edge."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from p5mm.config import Config
 from p5mm.data.catalog import Catalog
@@ -26,8 +25,8 @@ from p5mm.serving.folder import read_model, write_model
 from p5mm.serving.limits import Limits
 from p5mm.serving.live_user import LiveUser
 from p5mm.serving.pairs import COLUMNS, Pairs
-from p5mm.serving.requests import Requests
-from p5mm.serving.server import Server, windows
+from p5mm.serving.requests import Requests, check_k
+from p5mm.serving.server import Server
 from p5mm.training.fit import fit
 
 SIMILAR = pa.schema(
@@ -134,12 +133,8 @@ class Recommender:
             strict: Whether an unknown item in a limit is an error.
             shown: Counts the users.
         """
-        server, k = Server.of(self.model, limits, strict), min(k, len(self.model.catalog))
-        parts = [recommendation_table([], [], [], [])]
-        for rows in windows(len(asked), k):
-            part = asked.select(rows)
-            parts.append(self._told(part, *server.best(part, k, filter_seen, shown)))
-        return pa.concat_tables(parts)
+        server = Server.of(self.model, self.model.scorer, limits, strict)
+        return server.answer(asked, k, filter_seen, shown)
 
     def score(self, pairs: Any, strict: bool = True) -> pa.Table:
         """The pairs with a ``score`` column: how well each item fits its user now.
@@ -294,41 +289,3 @@ class Recommender:
             if item not in rows:
                 raise unknown("item", item, rows)
         return np.array([rows[item] for item in item_ids], dtype=np.int64)
-
-    def _told(
-        self, asked: Requests, rows: NDArray[np.int64], scores: NDArray[np.float32]
-    ) -> pa.Table:
-        real = rows >= 0
-        ranks = np.broadcast_to(np.arange(1, rows.shape[1] + 1), rows.shape)
-        ids = self._ids[rows[real]]
-        return recommendation_table(
-            np.repeat(asked.names, real.sum(1)), ids, scores[real], ranks[real]
-        )
-
-    @cached_property
-    def _ids(self) -> NDArray[np.object_]:
-        return np.array(self.model.catalog.item_ids, dtype=object)
-
-
-def recommendation_table(
-    users: ArrayLike, items: ArrayLike, scores: ArrayLike, ranks: ArrayLike
-) -> pa.Table:
-    """Columns ``user_id``, ``item_id``, ``score``, ``rank`` of four equally long arrays."""
-    return pa.table(
-        {
-            "user_id": pa.array(users, pa.string()),
-            "item_id": pa.array(items, pa.string()),
-            "score": pa.array(scores, pa.float32()),
-            "rank": pa.array(ranks, pa.int32()),
-        }
-    )
-
-
-def check_k(k: int) -> None:
-    """Check how many items are wanted.
-
-    Raises:
-        InputError: None are.
-    """
-    if k < 1:
-        raise InputError(f"k is {k}; give 1 or more")

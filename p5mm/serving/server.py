@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
 
 from p5mm.data.histories import Histories
+from p5mm.data.users import Users
 from p5mm.progress import Progress
-from p5mm.ranking.scorer import Scorer
-from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.limits import Limits
 from p5mm.serving.requests import Requests
 
@@ -25,36 +26,90 @@ def windows(users: int, k: int) -> Iterator[NDArray[np.int64]]:
         yield np.arange(start, min(start + size, users))
 
 
+class Ranks(Protocol):
+    """Ranks items for histories, whatever runs the network."""
+
+    @property
+    def max_history(self) -> int:
+        """Items of a history that are read."""
+
+    def within(self, rows: NDArray[np.int64]) -> "Ranks":
+        """The same when only some catalog rows may be candidates."""
+
+    def rank(
+        self, histories: Histories, k: int, never: Histories | None, only: Histories | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The best ``k`` items; see `p5mm.ranking.scorer.Scorer.rank`."""
+
+
+class Answers(Protocol):
+    """Answers requests, whatever runs the network."""
+
+    @property
+    def model(self) -> Users:
+        """Knows the users and the items."""
+
+    def answer(
+        self,
+        asked: Requests,
+        k: int,
+        filter_seen: bool,
+        limits: Limits,
+        strict: bool,
+        shown: Progress,
+    ) -> pa.Table:
+        """The best ``k`` items; see `p5mm.serving.recommender.Recommender.answer`."""
+
+
 @dataclass(frozen=True)
 class Server:
     """Ranks what may be recommended.
 
     Attributes:
-        model: Trained.
+        model: Knows the users and the items.
         scorer: Of the items that anybody may get.
         free: ``[n]`` bool, True at these items.
         limits: Of each user.
         strict: Whether an unknown item in a limit is an error; else it is left out and told.
     """
 
-    model: TrainedModel
-    scorer: Scorer
+    model: Users
+    scorer: Ranks
     free: NDArray[np.bool_]
     limits: Limits
     strict: bool
 
     @classmethod
-    def of(cls, model: TrainedModel, limits: Limits, strict: bool) -> "Server":
-        """A server of a model.
+    def of(cls, model: Users, scorer: Ranks, limits: Limits, strict: bool) -> "Server":
+        """A server of whatever ranks the items of a model.
 
         Raises:
             InputError: Nothing may be recommended, or an item is unknown and ``strict``.
         """
         rows, free = limits.rows(model, strict), np.ones(len(model.catalog), dtype=np.bool_)
         if rows is None:
-            return cls(model, model.scorer, free, limits, strict)
+            return cls(model, scorer, free, limits, strict)
         free = np.isin(np.arange(len(free)), rows)
-        return cls(model, model.scorer.within(rows), free, limits, strict)
+        return cls(model, scorer.within(rows), free, limits, strict)
+
+    def answer(self, asked: Requests, k: int, filter_seen: bool, shown: Progress) -> pa.Table:
+        """What is recommended, as `p5mm.serving.recommender.Recommender.recommend` gives it.
+
+        Args:
+            asked: Who asks.
+            k: Items that each wants.
+            filter_seen: Leave out what the history holds.
+            shown: Counts the users.
+        """
+        parts, k = [recommendation_table([], [], [], [])], min(k, len(self.model.catalog))
+        for users in windows(len(asked), k):
+            part = asked.select(users)
+            rows, scores = self.best(part, k, filter_seen, shown)
+            real = rows >= 0
+            ranks = np.broadcast_to(np.arange(1, rows.shape[1] + 1), rows.shape)
+            names, ids = np.repeat(part.names, real.sum(1)), self.model.item_names[rows[real]]
+            parts.append(recommendation_table(names, ids, scores[real], ranks[real]))
+        return pa.concat_tables(parts)
 
     def best(
         self, asked: Requests, k: int, filter_seen: bool, shown: Progress
@@ -73,7 +128,7 @@ class Server:
         never, only = self._limited(asked, filter_seen)
         rows = np.full((len(asked), k), -1, dtype=np.int64)
         scores = np.full((len(asked), k), -np.inf, dtype=np.float32)
-        lengths = np.minimum(asked.histories.lengths, self.scorer.asking.max_history)
+        lengths = np.minimum(asked.histories.lengths, self.scorer.max_history)
         own = np.array([name in self.limits.allow_each for name in asked.names], dtype=np.bool_)
         for limited in (False, True):
             alike = np.flatnonzero(own == limited)
@@ -97,3 +152,17 @@ class Server:
         if denied is not None:
             never = denied if never is None else never.beside(denied)
         return never, self.limits.only(self.model, asked.names, self.strict).without(~self.free)
+
+
+def recommendation_table(
+    users: ArrayLike, items: ArrayLike, scores: ArrayLike, ranks: ArrayLike
+) -> pa.Table:
+    """Columns ``user_id``, ``item_id``, ``score``, ``rank`` of four equally long arrays."""
+    return pa.table(
+        {
+            "user_id": pa.array(users, pa.string()),
+            "item_id": pa.array(items, pa.string()),
+            "score": pa.array(scores, pa.float32()),
+            "rank": pa.array(ranks, pa.int32()),
+        }
+    )
