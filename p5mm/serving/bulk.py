@@ -16,7 +16,7 @@ from p5mm.serving.limits import Limits
 from p5mm.serving.long_table import LongTable
 from p5mm.serving.pairs import COLUMNS as PAIR_COLUMNS
 from p5mm.serving.requests import Requests, check_k
-from p5mm.serving.server import Answers
+from p5mm.serving.server import Recommends
 
 if TYPE_CHECKING:
     from p5mm.serving.recommender import Recommender
@@ -48,7 +48,7 @@ class Wanted:
         check_k(self.k)
 
 
-def users_of(given: str, recommender: Answers) -> LongTable:
+def users_of(given: str, recommender: Recommends) -> LongTable:
     """The users of a file or of a folder; ``all`` are those of the model's log.
 
     Raises:
@@ -62,7 +62,7 @@ def users_of(given: str, recommender: Answers) -> LongTable:
 
 
 def recommend_job(
-    recommender: Answers, users: LongTable, model: Path, wanted: Wanted
+    recommender: Recommends, users: LongTable, model: Path, wanted: Wanted
 ) -> tuple[Mapping[str, Any], Work]:
     """What the recommendations depend on, and how those of a window of users are made.
 

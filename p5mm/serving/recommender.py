@@ -18,15 +18,15 @@ from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError, unknown
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.progress import Progress, progress
+from p5mm.ranking.scorer import Scorer
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.add_items import add_items
 from p5mm.serving.explanation import Explanation, explain
 from p5mm.serving.folder import read_model, write_model
-from p5mm.serving.limits import Limits
 from p5mm.serving.live_user import LiveUser
 from p5mm.serving.pairs import COLUMNS, Pairs
 from p5mm.serving.requests import Requests, check_k
-from p5mm.serving.server import Server
+from p5mm.serving.server import Recommends
 from p5mm.training.fit import fit
 
 SIMILAR = pa.schema(
@@ -39,7 +39,7 @@ SIMILAR = pa.schema(
 )
 
 
-class Recommender:
+class Recommender(Recommends):
     """A trained multimodal generative recommender.
 
     Args:
@@ -55,7 +55,12 @@ class Recommender:
     """
 
     def __init__(self, model: TrainedModel) -> None:
-        self.model = model
+        self.model: TrainedModel = model
+
+    @property
+    def scorer(self) -> Scorer:
+        """Ranks by torch."""
+        return self.model.scorer
 
     @classmethod
     def fit(
@@ -78,63 +83,6 @@ class Recommender:
             InputError: Too few interactions, or settings that do not fit the data.
         """
         return cls(fit(dataset, config or Config(), store or FeatureStore(), checkpoint))
-
-    def recommend(
-        self,
-        users: Sequence[str] | None = None,
-        *,
-        histories: Sequence[Sequence[str] | None] | None = None,
-        k: int = 10,
-        filter_seen: bool = True,
-        limits: Limits | None = None,
-        strict: bool = True,
-    ) -> pa.Table:
-        """The best ``k`` items for each user.
-
-        Args:
-            users: Ids of the log's users; all of them where both arguments are None. With
-                histories, any names for them.
-            histories: Item ids in order of time, for users who need not be in the log; a None
-                among them means the log's.
-            k: Items a user; fewer only where no more may be recommended.
-            filter_seen: Leave out what the history holds.
-            limits: Which items may be recommended, to everybody and to each; all where None.
-            strict: Whether an unknown user or item is an error; else it is left out, counted and
-                logged, and all others are served.
-
-        Returns:
-            ``user_id``, ``item_id`` (strings), ``score`` (float32), ``rank`` (int32, from 1).
-
-        Raises:
-            InputError: A user or an item is unknown and ``strict``, k is not positive, or nothing
-                may be recommended.
-        """
-        check_k(k)
-        asked, limits = Requests.of(self.model, users, histories, strict), limits or Limits()
-        with progress("recommend", len(asked), "user") as shown:
-            return self.answer(asked, k, filter_seen, limits, strict, shown)
-
-    def answer(
-        self,
-        asked: Requests,
-        k: int,
-        filter_seen: bool,
-        limits: Limits,
-        strict: bool,
-        shown: Progress,
-    ) -> pa.Table:
-        """What ``recommend`` gives to requests at hand; arguments as there.
-
-        Args:
-            asked: Who asks.
-            k: Items a user.
-            filter_seen: Leave out what the history holds.
-            limits: Which items may be recommended.
-            strict: Whether an unknown item in a limit is an error.
-            shown: Counts the users.
-        """
-        server = Server.of(self.model, self.model.scorer, limits, strict)
-        return server.answer(asked, k, filter_seen, shown)
 
     def score(self, pairs: Any, strict: bool = True) -> pa.Table:
         """The pairs with a ``score`` column: how well each item fits its user now.

@@ -1,6 +1,6 @@
 """Ranks for many users at once: like lengths together, and only what may be recommended."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from p5mm.data.histories import Histories
 from p5mm.data.users import Users
-from p5mm.progress import Progress
+from p5mm.progress import Progress, progress
 from p5mm.serving.limits import Limits
-from p5mm.serving.requests import Requests
+from p5mm.serving.requests import Requests, check_k
 
 BATCH = 64  # users that are ranked at once: what is made of them stays in the cache
 WINDOW = 256 * BATCH  # users that are sorted by length, so that little is padded
@@ -40,25 +40,6 @@ class Ranks(Protocol):
         self, histories: Histories, k: int, never: Histories | None, only: Histories | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The best ``k`` items; see `p5mm.ranking.scorer.Scorer.rank`."""
-
-
-class Answers(Protocol):
-    """Answers requests, whatever runs the network."""
-
-    @property
-    def model(self) -> Users:
-        """Knows the users and the items."""
-
-    def answer(
-        self,
-        asked: Requests,
-        k: int,
-        filter_seen: bool,
-        limits: Limits,
-        strict: bool,
-        shown: Progress,
-    ) -> pa.Table:
-        """The best ``k`` items; see `p5mm.serving.recommender.Recommender.answer`."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +74,7 @@ class Server:
         return cls(model, scorer.within(rows), free, limits, strict)
 
     def answer(self, asked: Requests, k: int, filter_seen: bool, shown: Progress) -> pa.Table:
-        """What is recommended, as `p5mm.serving.recommender.Recommender.recommend` gives it.
+        """What is recommended, as `Recommends.recommend` gives it.
 
         Args:
             asked: Who asks.
@@ -152,6 +133,74 @@ class Server:
         if denied is not None:
             never = denied if never is None else never.beside(denied)
         return never, self.limits.only(self.model, asked.names, self.strict).without(~self.free)
+
+
+class Recommends:
+    """Recommends the items of a model, whatever runs its network."""
+
+    model: Users
+
+    @property
+    def scorer(self) -> Ranks:
+        """Ranks the items of the model."""
+        raise NotImplementedError
+
+    def recommend(
+        self,
+        users: Sequence[str] | None = None,
+        *,
+        histories: Sequence[Sequence[str] | None] | None = None,
+        k: int = 10,
+        filter_seen: bool = True,
+        limits: Limits | None = None,
+        strict: bool = True,
+    ) -> pa.Table:
+        """The best ``k`` items for each user.
+
+        Args:
+            users: Ids of the log's users; all of them where both arguments are None. With
+                histories, any names for them.
+            histories: Item ids in order of time, for users who need not be in the log; a None
+                among them means the log's.
+            k: Items a user; fewer only where no more may be recommended.
+            filter_seen: Leave out what the history holds.
+            limits: Which items may be recommended, to everybody and to each; all where None.
+            strict: Whether an unknown user or item is an error; else it is left out, counted and
+                logged, and all others are served.
+
+        Returns:
+            ``user_id``, ``item_id`` (strings), ``score`` (float32), ``rank`` (int32, from 1).
+
+        Raises:
+            InputError: A user or an item is unknown and ``strict``, k is not positive, or nothing
+                may be recommended.
+        """
+        check_k(k)
+        asked, limits = Requests.of(self.model, users, histories, strict), limits or Limits()
+        with progress("recommend", len(asked), "user") as shown:
+            return self.answer(asked, k, filter_seen, limits, strict, shown)
+
+    def answer(
+        self,
+        asked: Requests,
+        k: int,
+        filter_seen: bool,
+        limits: Limits,
+        strict: bool,
+        shown: Progress,
+    ) -> pa.Table:
+        """What ``recommend`` gives to requests at hand; arguments as there.
+
+        Args:
+            asked: Who asks.
+            k: Items a user.
+            filter_seen: Leave out what the history holds.
+            limits: Which items may be recommended.
+            strict: Whether an unknown item in a limit is an error.
+            shown: Counts the users.
+        """
+        server = Server.of(self.model, self.scorer, limits, strict)
+        return server.answer(asked, k, filter_seen, shown)
 
 
 def recommendation_table(
