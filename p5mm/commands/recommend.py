@@ -14,7 +14,12 @@ NOBODY = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``p5mm recommend``."""
-    parser.add_argument("model", help="folder of the model")
+    parser.add_argument("model", help="folder of the model, or of one that p5mm export wrote")
+    parser.add_argument(
+        "--runtime", metavar="RUNTIME",
+        help="what runs the networks: torch, or onnx (onnxruntime; extra 'onnx'). By default torch "
+        "runs a model, onnxruntime what p5mm export wrote",
+    )  # fmt: skip
     parser.add_argument(
         "--users", required=True, metavar="FILE|FOLDER|all",
         help="table with user_id, or a folder of Parquet files; history (lists of item ids) for "
@@ -44,12 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Recommend to all users of the log, or to those of a table."""
+    from p5mm.portable.recommender import open_recommender
     from p5mm.serving.bulk import Wanted, recommend_job, users_of
     from p5mm.serving.limits import Limits
-    from p5mm.serving.recommender import Recommender
 
     target = long_target(options.out, COLUMNS, options.force)
-    recommender = Recommender.load(options.model)
+    recommender = open_recommender(Path(options.model), options.runtime)
     users = users_of(options.users, recommender)
     limits = Limits(
         None if options.allow is None else _items(options.allow),

@@ -1,0 +1,210 @@
+"""A trained network at work without torch; it ranks as p5mm.ranking.scorer does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p5mm.data.histories import Histories
+from p5mm.errors import InputError
+from p5mm.evidence.recency import latest
+from p5mm.portable.evidence import Evidence
+from p5mm.portable.graph import Graph
+from p5mm.portable.vectors import Vectors
+from p5mm.ranking.candidates import Candidates, first_allowed, parted
+from p5mm.ranking.places import BEYOND, lifted
+
+MOST = 10**8  # of anything that is counted in items
+LARGEST = 1e6  # of a number that enters a score
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What each part of a score weighs beside the retriever's logit.
+
+    Attributes:
+        decoder: The T5's own logit.
+        together: Items taken together.
+        content: Likeness of each modality.
+    """
+
+    decoder: float = 0.0
+    together: float = 0.0
+    content: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numbers that a model answers by.
+
+    Attributes:
+        max_history: Items of a history that are read.
+        candidates: Items that somebody took, which are reranked.
+        newcomers: Items that nobody has taken that are reranked besides.
+        soft_tokens: Of an item.
+        temperature: Logits of the retriever are cosines over this.
+        lift: What scores of new items are raised by beyond the first page.
+        reach: Items of a history whose relations are read.
+        decay: An item j places before the last weighs decay^j in a similarity.
+        rating_scale: Mean and spread of ratings in training.
+        weights: Of the parts of a score.
+        modalities: Names of the content, in the order that relations have.
+        int8: Whether vectors are bytes with a scale each.
+    """
+
+    max_history: int
+    candidates: int
+    newcomers: int
+    soft_tokens: int
+    temperature: float
+    lift: float
+    reach: int
+    decay: float
+    rating_scale: tuple[float, float]
+    weights: Weights
+    modalities: tuple[str, ...]
+    int8: bool
+
+    def __post_init__(self) -> None:
+        counts = (self.max_history, self.candidates, self.soft_tokens, self.reach)
+        if not all(1 <= count <= MOST for count in counts) or not 0 <= self.newcomers <= MOST:
+            raise InputError("a number of items or tokens is out of its range")
+        parts = (self.weights.decoder, self.weights.together, *self.weights.content.values())
+        if max(map(abs, (*parts, self.lift, *self.rating_scale))) > LARGEST:
+            raise InputError(f"a weight, the lift or a rating is beyond {LARGEST:g}")
+        if not (self.temperature > 0 and 0 < self.decay <= 1 and self.rating_scale[1] > 0):
+            raise InputError("temperature, decay or the spread of ratings is out of its range")
+        if not set(self.weights.content) <= set(self.modalities):
+            raise InputError("content is weighed that is not there")
+
+
+@dataclass(frozen=True)
+class PortableScorer:
+    """Ranks items for histories by onnxruntime, faiss and numpy.
+
+    Attributes:
+        settings: Numbers that it answers by.
+        tokens: Soft tokens of each item, one after the other.
+        vectors: Unit retrieval vectors.
+        bias: ``[n]`` float32 added to every logit of the retriever.
+        known: ``[n]`` True where something is known of an item.
+        trained: ``[n]`` True where somebody took it.
+        evidence: Of candidates and histories.
+        candidates: Finds the items that are reranked.
+        encoder: Makes the query of a history.
+        decoder: Makes the logit of a candidate; None where it is not weighed.
+    """
+
+    settings: Settings
+    tokens: Vectors
+    vectors: Vectors
+    bias: NDArray[np.float32]
+    known: NDArray[np.bool_]
+    trained: NDArray[np.bool_]
+    evidence: Evidence
+    candidates: Candidates
+    encoder: Graph
+    decoder: Graph | None
+
+    @property
+    def max_history(self) -> int:
+        """Items of a history that are read."""
+        return self.settings.max_history
+
+    def within(self, rows: NDArray[np.int64]) -> "PortableScorer":
+        """The same scorer when only some catalog rows may be candidates."""
+        return replace(self, candidates=self.candidates.among(rows))
+
+    def rank(
+        self,
+        histories: Histories,
+        k: int,
+        never: Histories | None = None,
+        only: Histories | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The best ``k`` items of each history, as `p5mm.ranking.scorer.Scorer.rank` gives them."""
+        queries = self.read(histories)
+        first, rest = self._found(queries, never, k, only)
+        new = ~self.trained[np.maximum(first, 0)]
+        reranked = self._scores(self._rerank, queries, histories, first)
+        below = self._scores(self._below, queries, histories, rest)
+        rows = np.concatenate([first, rest], axis=1)
+        scores = np.concatenate([lifted(reranked, new, self.settings.lift), below], axis=1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+
+    def read(self, histories: Histories) -> NDArray[np.float32]:
+        """What candidates are looked for with ``[b, d]``: unit queries after whole histories."""
+        rows, ratings, _ = latest(histories, self.max_history, self.settings.rating_scale)
+        lengths = np.minimum(histories.lengths, self.max_history)
+        in_time = np.maximum(lengths[:, None] - 1 - np.arange(rows.shape[1]), 0)
+        rows = np.take_along_axis(rows, in_time, axis=1)
+        ratings = np.take_along_axis(ratings, in_time, axis=1)
+        events = self.tokens[rows].reshape(*rows.shape, self.settings.soft_tokens, -1)
+        return self.encoder(events=events, ratings=ratings, lengths=lengths)
+
+    def _found(
+        self, queries: NDArray[np.float32], never: Histories | None, k: int, only: Histories | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What is reranked, and what more the best ``k`` need."""
+        c, n = self.settings.candidates, self.settings.newcomers
+        if only is None:
+            taken = self.candidates.taken.find(queries, never, max(c, k))
+            new = self.candidates.new.find(queries, never, max(n, k))
+        else:
+            taken, new = self._listed(queries, never, only)
+        first = np.concatenate([taken[:, :c], new[:, :n]], axis=1)
+        return first, np.concatenate([taken[:, c:], new[:, n:]], axis=1)
+
+    def _listed(
+        self, queries: NDArray[np.float32], never: Histories | None, only: Histories
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        rows = only.padded()
+        if never is not None:
+            rows = first_allowed(rows, never, len(self.vectors), rows.shape[1])
+        rows = np.where(self.known[rows], rows, -1)
+        return parted(rows, self._logits(queries, np.maximum(rows, 0)), self.trained)
+
+    def _scores(
+        self,
+        score: Callable[..., NDArray[np.float32]],
+        queries: NDArray[np.float32],
+        histories: Histories,
+        rows: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """``[b, n]`` of rows ``[b, n]``; minus infinity where there is no row."""
+        if not rows.size:
+            return np.empty(rows.shape, dtype=np.float32)
+        scores = score(queries, histories, np.maximum(rows, 0))
+        return np.where(rows < 0, -np.inf, scores).astype(np.float32)
+
+    def _rerank(
+        self, queries: NDArray[np.float32], histories: Histories, rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        weights, logits = self.settings.weights, self._logits(queries, rows)
+        scores = logits + self.bias[rows]
+        if self.decoder is not None:
+            facts = self.evidence.facts(logits, histories, rows)
+            related = self.evidence.relations(histories, rows)
+            of_items = self.decoder(facts=facts, relations=related, lengths=histories.lengths)
+            scores += np.float32(weights.decoder) * of_items
+        if weights.together:
+            scores += weights.together * self.evidence.together(self._read(histories), rows)
+        for name, weight in weights.content.items():
+            scores += weight * self.evidence.likeness(name, self._read(histories), rows)
+        return scores
+
+    def _below(
+        self, queries: NDArray[np.float32], _: Histories, rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """The retriever's logits, below every reranked score."""
+        return self._logits(queries, rows) + self.bias[rows] - np.float32(BEYOND)
+
+    def _logits(self, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        cosines = (self.vectors[rows] @ queries[..., None])[..., 0]
+        return cosines / np.float32(self.settings.temperature)
+
+    def _read(self, histories: Histories) -> Histories:
+        """The last items of each history, as many as the network reads."""
+        return histories.tail(np.minimum(histories.lengths, self.max_history))
