@@ -96,9 +96,7 @@ def _read_settings(folder: Path) -> Settings:
     about = read_json(folder / "config.json", REMEDY)
     with reading(folder / "config.json", REMEDY):
         if about.get("kind") != KIND:
-            raise InputError(
-                f"{folder} is no exported model; p5mm export MODEL --onnx OUT makes one"
-            )
+            raise InputError("it is no exported model's; p5mm export MODEL --onnx OUT makes one")
         if about.get("format") != FORMAT:
             raise InputError(
                 f"it was exported in format {str(about.get('format'))[:20]}; this p5mm reads "
@@ -106,13 +104,8 @@ def _read_settings(folder: Path) -> Settings:
             )
         given: dict[str, Any] = about.get("settings", {})
         check_type(given, Settings, "settings")
-        weights, scale = Weights(**given["weights"]), tuple(given["rating_scale"])
-        others = {
-            "weights": weights,
-            "rating_scale": scale,
-            "modalities": tuple(given["modalities"]),
-        }
-        return Settings(**given | others)
+        lists = {name: tuple(given[name]) for name in ("rating_scale", "modalities")}
+        return Settings(**given | lists | {"weights": Weights(**given["weights"])})
 
 
 def _read_scorer(folder: Path, settings: Settings, catalog: Catalog) -> PortableScorer:
