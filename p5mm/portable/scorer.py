@@ -14,6 +14,7 @@ from p5mm.portable.graph import Graph
 from p5mm.portable.vectors import Vectors
 from p5mm.ranking.candidates import Candidates, first_allowed, parted
 from p5mm.ranking.places import BEYOND, lifted
+from p5mm.ranking.shortlist import completed, shortlist
 
 MOST = 10**8  # of anything that is counted in items
 LARGEST = 1e6  # of a number that enters a score
@@ -127,7 +128,7 @@ class PortableScorer:
         queries = self.read(histories)
         first, rest = self._found(queries, never, k, only)
         new = ~self.trained[np.maximum(first, 0)]
-        reranked = self._scores(self._rerank, queries, histories, first)
+        reranked = self._scores(self._competing, queries, histories, first)
         below = self._scores(self._below, queries, histories, rest)
         rows = np.concatenate([first, rest], axis=1)
         scores = np.concatenate([lifted(reranked, new, self.settings.lift), below], axis=1)
@@ -176,29 +177,44 @@ class PortableScorer:
         """``[b, n]`` of rows ``[b, n]``; minus infinity where there is no row."""
         if not rows.size:
             return np.empty(rows.shape, dtype=np.float32)
-        scores = score(queries, histories, np.maximum(rows, 0))
+        scores = score(queries, histories, rows)
         return np.where(rows < 0, -np.inf, scores).astype(np.float32)
 
-    def _rerank(
-        self, queries: NDArray[np.float32], histories: Histories, rows: NDArray[np.int64]
+    def _competing(
+        self, queries: NDArray[np.float32], histories: Histories, found: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        weights, logits = self.settings.weights, self._logits(queries, rows)
+        """The sum of all parts."""
+        weights, rows, read = self.settings.weights, np.maximum(found, 0), self._read(histories)
+        logits = self._logits(queries, rows)
         scores = logits + self.bias[rows]
         if self.decoder is not None:
-            facts = self.evidence.facts(logits, histories, rows)
-            related = self.evidence.relations(histories, rows)
-            of_items = self.decoder(facts=facts, relations=related, lengths=histories.lengths)
-            scores += np.float32(weights.decoder) * of_items
+            scores += weights.decoder * self._decoded(self.decoder, logits, histories, found)
         if weights.together:
-            scores += weights.together * self.evidence.together(self._read(histories), rows)
+            scores += weights.together * self.evidence.together(read, rows)
         for name, weight in weights.content.items():
-            scores += weight * self.evidence.likeness(name, self._read(histories), rows)
+            scores += weight * self.evidence.likeness(name, read, rows)
         return scores
 
+    def _decoded(
+        self,
+        decoder: Graph,
+        logits: NDArray[np.float32],
+        histories: Histories,
+        found: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """The decoder's logits, which reads a shortlist."""
+        columns = shortlist(found, self.trained)
+        rows = np.maximum(found[:, columns], 0)
+        facts = self.evidence.facts(logits[:, columns], histories, rows)
+        related = self.evidence.relations(histories, rows)
+        read = decoder(facts=facts, relations=related, lengths=histories.lengths)
+        return completed(read, found, columns)
+
     def _below(
-        self, queries: NDArray[np.float32], _: Histories, rows: NDArray[np.int64]
+        self, queries: NDArray[np.float32], _: Histories, found: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """The retriever's logits, below every reranked score."""
+        rows = np.maximum(found, 0)
         return self._logits(queries, rows) + self.bias[rows] - np.float32(BEYOND)
 
     def _logits(self, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:

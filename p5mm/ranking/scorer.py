@@ -274,9 +274,9 @@ class Scorer:
         candidates = rows.clamp(min=0)
         if name != DECODER:
             return self.part(name, encoded, histories, candidates)
-        columns = shortlist(rows, self.network.items.trained)
-        logits = self.part(name, encoded, histories, candidates[:, columns])
-        return completed(logits, rows, columns)
+        columns = shortlist(rows.numpy(), self.network.items.trained.numpy())
+        logits = self.part(name, encoded, histories, candidates[:, torch.from_numpy(columns)])
+        return torch.from_numpy(completed(logits.numpy(), rows.numpy(), columns))
 
     def _combined(self, part: Part, encoded: Encoded, histories: Histories, rows: Tensor) -> Tensor:
         scores = self.retrieval(encoded, rows.clamp(min=0))
