@@ -20,7 +20,7 @@ from p5mm.model.relation_reader import LEARNED
 from p5mm.portable.folder import CONTENT, FACTS, FORMAT, KIND, is_replaceable
 from p5mm.portable.networks import write_query_network, write_rank_network
 from p5mm.portable.packages import package
-from p5mm.portable.scorer import Settings, Weights
+from p5mm.portable.settings import Settings, Weights
 from p5mm.portable.vectors import Vectors
 from p5mm.ranking.candidates import Candidates
 from p5mm.ranking.scorer import DECODER, Scorer

@@ -28,7 +28,8 @@ from p5mm.files import holds_only
 from p5mm.plain import check_type, read_json, reading
 from p5mm.portable.evidence import Evidence
 from p5mm.portable.graph import FLOAT, INT64, REMEDY, Graph
-from p5mm.portable.scorer import PortableScorer, Settings, Weights
+from p5mm.portable.scorer import PortableScorer
+from p5mm.portable.settings import Settings, Weights
 from p5mm.portable.vectors import Vectors
 from p5mm.ranking.candidates import Candidates
 from p5mm.retrieval.index import VectorIndex, check_index

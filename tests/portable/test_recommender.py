@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from p5mm.errors import InputError
 from p5mm.portable.recommender import PortableRecommender, open_recommender
+from p5mm.ranking import shortlist
 from p5mm.serving.limits import Limits
 from p5mm.serving.recommender import Recommender
 
@@ -60,6 +61,14 @@ def test_everybody_in_the_log_with_their_ratings(by_torch, by_onnx, agree):
     agree(by_torch.recommend(users, histories=taken, k=20), unrated)
     rated = by_onnx.recommend(users, k=20)
     assert not np.allclose(unrated["score"].to_numpy(), rated["score"].to_numpy(), atol=1e-3)
+
+
+def test_the_decoder_reads_a_shortlist_here_too(by_torch, by_onnx, agree, monkeypatch):
+    whole = by_onnx.recommend(k=14)
+    monkeypatch.setattr(shortlist, "TAKEN", 4)
+    short = by_onnx.recommend(k=14)
+    agree(by_torch.recommend(k=14), short)
+    assert not np.allclose(whole["score"].to_numpy(), short["score"].to_numpy(), atol=1e-2)
 
 
 def test_bytes_lose_little(by_torch, in_bytes):
