@@ -33,7 +33,7 @@ class HistoryTokens(nn.Module):
         events = torch.unflatten(F.embedding(rows, tokens.flatten(1)), -1, (self.k, -1))
         events = F.normalize(events, dim=-1) * self.start.shape[-1] ** 0.5
         events = events + ratings.nan_to_num(0.0)[..., None, None] * self.rating
-        start = self.start.expand(len(rows), 1, -1)
+        start = self.start.expand(rows.shape[0], 1, -1)
         return torch.cat([start, events.flatten(1, 2)], dim=1)
 
     def ends(self, length: int) -> Tensor:

@@ -14,6 +14,7 @@ from p5mm.files import writing
 from p5mm.plain import reading
 
 FLOATS = ("float32",)
+SPARSE = ("data", "indices", "indptr")  # the arrays of a sparse matrix
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,41 @@ def check_names(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for name in given:
         if name not in wanted:
             raise InputError(f"there is an unknown array '{name[:80]}'")
+
+
+def square_csr(
+    arrays: Mapping[str, NDArray[Any]],
+    name: str,
+    size: int,
+    dtype: str = "float32",
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    """A square CSR of three arrays, in order, checked before scipy sees it.
+
+    Args:
+        arrays: From a file, ``NAME.data``, ``NAME.indices`` and ``NAME.indptr`` among them.
+        name: Of the matrix.
+        size: Rows and columns.
+        dtype: Of its values.
+        low: Their least; None for any.
+        high: Their largest; None for any.
+
+    Raises:
+        InputError: They make no such matrix.
+    """
+    from scipy.sparse import csr_matrix
+
+    whole = ("int32", "int64")
+    data, indices, indptr = (arrays[f"{name}.{part}"] for part in SPARSE)
+    Expected((data.size,), (dtype,), low, high).check(data, f"{name}.data")
+    Expected((data.size,), whole, 0, size - 1).check(indices, f"{name}.indices")
+    Expected((size + 1,), whole, 0, data.size).check(indptr, f"{name}.indptr")
+    if indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
+        raise InputError(f"{name}.indptr does not rise from 0 to the number of indices")
+    matrix = csr_matrix((data, indices, indptr), shape=(size, size))
+    matrix.sort_indices()
+    return matrix
 
 
 def _array(values: Any) -> NDArray[Any]:

@@ -182,6 +182,18 @@ class VectorIndex:
         return cls(item_ids, index, factory, float(about["recall@100"]))
 
 
+def check_index(index: VectorIndex, item_ids: Sequence[str], dim: int) -> None:
+    """Check that an index holds these items in this order, as vectors of ``dim``.
+
+    Raises:
+        InputError: It holds others.
+    """
+    if index.dim != dim:
+        raise InputError(f"its vectors have {index.dim} dimensions; {dim} are needed")
+    if list(index.item_ids) != list(item_ids):
+        raise InputError("its ids are not those of the catalog's items, in their order")
+
+
 def _read_about(path: Path) -> dict[str, Any]:
     about = read_json(path, REMEDY)
     with reading(path, REMEDY):

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -147,10 +146,10 @@ def test_recommend_and_score_give_the_table_of_one_machine(
 
 
 def test_another_model_on_a_worker_is_refused(model, tmp_path):
-    kept = Kept(model, folder_digest(model))
-    there = pickle.loads(pickle.dumps(kept))  # noqa: S301
+    kept = Kept(model, folder_digest(model), Recommender.load)
+    travels, arguments = kept.__reduce__()
+    there, late = travels(*arguments), travels(*arguments)
     assert there.recommender.model.catalog.item_ids == kept.recommender.model.catalog.item_ids
-    late = pickle.loads(pickle.dumps(kept))  # noqa: S301
     (model / "note.txt").write_text("changed")
     with pytest.raises(InputError, match="is another model on a worker"):
         late.recommender  # noqa: B018

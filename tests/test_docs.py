@@ -164,7 +164,7 @@ def test_every_option_in_a_sentence_exists(page):
     theirs = set(
         re.findall(r'"(--[a-z-]+)"', "".join(map(read, (ROOT / "benchmarks").glob("*.py"))))
     )
-    for span in re.findall(r"`(--[a-z_.-]+)", read(page)):
+    for span in re.findall(r"`(--[a-z0-9_.-]+)", read(page)):
         assert span in known | theirs or span.startswith("--encoders.ablate."), span
 
 

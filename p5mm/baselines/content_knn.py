@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.data.histories import Histories
-from p5mm.evidence.similarity import recency
+from p5mm.evidence.recency import recency
 
 DECAYS = (0.5, 0.8, 0.95, 1.0)
 SHARPNESS = (0.0, 4.0, 16.0)  # 0 is the mean over the history; higher is nearer to the maximum

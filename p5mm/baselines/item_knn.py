@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from p5mm.baselines.base import Arrays, baselines
 from p5mm.data.histories import Histories
 from p5mm.data.split import Split
-from p5mm.evidence.similarity import cooccurrence, cosine_neighbours, recency
+from p5mm.evidence.recency import recency
+from p5mm.evidence.similarity import cooccurrence, cosine_neighbours
 from p5mm.metrics.validation import validation_ndcg
 
 

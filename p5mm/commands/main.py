@@ -21,9 +21,11 @@ VERBS = (
     "recommend",
     "score",
     "explain",
+    "export",
     "review",
     "demo",
 )
+ROOMS = {"pretrain": "bases", "review": "bases"}  # of verbs that are not beside this file
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -128,7 +130,8 @@ def _first_word(given: Sequence[str]) -> str | None:
 
 
 def _verb(name: str) -> ModuleType:
-    return importlib.import_module(f"p5mm.commands.{name}")
+    room = f"{ROOMS[name]}." if name in ROOMS else ""
+    return importlib.import_module(f"p5mm.commands.{room}{name}")
 
 
 def _first_line(about: str) -> str:

@@ -1,6 +1,7 @@
 """Recommend items to users: a table of user, item, score and rank."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from p5mm.commands.options import add_engine
@@ -15,7 +16,12 @@ NOBODY = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``p5mm recommend``."""
-    parser.add_argument("model", help="folder of the model")
+    parser.add_argument("model", help="folder of the model, or of one that p5mm export wrote")
+    parser.add_argument(
+        "--runtime", metavar="RUNTIME",
+        help="what runs the networks: torch, or onnx (onnxruntime; extra 'onnx'). By default torch "
+        "runs a model, onnxruntime what p5mm export wrote",
+    )  # fmt: skip
     parser.add_argument(
         "--users", required=True, metavar="FILE|FOLDER|all",
         help="table with user_id, or a folder of Parquet files; history (lists of item ids) for "
@@ -47,13 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Recommend to all users of the log, or to those of a table."""
     from p5mm.cluster import Cluster
+    from p5mm.portable.recommender import open_recommender
     from p5mm.serving.bulk import Wanted, recommend_job, users_of
     from p5mm.serving.limits import Limits
-    from p5mm.serving.recommender import Recommender
 
     cluster = Cluster.of(options.engine, options.modules)
     target = long_target(options.out, COLUMNS, options.force)
-    recommender = Recommender.load(options.model)
+    opened = partial(open_recommender, runtime=options.runtime)
+    recommender = opened(Path(options.model))
     users = users_of(options.users, recommender)
     limits = Limits(
         None if options.allow is None else _items(options.allow),
@@ -61,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
         where=options.where,
     )
     wanted = Wanted(options.k, not options.keep_seen, limits, options.strict)
-    asked, work = recommend_job(recommender, users, Path(options.model), wanted)
+    asked, work = recommend_job(recommender, users, Path(options.model), wanted, opened)
     told = ("recommend", "user")
     write_job(target, users, asked, work, told, options.force, NOBODY, cluster)
 

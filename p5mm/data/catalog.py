@@ -23,6 +23,7 @@ from p5mm.data.columns import id_column, with_known_names
 from p5mm.data.pictures import Picture, column_pictures, scan, stem_pictures
 from p5mm.data.tables import arrow_table, read_table
 from p5mm.errors import InputError, shown, unknown
+from p5mm.plain import reading
 
 _TITLES = ("title", "name", "short_name", "product_title")
 _METADATA = b"p5mm.catalog"
@@ -229,6 +230,35 @@ class Catalog:
         if bare and not is_binary(table.schema.field("image").type):
             return cls(table.replace_schema_metadata(), tuple(text))
         return cls.from_table(table, images, text, what=f"catalog {path}")
+
+
+def read_items(path: Path, remedy: str) -> Catalog:
+    """The catalog of an index or a model, checked.
+
+    Args:
+        path: As `Catalog.write` left it.
+        remedy: What to do where it is damaged, for the message.
+
+    Raises:
+        InputError: It is damaged, an id is missing or there twice, or a text is no text.
+    """
+    with reading(path, remedy):
+        catalog = Catalog.load(path)
+        table = catalog.table
+        table.validate(full=True)
+        ids = table["item_id"]
+        if ids.type != pa.string() or ids.null_count or not len(ids):
+            raise InputError("item_id must be a string in every row, and there must be a row")
+        if len(catalog.rows) != len(ids):
+            raise InputError("an item_id is there twice")
+        for name in catalog.text:
+            if name not in table.column_names:
+                raise unknown("text column", str(name)[:80], table.column_names)
+        # Whether the columns' types make texts shows in any row.
+        row = Catalog(table.slice(0, 1), catalog.text)
+        if row.titles and row.text:
+            row.raw("text")
+        return catalog
 
 
 def _check_unique(ids: pa.ChunkedArray, what: str) -> None:

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class PairValues:
     """
 
     places: Any
-    values: Tensor
+    values: NDArray[np.float32]
 
     @classmethod
     def of(cls, matrices: Sequence[Any]) -> "PairValues":
@@ -39,16 +37,18 @@ class PairValues:
             values[1 + np.searchsorted(keys, _keys(entries)), column] = entries.data
         numbered = np.arange(1, 1 + len(keys), dtype=np.int32)
         places = sp.csr_matrix((numbered, there.indices, there.indptr), shape=shape)
-        return cls(places, torch.from_numpy(values))
+        return cls(places, values)
 
-    def __call__(self, rows: NDArray[np.int64], candidates: Tensor) -> Tensor:
+    def __call__(
+        self, rows: NDArray[np.int64], candidates: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         """``[b, n, s, m]`` at rows ``[b, s]`` and columns ``candidates`` ``[b, n]``."""
         b, n, s = len(rows), candidates.shape[1], rows.shape[1]
         past = np.broadcast_to(rows[:, None], (b, n, s)).ravel()
-        own = np.broadcast_to(candidates.numpy()[..., None], (b, n, s)).ravel()
+        own = np.broadcast_to(candidates[..., None], (b, n, s)).ravel()
         # scipy gives a matrix where none is asked for
         found = np.asarray(self.places[past, own] if past.size else [], dtype=np.int64)
-        return self.values[torch.from_numpy(found.ravel())].view(b, n, s, self.values.shape[1])
+        return self.values[found.ravel()].reshape(b, n, s, self.values.shape[1])
 
 
 def _keys(matrix: Any) -> NDArray[np.int64]:

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from p5mm.data.histories import Histories
 from p5mm.evidence.counts import PAIRS, Counts
 from p5mm.evidence.pair_values import PairValues
+from p5mm.evidence.recency import latest
 from p5mm.model.relation_reader import LEARNED, relation_names
 
 
@@ -56,9 +55,9 @@ class Relations:
         Place 0 of ``s`` is the last item of a history; what it does not have is zero, and so is
         what an item has to do with itself: the decoder learns from items that were not taken.
         """
-        rows, ratings, real = self.latest(histories)
+        rows, ratings, real = latest(histories, self.reach, self.rating_scale)
         items = torch.from_numpy(rows)
-        columns = [*self._pairs(rows, candidates).unbind(dim=-1)]
+        columns = [*torch.from_numpy(self._pairs(rows, candidates.numpy())).unbind(dim=-1)]
         for vectors in self.vectors.values():
             own, past = F.embedding(candidates, vectors), F.embedding(items, vectors)
             columns.append(own @ past.transpose(1, 2))
@@ -76,22 +75,3 @@ class Relations:
         lengths = torch.from_numpy(histories.lengths).float().log1p()
         lengths = lengths[:, None].expand(logits.shape)
         return torch.stack([logits, taken.log1p(), (taken == 0).float(), lengths], dim=-1)
-
-    def latest(
-        self, histories: Histories
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
-        """The last items ``[b, s]``, latest first: rows, scaled ratings, True where there is one.
-
-        A rating that is not known counts as the mean.
-        """
-        lengths = np.minimum(histories.lengths, self.reach)
-        places = np.arange(max(1, lengths.max(initial=1)))
-        real = places < lengths[:, None]
-        take = np.where(real, histories.offsets[1:, None] - 1 - places, 0)
-        items = histories.items if len(histories.items) else np.zeros(1, dtype=np.int64)
-        if histories.ratings is None or not len(histories.items):
-            ratings = np.zeros(take.shape, dtype=np.float32)
-        else:
-            mean, spread = self.rating_scale
-            ratings = np.nan_to_num((histories.ratings[take] - mean) / spread).astype(np.float32)
-        return np.where(real, items[take], 0), ratings, real

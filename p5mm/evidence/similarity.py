@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from p5mm.data.histories import Histories
+from p5mm.evidence.recency import recency
 from p5mm.evidence.words import Words
 
 NEIGHBOURS = "neighbours"
@@ -59,18 +60,6 @@ class ItemSimilarity:
         if candidates.numel() > 8 * len(vectors):  # most items are asked for several times
             return (wanted @ vectors.T).gather(1, candidates)
         return (F.embedding(candidates, vectors) @ wanted[..., None]).squeeze(-1)
-
-
-def recency(histories: Histories, n_items: int, decay: float) -> Any:
-    """``[users, n_items]`` CSR float32 with decay^(places before the last) at each item taken."""
-    ends = np.repeat(histories.offsets[1:], histories.lengths)
-    from_end = ends - 1 - np.arange(len(histories.items))
-    # No smaller than float32 can hold: a long history underflows without it.
-    values = np.power(np.float32(decay), np.minimum(from_end, 100), dtype=np.float32)
-    entries = (values, histories.items, histories.offsets)
-    matrix = sp.csr_matrix(entries, shape=(len(histories), n_items), dtype=np.float32)
-    matrix.sum_duplicates()
-    return matrix
 
 
 def cooccurrence(histories: Histories, n_items: int) -> Any:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from p5mm.arrays import Expected, read_arrays, write_arrays
-from p5mm.data.catalog import Catalog
+from p5mm.data.catalog import read_items
 from p5mm.encoders.alignment import Alignment
 from p5mm.encoders.base import Features
 from p5mm.errors import InputError, unknown
@@ -93,35 +93,6 @@ def read_index(folder: str | Path) -> IndexContents:
         InputError: The folder is no index, a file in it is missing or broken, or leads out of it.
     """
     return read_steadily(folder, _read)
-
-
-def read_items(path: Path, remedy: str) -> Catalog:
-    """The catalog of an index or a model, checked.
-
-    Args:
-        path: As `Catalog.write` left it.
-        remedy: What to do where it is damaged, for the message.
-
-    Raises:
-        InputError: It is damaged, an id is missing or there twice, or a text is no text.
-    """
-    with reading(path, remedy):
-        catalog = Catalog.load(path)
-        table = catalog.table
-        table.validate(full=True)
-        ids = table["item_id"]
-        if ids.type != pa.string() or ids.null_count or not len(ids):
-            raise InputError("item_id must be a string in every row, and there must be a row")
-        if len(catalog.rows) != len(ids):
-            raise InputError("an item_id is there twice")
-        for name in catalog.text:
-            if name not in table.column_names:
-                raise unknown("text column", str(name)[:80], table.column_names)
-        # Whether the columns' types make texts shows in any row.
-        row = Catalog(table.slice(0, 1), catalog.text)
-        if row.titles and row.text:
-            row.raw("text")
-        return catalog
 
 
 def _is_replaceable(folder: Path) -> bool:

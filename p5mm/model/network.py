@@ -213,7 +213,7 @@ class Network(nn.Module):
         """States ``[b, n, d]`` of candidates that see a history by their relations to it."""
         words = self.t5.shared(torch.tensor(prompt, device=numbers.device))
         tokens = self.reader.token(numbers)
-        x = torch.cat([words.expand(len(numbers), -1, -1), tokens], dim=1)
+        x = torch.cat([words.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         pairs, mask = self.reader.pairs(relations, lengths)
         states: Tensor = self.t5.decoder.relate(x, len(prompt), pairs, mask, layers)
         return states

@@ -120,3 +120,22 @@ def first_allowed(
     order = np.argsort(~free, axis=1, kind="stable")[:, :count]
     kept = np.take_along_axis(rows, order, axis=1)
     return np.where(np.take_along_axis(free, order, axis=1), kept, -1)
+
+
+def parted(
+    rows: NDArray[np.int64], logits: NDArray[np.float32], trained: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of lists of rows those that somebody took, and the new ones, each by logit, -1 beyond.
+
+    Args:
+        rows: ``[b, n]`` catalog rows, -1 for none.
+        logits: ``[b, n]`` of these rows.
+        trained: ``[items]`` True where somebody took an item.
+    """
+    parts = []
+    for wanted in (trained, ~trained):
+        there = (rows >= 0) & wanted[rows]
+        order = np.argsort(np.where(there, -logits, np.inf), axis=1, kind="stable")
+        found = np.take_along_axis(np.where(there, rows, -1), order, axis=1)
+        parts.append(found[:, : int(there.sum(axis=1).max(initial=0))])
+    return parts[0], parts[1]

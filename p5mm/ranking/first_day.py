@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from p5mm.data.catalog import Catalog
 from p5mm.data.histories import Histories
 from p5mm.errors import InputError
-from p5mm.evidence.similarity import WORDS, ItemSimilarity, recency
+from p5mm.evidence.recency import recency
+from p5mm.evidence.similarity import WORDS, ItemSimilarity
 from p5mm.evidence.words import Words
 from p5mm.model.content import Content
 from p5mm.model.network import Encoded, Network

@@ -1,13 +1,14 @@
 """Which places items that nobody has taken get: how they compete beyond the first page."""
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 PAGE = 10  # places that all items compete for alike
+BEYOND = 1e3  # how far all items that were not reranked stand below those that were
 GAP = 1e-3  # what the first item beyond the page stands below the last one on it, at the least
 
 
-def lifted(scores: Tensor, new: Tensor, lift: float) -> Tensor:
+def lifted(scores: NDArray[np.float32], new: NDArray[np.bool_], lift: float) -> NDArray[np.float32]:
     """Scores ``[b, n]`` by which new items stand higher, but for the first ``PAGE`` places.
 
     Who is on the first page, and in which order, stays as it is. Where a lifted item would come
@@ -21,10 +22,12 @@ def lifted(scores: Tensor, new: Tensor, lift: float) -> Tensor:
     """
     if not lift or scores.shape[1] <= PAGE:
         return scores
-    page = scores.sort(dim=1, descending=True, stable=True).indices[:, :PAGE]
-    beyond = torch.ones_like(new).scatter(1, page, False)
-    last = scores.gather(1, page[:, -1:])
-    raised = torch.where(beyond, scores + lift * new, -torch.inf)
-    best = raised.amax(dim=1, keepdim=True)
-    lowered = torch.where(best > last, best - last + GAP, 0.0)
-    return torch.where(beyond, raised - lowered, scores)
+    page = np.argsort(-scores, axis=1, kind="stable")[:, :PAGE]
+    beyond = np.ones_like(new)
+    np.put_along_axis(beyond, page, False, axis=1)
+    last = np.take_along_axis(scores, page[:, -1:], axis=1)
+    raised = np.where(beyond, scores + np.float32(lift) * new, np.float32(-np.inf))
+    best = raised.max(axis=1, keepdims=True)
+    over = best > last
+    lowered = np.where(over, best - np.where(over, last, 0) + np.float32(GAP), 0)
+    return np.where(beyond, raised - lowered, scores)

@@ -17,16 +17,15 @@ from p5mm.evidence.relations import Relations
 from p5mm.evidence.similarity import ItemSimilarity
 from p5mm.model.batches import Batch, history_batch, scaled
 from p5mm.model.network import Encoded, Network
-from p5mm.ranking.candidates import Candidates, first_allowed
+from p5mm.ranking.candidates import Candidates, first_allowed, parted
 from p5mm.ranking.generator import Generator
-from p5mm.ranking.places import lifted
+from p5mm.ranking.places import BEYOND, lifted
 from p5mm.ranking.shortlist import completed, shortlist
 from p5mm.retrieval.index import VectorIndex
 
 DECODER = "decoder"  # name of the T5's own logit among the parts of a score
 LOWEST = -1e4  # logit of items of which nothing is known: below every other, yet comparable
 Part = Callable[[str, Encoded, Histories, Tensor], Tensor]
-BEYOND = 1e3  # how far all items that were not reranked stand below those that were
 
 
 @dataclass(frozen=True)
@@ -143,6 +142,11 @@ class Scorer:
             seen: What a history holds may be a candidate.
         """
         return Among(self.within(rows), rows, seen)
+
+    @property
+    def max_history(self) -> int:
+        """Items of a history that are read."""
+        return self.asking.max_history
 
     @cached_property
     def bias(self) -> Tensor:
@@ -270,9 +274,9 @@ class Scorer:
         candidates = rows.clamp(min=0)
         if name != DECODER:
             return self.part(name, encoded, histories, candidates)
-        columns = shortlist(rows, self.network.items.trained)
-        logits = self.part(name, encoded, histories, candidates[:, columns])
-        return completed(logits, rows, columns)
+        columns = shortlist(rows.numpy(), self.network.items.trained.numpy())
+        logits = self.part(name, encoded, histories, candidates[:, torch.from_numpy(columns)])
+        return torch.from_numpy(completed(logits.numpy(), rows.numpy(), columns))
 
     def _combined(self, part: Part, encoded: Encoded, histories: Histories, rows: Tensor) -> Tensor:
         scores = self.retrieval(encoded, rows.clamp(min=0))
@@ -330,9 +334,8 @@ class Scorer:
 
     def _placed(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores ``[b, n]`` of candidate rows ``[b, n]``, new ones lifted beyond the first page."""
-        new = ~self.network.items.trained[torch.from_numpy(np.maximum(rows, 0))]
-        placed: NDArray[np.float32] = lifted(torch.from_numpy(scores), new, self.lift).numpy()
-        return placed
+        new = ~self.network.items.trained.numpy()[np.maximum(rows, 0)]
+        return lifted(scores, new, self.lift)
 
     @torch.inference_mode()
     def _listed(
@@ -345,13 +348,7 @@ class Scorer:
         known, trained = self.network.items.known.numpy(), self.network.items.trained.numpy()
         rows = np.where(known[rows], rows, -1)
         logits = self._logits(encoded, torch.from_numpy(rows).clamp(min=0)).numpy()
-        parts = []
-        for wanted in (trained, ~trained):
-            there = (rows >= 0) & wanted[rows]
-            order = np.argsort(np.where(there, -logits, np.inf), axis=1, kind="stable")
-            found = np.take_along_axis(np.where(there, rows, -1), order, axis=1)
-            parts.append(found[:, : int(there.sum(axis=1).max(initial=0))])
-        return parts[0], parts[1]
+        return parted(rows, logits, trained)
 
     def _logits(self, encoded: Encoded, candidates: Tensor) -> Tensor:
         items = F.embedding(candidates, self.vectors)

@@ -1,34 +1,38 @@
 """Which of the candidates found the decoder reads; it is what costs most of a recommendation."""
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 TAKEN = 60  # of the items that somebody took, the retriever's best
 NEW = 10  # of the others
 
 
-def shortlist(rows: Tensor, trained: Tensor) -> Tensor:
+def shortlist(rows: NDArray[np.int64], trained: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The columns of candidates that the decoder reads, ascending.
 
     Args:
-        rows: ``[b, n]`` int64 catalog rows, -1 for none: items that somebody took, best first, then
-            new ones, best first.
-        trained: ``[items]`` bool, True where somebody took an item.
+        rows: ``[b, n]`` catalog rows, -1 for none: items that somebody took, best first, then new
+            ones, best first.
+        trained: ``[items]`` True where somebody took an item.
     """
-    new = ((rows >= 0) & ~trained[rows.clamp(min=0)]).any(dim=0)
-    taken, others = (torch.nonzero(where).flatten() for where in (~new, new))
-    return torch.cat([taken[:TAKEN], others[:NEW]])
+    new = ((rows >= 0) & ~trained[np.maximum(rows, 0)]).any(axis=0)
+    return np.concatenate([np.flatnonzero(~new)[:TAKEN], np.flatnonzero(new)[:NEW]])
 
 
-def completed(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def completed(
+    logits: NDArray[np.float32], rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.float32]:
     """The decoder's logits ``[b, n]`` of all candidates: unread ones count as the least likely.
 
     Args:
         logits: ``[b, m]`` of the columns read.
-        rows: ``[b, n]`` int64 catalog rows, -1 for none.
-        columns: ``[m]`` int64.
+        rows: ``[b, n]`` catalog rows, -1 for none.
+        columns: ``[m]``.
     """
-    nobody = rows[:, columns] < 0
-    least = logits.masked_fill(nobody, torch.inf).amin(dim=1, keepdim=True)
-    least = least.masked_fill(nobody.all(dim=1, keepdim=True), 0.0)
-    return least.expand(rows.shape).index_copy(1, columns, logits)
+    least = np.where(rows[:, columns] < 0, np.inf, logits).min(
+        axis=1, keepdims=True, initial=np.inf
+    )
+    least = np.where(np.isinf(least), 0.0, least).astype(np.float32)
+    found = np.repeat(least, rows.shape[1], axis=1)
+    found[:, columns] = logits
+    return found

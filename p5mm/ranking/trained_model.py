@@ -1,6 +1,6 @@
 """What a training leaves behind, and what follows from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,9 +10,9 @@ from tokenizers import Tokenizer
 
 from p5mm.config import Config
 from p5mm.data.catalog import Catalog
-from p5mm.data.histories import Histories
 from p5mm.data.interactions import Interactions
 from p5mm.data.split import Split, split_log
+from p5mm.data.users import Users
 from p5mm.evidence.cold_items import ColdItems
 from p5mm.evidence.counts import Counts
 from p5mm.evidence.relations import Relations
@@ -30,7 +30,7 @@ from p5mm.retrieval.index import VectorIndex
 
 
 @dataclass(frozen=True)
-class TrainedModel:
+class TrainedModel(Users):
     """A trained model; ``training.fit`` gives one, ``serving.Recommender`` puts it to work.
 
     Attributes:
@@ -78,21 +78,6 @@ class TrainedModel:
     def rows(self) -> NDArray[np.int64]:
         """``[items]`` catalog rows of ``fitted.items``."""
         return np.array([self.catalog.rows[item] for item in self.fitted.items], dtype=np.int64)
-
-    @property
-    def user_ids(self) -> list[str]:
-        """Ids of the users of the log, in the order of their rows."""
-        return self._known[0]
-
-    @property
-    def histories(self) -> Histories:
-        """Everything that the users of the log took, in catalog rows."""
-        return self._known[1]
-
-    @cached_property
-    def user_rows(self) -> Mapping[str, int]:
-        """The row of each user of the log."""
-        return {user: row for row, user in enumerate(self.user_ids)}
 
     @property
     def has_likeness(self) -> bool:
@@ -148,10 +133,6 @@ class TrainedModel:
     def training_log(self) -> list[dict[str, float]]:
         """One entry an epoch: epoch, loss, ndcg@10, recall@10, seconds."""
         return self.fitted.log
-
-    @cached_property
-    def _known(self) -> tuple[list[str], Histories]:
-        return self.log.known(self.catalog.item_ids).histories(self.catalog.item_ids)
 
     @cached_property
     def _learned(self) -> tuple[list[str], Split]:

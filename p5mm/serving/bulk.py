@@ -1,9 +1,9 @@
 """Recommendations and scores of tables of any length, as jobs that go on after a kill."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pyarrow as pa
 
@@ -15,8 +15,13 @@ from p5mm.serving.job import Work, folder_digest
 from p5mm.serving.limits import Limits
 from p5mm.serving.long_table import LongTable
 from p5mm.serving.pairs import COLUMNS as PAIR_COLUMNS
-from p5mm.serving.recommender import Recommender, check_k
-from p5mm.serving.requests import Requests
+from p5mm.serving.requests import Requests, check_k
+from p5mm.serving.server import Recommends
+
+if TYPE_CHECKING:
+    from p5mm.serving.recommender import Recommender
+
+R = TypeVar("R")
 
 COLUMNS = ("user_id", "history", "allow", "deny")
 ALL = "all"
@@ -45,7 +50,7 @@ class Wanted:
         check_k(self.k)
 
 
-def users_of(given: str, recommender: Recommender) -> LongTable:
+def users_of(given: str, recommender: Recommends) -> LongTable:
     """The users of a file or of a folder; ``all`` are those of the model's log.
 
     Raises:
@@ -58,32 +63,36 @@ def users_of(given: str, recommender: Recommender) -> LongTable:
     return users
 
 
-class Kept:
+class Kept(Generic[R]):
     """A recommender that travels as its folder: whoever gets it there reads that once.
 
     Args:
         folder: Of the model.
         digest: Of the folder.
+        opened: Reads it.
         recommender: Read from it; None until it is asked for.
     """
 
-    def __init__(self, folder: Path, digest: str, recommender: Recommender | None = None) -> None:
+    def __init__(
+        self, folder: Path, digest: str, opened: Callable[[Path], R], recommender: R | None = None
+    ) -> None:
         self.folder = folder
         self.digest = digest
+        self.opened = opened
         self._recommender = recommender
 
-    def __reduce__(self) -> tuple[type["Kept"], tuple[Path, str]]:
-        return Kept, (self.folder.absolute(), self.digest)
+    def __reduce__(self) -> tuple[type["Kept[R]"], tuple[Path, str, Callable[[Path], R]]]:
+        return Kept, (self.folder.absolute(), self.digest, self.opened)
 
     @property
-    def recommender(self) -> Recommender:
+    def recommender(self) -> R:
         """The recommender, read where it is not at hand.
 
         Raises:
             InputError: The folder holds another model than where this came from.
         """
         if self._recommender is None:
-            self._recommender = Recommender.load(self.folder)
+            self._recommender = self.opened(self.folder)
             if folder_digest(self.folder) != self.digest:
                 raise InputError(
                     f"{self.folder} is another model on a worker than where the job began; give "
@@ -93,7 +102,11 @@ class Kept:
 
 
 def recommend_job(
-    recommender: Recommender, users: LongTable, model: Path, wanted: Wanted
+    recommender: Recommends,
+    users: LongTable,
+    model: Path,
+    wanted: Wanted,
+    opened: Callable[[Path], Recommends],
 ) -> tuple[Mapping[str, Any], Work]:
     """What the recommendations depend on, and how those of a window of users are made.
 
@@ -103,8 +116,9 @@ def recommend_job(
             (lists of item ids) for what each may get.
         model: Folder of the model.
         wanted: What is asked.
+        opened: Reads the model where the work is done elsewhere.
     """
-    kept = Kept(model, folder_digest(model), recommender)
+    kept = Kept(model, folder_digest(model), opened, recommender)
     about = {"model": kept.digest, "users": users.digest, "options": asdict(wanted)}
     return about, _Recommending(kept, users.name, wanted)
 
@@ -113,7 +127,7 @@ def recommend_job(
 class _Recommending:
     """Makes the recommendations of a window of users."""
 
-    kept: Kept
+    kept: Kept[Recommends]
     name: str
     wanted: Wanted
 
@@ -132,10 +146,10 @@ class _Recommending:
 
 
 def score_job(
-    recommender: Recommender, pairs: LongTable, model: Path, strict: bool
+    recommender: "Recommender", pairs: LongTable, model: Path, strict: bool
 ) -> tuple[Mapping[str, Any], Work]:
     """What the scores depend on, and how those of a window of pairs are made."""
-    kept = Kept(model, folder_digest(model), recommender)
+    kept = Kept(model, folder_digest(model), type(recommender).load, recommender)
     about = {"model": kept.digest, "pairs": pairs.digest, "options": {"strict": strict}}
     return about, _Scoring(kept, pairs.name, strict)
 
@@ -144,7 +158,7 @@ def score_job(
 class _Scoring:
     """Makes the scores of a window of pairs."""
 
-    kept: Kept
+    kept: "Kept[Recommender]"
     name: str
     strict: bool
 

@@ -17,8 +17,8 @@ from p5mm.model.layers import T5Config
 from p5mm.model.tokenizer import LEVELS
 from p5mm.plain import check_type
 from p5mm.ranking.fitted import Fitted
-from p5mm.ranking.scorer import BEYOND, DECODER
-from p5mm.retrieval.index import VectorIndex
+from p5mm.ranking.places import BEYOND
+from p5mm.ranking.scorer import DECODER
 from p5mm.retrieval.tuning import factory_string
 
 MOST = 10**8  # of anything that is counted in items
@@ -102,18 +102,6 @@ def check_fitted(
     strange = set(fitted.items) - item_ids
     if strange:
         raise InputError(f"fitted.items has '{min(strange)[:80]}', which is no item of the catalog")
-
-
-def check_index(index: VectorIndex, item_ids: Sequence[str], dim: int) -> None:
-    """Check that an index holds these items in this order, as vectors of ``dim``.
-
-    Raises:
-        InputError: It holds others.
-    """
-    if index.dim != dim:
-        raise InputError(f"its vectors have {index.dim} dimensions; {dim} are needed")
-    if list(index.item_ids) != list(item_ids):
-        raise InputError("its ids are not those of the catalog's items, in their order")
 
 
 def check_codes(digits: NDArray[Any], books: NDArray[np.float32], known: NDArray[np.bool_]) -> None:

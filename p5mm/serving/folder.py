@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from p5mm.arrays import Expected, check_names, read_arrays, write_arrays
+from p5mm.arrays import SPARSE, Expected, check_names, read_arrays, square_csr, write_arrays
 from p5mm.config import Config
+from p5mm.data.catalog import read_items
 from p5mm.data.interactions import Interactions
 from p5mm.data.tables import read_table
 from p5mm.errors import InputError
 from p5mm.evidence.counts import PAIRS, Counts
 from p5mm.files import holds_only, refuse_other_output, whole_folder
 from p5mm.fusion.base import fusions
-from p5mm.indexing.folder import read_items
 from p5mm.model.build import build_network, without_path
 from p5mm.model.content import Content
 from p5mm.model.item_codes import ItemCodes
@@ -31,11 +31,10 @@ from p5mm.model.tokenizer import check_tokenizer, load_tokenizer, save_tokenizer
 from p5mm.plain import read_json, reading
 from p5mm.ranking.first_day import width
 from p5mm.ranking.trained_model import TrainedModel
-from p5mm.retrieval.index import VectorIndex
+from p5mm.retrieval.index import VectorIndex, check_index
 from p5mm.serving.checks import (
     check_codes,
     check_fitted,
-    check_index,
     check_settings,
     read_settings,
 )
@@ -51,7 +50,6 @@ OURS = {
     "prompts.txt", "items.parquet", "interactions.parquet", "index", "t5", CHECKPOINT,
 }  # fmt: skip
 CODES = ("codes.books", "codes.digits")
-SPARSE = ("data", "indices", "indptr")  # the arrays of a sparse matrix
 REMEDY = "train again, or take another copy"
 
 
@@ -281,21 +279,5 @@ def _read_counts(path: Path, items: int) -> Counts:
         sparse = [f"{pairs}.{name}" for pairs in PAIRS for name in SPARSE]
         check_names(arrays, dict.fromkeys([*sparse, "taken"]))
         Expected((items,), ("float32",), 0).check(arrays["taken"], "taken")
-        pairs = {name: _sparse(arrays, name, items) for name in PAIRS}
+        pairs = {name: square_csr(arrays, name, items) for name in PAIRS}
         return Counts(**pairs, taken=arrays["taken"])
-
-
-def _sparse(arrays: Mapping[str, NDArray[np.generic]], name: str, items: int) -> Any:
-    """A square CSR of some arrays, in order, checked before scipy sees it."""
-    from scipy.sparse import csr_matrix
-
-    whole = ("int32", "int64")
-    data, indices, indptr = (arrays[f"{name}.{part}"] for part in SPARSE)
-    Expected((data.size,)).check(data, f"{name}.data")
-    Expected((data.size,), whole, 0, items - 1).check(indices, f"{name}.indices")
-    Expected((items + 1,), whole, 0, data.size).check(indptr, f"{name}.indptr")
-    if indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
-        raise InputError(f"{name}.indptr does not rise from 0 to the number of indices")
-    matrix = csr_matrix((data, indices, indptr), shape=(items, items))
-    matrix.sort_indices()
-    return matrix

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.data.histories import Histories
+from p5mm.data.users import Users
 from p5mm.errors import InputError
 from p5mm.indexing.where import rows_where
-from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.requests import item_lists
 
 Lists = Mapping[str, Sequence[str]]
@@ -34,7 +34,7 @@ class Limits:
     deny_each: Lists = field(default_factory=dict)
     where: str | None = None
 
-    def rows(self, model: TrainedModel, strict: bool) -> NDArray[np.int64] | None:
+    def rows(self, model: Users, strict: bool) -> NDArray[np.int64] | None:
         """Catalog rows ``[m]``, ascending, that anybody may get; None for all.
 
         Raises:
@@ -52,13 +52,13 @@ class Limits:
             raise InputError("nothing may be recommended: allow, deny and where leave no item")
         return np.flatnonzero(free)
 
-    def never(self, model: TrainedModel, users: Sequence[str], strict: bool) -> Histories | None:
+    def never(self, model: Users, users: Sequence[str], strict: bool) -> Histories | None:
         """Catalog rows that each user may not get, beside what all may not; None for none."""
         if not self.deny_each:
             return None
         return item_lists(model, [self.deny_each.get(user, ()) for user in users], strict)
 
-    def only(self, model: TrainedModel, users: Sequence[str], strict: bool) -> Histories:
+    def only(self, model: Users, users: Sequence[str], strict: bool) -> Histories:
         """The only catalog rows of each user who has such a list; empty for the others."""
         lists = [list(dict.fromkeys(self.allow_each.get(user, ()))) for user in users]
         return item_lists(model, lists, strict)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from p5mm.data.histories import Histories
 from p5mm.data.history_column import FORMS, read_histories
 from p5mm.data.tables import id_column, rows
+from p5mm.data.users import Users
 from p5mm.errors import InputError, shown, unknown
-from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.requests import Requests, item_lists
 
 COLUMNS = ("item_id", "user_id", "history")
@@ -53,9 +53,7 @@ class Pairs:
     items: NDArray[np.int64]
 
     @classmethod
-    def of(
-        cls, table: pa.Table, model: TrainedModel, strict: bool, nobody: bool = False
-    ) -> "Pairs":
+    def of(cls, table: pa.Table, model: Users, strict: bool, nobody: bool = False) -> "Pairs":
         """Read a table with ``item_id``, and ``history`` or ``user_id`` in each row.
 
         A row's history counts, an empty one too; a row without one (null) has that of its user in
@@ -109,7 +107,7 @@ class Pairs:
         return PairBatch(self.histories.select(askers), candidates, places)
 
 
-def _item_rows(items: Sequence[str], model: TrainedModel, strict: bool) -> NDArray[np.int64]:
+def _item_rows(items: Sequence[str], model: Users, strict: bool) -> NDArray[np.int64]:
     """Catalog rows of items, -1 where one is unknown."""
     rows = model.catalog.rows
     strange = [item for item in items if item not in rows]

@@ -1,14 +1,13 @@
 """The product: fit, recommend, score, add items, save, load; raw ids at every edge."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from p5mm.config import Config
 from p5mm.data.catalog import Catalog
@@ -19,15 +18,15 @@ from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError, unknown
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.progress import Progress, progress
+from p5mm.ranking.scorer import Scorer
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.add_items import add_items
 from p5mm.serving.explanation import Explanation, explain
 from p5mm.serving.folder import read_model, write_model
-from p5mm.serving.limits import Limits
 from p5mm.serving.live_user import LiveUser
 from p5mm.serving.pairs import COLUMNS, Pairs
-from p5mm.serving.requests import Requests
-from p5mm.serving.server import Server, windows
+from p5mm.serving.requests import Requests, check_k
+from p5mm.serving.server import Recommends
 from p5mm.training.fit import fit
 
 SIMILAR = pa.schema(
@@ -40,7 +39,7 @@ SIMILAR = pa.schema(
 )
 
 
-class Recommender:
+class Recommender(Recommends):
     """A trained multimodal generative recommender.
 
     Args:
@@ -56,7 +55,12 @@ class Recommender:
     """
 
     def __init__(self, model: TrainedModel) -> None:
-        self.model = model
+        self.model: TrainedModel = model
+
+    @property
+    def scorer(self) -> Scorer:
+        """Ranks by torch."""
+        return self.model.scorer
 
     @classmethod
     def fit(
@@ -79,67 +83,6 @@ class Recommender:
             InputError: Too few interactions, or settings that do not fit the data.
         """
         return cls(fit(dataset, config or Config(), store or FeatureStore(), checkpoint))
-
-    def recommend(
-        self,
-        users: Sequence[str] | None = None,
-        *,
-        histories: Sequence[Sequence[str] | None] | None = None,
-        k: int = 10,
-        filter_seen: bool = True,
-        limits: Limits | None = None,
-        strict: bool = True,
-    ) -> pa.Table:
-        """The best ``k`` items for each user.
-
-        Args:
-            users: Ids of the log's users; all of them where both arguments are None. With
-                histories, any names for them.
-            histories: Item ids in order of time, for users who need not be in the log; a None
-                among them means the log's.
-            k: Items a user; fewer only where no more may be recommended.
-            filter_seen: Leave out what the history holds.
-            limits: Which items may be recommended, to everybody and to each; all where None.
-            strict: Whether an unknown user or item is an error; else it is left out, counted and
-                logged, and all others are served.
-
-        Returns:
-            ``user_id``, ``item_id`` (strings), ``score`` (float32), ``rank`` (int32, from 1).
-
-        Raises:
-            InputError: A user or an item is unknown and ``strict``, k is not positive, or nothing
-                may be recommended.
-        """
-        check_k(k)
-        asked, limits = Requests.of(self.model, users, histories, strict), limits or Limits()
-        with progress("recommend", len(asked), "user") as shown:
-            return self.answer(asked, k, filter_seen, limits, strict, shown)
-
-    def answer(
-        self,
-        asked: Requests,
-        k: int,
-        filter_seen: bool,
-        limits: Limits,
-        strict: bool,
-        shown: Progress,
-    ) -> pa.Table:
-        """What ``recommend`` gives to requests at hand; arguments as there.
-
-        Args:
-            asked: Who asks.
-            k: Items a user.
-            filter_seen: Leave out what the history holds.
-            limits: Which items may be recommended.
-            strict: Whether an unknown item in a limit is an error.
-            shown: Counts the users.
-        """
-        server, k = Server.of(self.model, limits, strict), min(k, len(self.model.catalog))
-        parts = [recommendation_table([], [], [], [])]
-        for rows in windows(len(asked), k):
-            part = asked.select(rows)
-            parts.append(self._told(part, *server.best(part, k, filter_seen, shown)))
-        return pa.concat_tables(parts)
 
     def score(self, pairs: Any, strict: bool = True) -> pa.Table:
         """The pairs with a ``score`` column: how well each item fits its user now.
@@ -294,41 +237,3 @@ class Recommender:
             if item not in rows:
                 raise unknown("item", item, rows)
         return np.array([rows[item] for item in item_ids], dtype=np.int64)
-
-    def _told(
-        self, asked: Requests, rows: NDArray[np.int64], scores: NDArray[np.float32]
-    ) -> pa.Table:
-        real = rows >= 0
-        ranks = np.broadcast_to(np.arange(1, rows.shape[1] + 1), rows.shape)
-        ids = self._ids[rows[real]]
-        return recommendation_table(
-            np.repeat(asked.names, real.sum(1)), ids, scores[real], ranks[real]
-        )
-
-    @cached_property
-    def _ids(self) -> NDArray[np.object_]:
-        return np.array(self.model.catalog.item_ids, dtype=object)
-
-
-def recommendation_table(
-    users: ArrayLike, items: ArrayLike, scores: ArrayLike, ranks: ArrayLike
-) -> pa.Table:
-    """Columns ``user_id``, ``item_id``, ``score``, ``rank`` of four equally long arrays."""
-    return pa.table(
-        {
-            "user_id": pa.array(users, pa.string()),
-            "item_id": pa.array(items, pa.string()),
-            "score": pa.array(scores, pa.float32()),
-            "rank": pa.array(ranks, pa.int32()),
-        }
-    )
-
-
-def check_k(k: int) -> None:
-    """Check how many items are wanted.
-
-    Raises:
-        InputError: None are.
-    """
-    if k < 1:
-        raise InputError(f"k is {k}; give 1 or more")

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.data.histories import Histories
+from p5mm.data.users import Users
 from p5mm.errors import InputError, shown, unknown
-from p5mm.ranking.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Requests:
     @classmethod
     def of(
         cls,
-        model: TrainedModel,
+        model: Users,
         users: Sequence[str] | None,
         histories: Sequence[Sequence[str] | None] | None,
         strict: bool,
@@ -69,9 +69,7 @@ class Requests:
         return Requests([self.names[row] for row in rows], self.histories.select(rows))
 
     @classmethod
-    def _of_log(
-        cls, model: TrainedModel, names: list[str], strict: bool, nobody: bool
-    ) -> "Requests":
+    def _of_log(cls, model: Users, names: list[str], strict: bool, nobody: bool) -> "Requests":
         """Requests of users of the log; where all are unknown and not ``nobody``, an error."""
         rows = model.user_rows
         strangers = [name for name in names if name not in rows]
@@ -101,7 +99,7 @@ class Requests:
         return cls(kept, Histories.joined([taken, logged.histories]).select(order))
 
 
-def item_lists(model: TrainedModel, lists: Sequence[Sequence[str]], strict: bool) -> Histories:
+def item_lists(model: Users, lists: Sequence[Sequence[str]], strict: bool) -> Histories:
     """Histories of lists of item ids.
 
     Args:
@@ -125,3 +123,13 @@ def item_lists(model: TrainedModel, lists: Sequence[Sequence[str]], strict: bool
             shown(strange[0]),
         )
     return Histories.from_lists([[rows[i] for i in history if i in rows] for history in lists])
+
+
+def check_k(k: int) -> None:
+    """Check how many items are wanted.
+
+    Raises:
+        InputError: None are.
+    """
+    if k < 1:
+        raise InputError(f"k is {k}; give 1 or more")

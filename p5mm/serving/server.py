@@ -1,17 +1,18 @@
 """Ranks for many users at once: like lengths together, and only what may be recommended."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
 
 from p5mm.data.histories import Histories
-from p5mm.progress import Progress
-from p5mm.ranking.scorer import Scorer
-from p5mm.ranking.trained_model import TrainedModel
+from p5mm.data.users import Users
+from p5mm.progress import Progress, progress
 from p5mm.serving.limits import Limits
-from p5mm.serving.requests import Requests
+from p5mm.serving.requests import Requests, check_k
 
 BATCH = 64  # users that are ranked at once: what is made of them stays in the cache
 WINDOW = 256 * BATCH  # users that are sorted by length, so that little is padded
@@ -25,36 +26,71 @@ def windows(users: int, k: int) -> Iterator[NDArray[np.int64]]:
         yield np.arange(start, min(start + size, users))
 
 
+class Ranks(Protocol):
+    """Ranks items for histories, whatever runs the network."""
+
+    @property
+    def max_history(self) -> int:
+        """Items of a history that are read."""
+
+    def within(self, rows: NDArray[np.int64]) -> "Ranks":
+        """The same when only some catalog rows may be candidates."""
+
+    def rank(
+        self, histories: Histories, k: int, never: Histories | None, only: Histories | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The best ``k`` items; see `p5mm.ranking.scorer.Scorer.rank`."""
+
+
 @dataclass(frozen=True)
 class Server:
     """Ranks what may be recommended.
 
     Attributes:
-        model: Trained.
+        model: Knows the users and the items.
         scorer: Of the items that anybody may get.
         free: ``[n]`` bool, True at these items.
         limits: Of each user.
         strict: Whether an unknown item in a limit is an error; else it is left out and told.
     """
 
-    model: TrainedModel
-    scorer: Scorer
+    model: Users
+    scorer: Ranks
     free: NDArray[np.bool_]
     limits: Limits
     strict: bool
 
     @classmethod
-    def of(cls, model: TrainedModel, limits: Limits, strict: bool) -> "Server":
-        """A server of a model.
+    def of(cls, model: Users, scorer: Ranks, limits: Limits, strict: bool) -> "Server":
+        """A server of whatever ranks the items of a model.
 
         Raises:
             InputError: Nothing may be recommended, or an item is unknown and ``strict``.
         """
         rows, free = limits.rows(model, strict), np.ones(len(model.catalog), dtype=np.bool_)
         if rows is None:
-            return cls(model, model.scorer, free, limits, strict)
+            return cls(model, scorer, free, limits, strict)
         free = np.isin(np.arange(len(free)), rows)
-        return cls(model, model.scorer.within(rows), free, limits, strict)
+        return cls(model, scorer.within(rows), free, limits, strict)
+
+    def answer(self, asked: Requests, k: int, filter_seen: bool, shown: Progress) -> pa.Table:
+        """What is recommended, as `Recommends.recommend` gives it.
+
+        Args:
+            asked: Who asks.
+            k: Items that each wants.
+            filter_seen: Leave out what the history holds.
+            shown: Counts the users.
+        """
+        parts, k = [recommendation_table([], [], [], [])], min(k, len(self.model.catalog))
+        for users in windows(len(asked), k):
+            part = asked.select(users)
+            rows, scores = self.best(part, k, filter_seen, shown)
+            real = rows >= 0
+            ranks = np.broadcast_to(np.arange(1, rows.shape[1] + 1), rows.shape)
+            names, ids = np.repeat(part.names, real.sum(1)), self.model.item_names[rows[real]]
+            parts.append(recommendation_table(names, ids, scores[real], ranks[real]))
+        return pa.concat_tables(parts)
 
     def best(
         self, asked: Requests, k: int, filter_seen: bool, shown: Progress
@@ -73,7 +109,7 @@ class Server:
         never, only = self._limited(asked, filter_seen)
         rows = np.full((len(asked), k), -1, dtype=np.int64)
         scores = np.full((len(asked), k), -np.inf, dtype=np.float32)
-        lengths = np.minimum(asked.histories.lengths, self.scorer.asking.max_history)
+        lengths = np.minimum(asked.histories.lengths, self.scorer.max_history)
         own = np.array([name in self.limits.allow_each for name in asked.names], dtype=np.bool_)
         for limited in (False, True):
             alike = np.flatnonzero(own == limited)
@@ -97,3 +133,85 @@ class Server:
         if denied is not None:
             never = denied if never is None else never.beside(denied)
         return never, self.limits.only(self.model, asked.names, self.strict).without(~self.free)
+
+
+class Recommends:
+    """Recommends the items of a model, whatever runs its network."""
+
+    model: Users
+
+    @property
+    def scorer(self) -> Ranks:
+        """Ranks the items of the model."""
+        raise NotImplementedError
+
+    def recommend(
+        self,
+        users: Sequence[str] | None = None,
+        *,
+        histories: Sequence[Sequence[str] | None] | None = None,
+        k: int = 10,
+        filter_seen: bool = True,
+        limits: Limits | None = None,
+        strict: bool = True,
+    ) -> pa.Table:
+        """The best ``k`` items for each user.
+
+        Args:
+            users: Ids of the log's users; all of them where both arguments are None. With
+                histories, any names for them.
+            histories: Item ids in order of time, for users who need not be in the log; a None
+                among them means the log's.
+            k: Items a user; fewer only where no more may be recommended.
+            filter_seen: Leave out what the history holds.
+            limits: Which items may be recommended, to everybody and to each; all where None.
+            strict: Whether an unknown user or item is an error; else it is left out, counted and
+                logged, and all others are served.
+
+        Returns:
+            ``user_id``, ``item_id`` (strings), ``score`` (float32), ``rank`` (int32, from 1).
+
+        Raises:
+            InputError: A user or an item is unknown and ``strict``, k is not positive, or nothing
+                may be recommended.
+        """
+        check_k(k)
+        asked, limits = Requests.of(self.model, users, histories, strict), limits or Limits()
+        with progress("recommend", len(asked), "user") as shown:
+            return self.answer(asked, k, filter_seen, limits, strict, shown)
+
+    def answer(
+        self,
+        asked: Requests,
+        k: int,
+        filter_seen: bool,
+        limits: Limits,
+        strict: bool,
+        shown: Progress,
+    ) -> pa.Table:
+        """What ``recommend`` gives to requests at hand; arguments as there.
+
+        Args:
+            asked: Who asks.
+            k: Items a user.
+            filter_seen: Leave out what the history holds.
+            limits: Which items may be recommended.
+            strict: Whether an unknown item in a limit is an error.
+            shown: Counts the users.
+        """
+        server = Server.of(self.model, self.scorer, limits, strict)
+        return server.answer(asked, k, filter_seen, shown)
+
+
+def recommendation_table(
+    users: ArrayLike, items: ArrayLike, scores: ArrayLike, ranks: ArrayLike
+) -> pa.Table:
+    """Columns ``user_id``, ``item_id``, ``score``, ``rank`` of four equally long arrays."""
+    return pa.table(
+        {
+            "user_id": pa.array(users, pa.string()),
+            "item_id": pa.array(items, pa.string()),
+            "score": pa.array(scores, pa.float32()),
+            "rank": pa.array(ranks, pa.int32()),
+        }
+    )

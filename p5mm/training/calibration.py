@@ -96,7 +96,8 @@ class Parts:
             k: How far a list is looked at.
         """
         scores = self.retrieval + sum(w * self.parts[name] for name, w in weights.items())
-        scores = lifted(torch.where(self.new, scores - handicap, scores), self.new, lift)
+        scores = torch.where(self.new, scores - handicap, scores)
+        scores = torch.from_numpy(lifted(scores.numpy(), self.new.numpy(), lift))
         own = scores.gather(1, self.targets.clamp(min=0)[:, None])
         ranks = 1.0 + (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2
         ranks = ranks.masked_fill(self.targets < 0, torch.inf)

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from p5mm.data.histories import Histories
-from p5mm.evidence.similarity import ItemSimilarity, cooccurrence, cosine_neighbours, recency
+from p5mm.evidence.recency import recency
+from p5mm.evidence.similarity import ItemSimilarity, cooccurrence, cosine_neighbours
 
 DECAY, KEPT = 0.5, 300
 LOG = Histories.from_lists([[0, 1, 2], [1, 2], [2, 3], [4]])

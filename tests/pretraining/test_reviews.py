@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from p5mm.commands.bases.review import reviewed
 from p5mm.commands.main import main
-from p5mm.commands.review import reviewed
 from p5mm.data.tables import read_table
 from p5mm.errors import InputError
 from p5mm.model.base import read_base

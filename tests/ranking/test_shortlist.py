@@ -11,36 +11,35 @@ from p5mm.ranking.scorer import DECODER
 from p5mm.ranking.shortlist import NEW, TAKEN, completed, shortlist
 
 ASKED = Histories.from_lists([[3, 4, 5], [], [21, 22]])
-TRAINED = torch.arange(200) < 150
+TRAINED = np.arange(200) < 150
 
 
 def test_the_best_of_both_kinds_are_read():
-    taken = torch.arange(100).expand(2, -1)
-    new = torch.arange(150, 190).expand(2, -1)
-    columns = shortlist(torch.cat([taken, new], dim=1), TRAINED).tolist()
+    both = np.concatenate([np.arange(100), np.arange(150, 190)])
+    columns = shortlist(np.stack([both, both]), TRAINED).tolist()
     assert columns == [*range(TAKEN), *range(100, 100 + NEW)]
 
 
 def test_one_history_with_fewer_items_does_not_move_those_of_others():
-    rows = torch.cat([torch.arange(70), torch.arange(150, 170)])[None].repeat(2, 1)
+    rows = np.concatenate([np.arange(70), np.arange(150, 170)])[None].repeat(2, axis=0)
     rows[1, 5:70] = rows[1, 71:] = -1
     assert shortlist(rows, TRAINED).tolist() == shortlist(rows[:1], TRAINED).tolist()
 
 
 def test_few_candidates_are_all_read():
-    rows = torch.tensor([[3, 1, 2, 160], [4, -1, -1, -1]])
+    rows = np.array([[3, 1, 2, 160], [4, -1, -1, -1]])
     assert shortlist(rows, TRAINED).tolist() == [0, 1, 2, 3]
 
 
 @given(st.integers(1, 4), st.integers(1, 9), st.data())
 def test_what_is_not_read_counts_as_the_least_likely_of_what_is(b, n, data):
     drawn = st.lists(st.sampled_from([-1, 5]), min_size=n, max_size=n)
-    rows = torch.tensor([data.draw(drawn) for _ in range(b)])
-    columns = torch.tensor(sorted(data.draw(st.sets(st.integers(0, n - 1), min_size=1))))
-    logits = torch.randn(b, len(columns), generator=torch.Generator().manual_seed(n))
+    rows = np.array([data.draw(drawn) for _ in range(b)])
+    columns = np.array(sorted(data.draw(st.sets(st.integers(0, n - 1), min_size=1))))
+    logits = np.random.default_rng(n).normal(size=(b, len(columns))).astype(np.float32)
     found = completed(logits, rows, columns)
-    assert torch.equal(found[:, columns], logits)
-    assert found.isfinite().all()
+    np.testing.assert_array_equal(found[:, columns], logits)
+    assert np.isfinite(found).all()
     others = np.setdiff1d(np.arange(n), columns)
     for row in range(b):
         real = logits[row][rows[row, columns] >= 0]
@@ -63,3 +62,8 @@ def test_recommendations_read_a_shortlist(toy, monkeypatch):
     change = 0.7 * (logits[:, :3].amin(dim=1, keepdim=True) - logits[:, 3:])
     assert change.abs().max() > 0.01
     np.testing.assert_allclose(short[:, 3:], alone[:, 3:] + change.numpy(), atol=1e-5)
+
+
+def test_nobody_has_no_least():
+    none = np.empty((2, 0), np.int64)
+    assert completed(np.empty((2, 0), np.float32), none, shortlist(none, TRAINED)).shape == (2, 0)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p5mm.errors import InputError
-from p5mm.ranking.scorer import BEYOND
+from p5mm.ranking.places import BEYOND
 from p5mm.serving.limits import Limits
 from p5mm.serving.recommender import Recommender
 from p5mm.training.fit import fit

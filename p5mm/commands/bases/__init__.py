@@ -1,0 +1,1 @@
+"""The verbs that make and use a base: one file a verb."""
