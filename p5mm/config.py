@@ -173,6 +173,8 @@ class RetrievalConfig:
 
     Attributes:
         candidates: Items that somebody took, which the retriever hands to the reranker.
+        shortlist: The retriever's best of these, which the decoder reads; the others count as the
+            least likely that it has read.
         index: auto, exact, ivf, hnsw, ivf-pq, or a faiss factory string of Flat or SQ vectors, with
             IVF or HNSW in front (of PQ vectors too) and RFlat or Refine behind.
         generate: Whether the T5 generates the candidates as codes, without any index; training
@@ -182,6 +184,7 @@ class RetrievalConfig:
     """
 
     candidates: int = 100
+    shortlist: int = 60
     index: str = "auto"
     generate: bool = False
     code_levels: int = 4
@@ -190,6 +193,8 @@ class RetrievalConfig:
     def __post_init__(self) -> None:
         if self.candidates < 1:
             raise InputError(f"retrieval.candidates is {self.candidates}; give 1 or more")
+        if self.shortlist < 1:
+            raise InputError(f"retrieval.shortlist is {self.shortlist}; give 1 or more")
         if not 1 <= self.code_levels <= 8 or not 1 <= self.code_size <= 65_536:
             raise InputError(
                 f"retrieval.code_levels is {self.code_levels} and retrieval.code_size "
@@ -226,18 +231,20 @@ class ColdConfig:
         ridge: Penalty, a modality, of the regression from content to trained tokens.
         candidates: New items that are reranked beside the others, as far as there are any; codes
             that are generated give them no places of their own.
+        shortlist: The best of these, which the decoder reads.
     """
 
     neighbours: int = 50
     sharpness: float = 8.0
     ridge: float = 1.0
     candidates: int = 50
+    shortlist: int = 10
 
     def __post_init__(self) -> None:
         if self.neighbours < 1 or self.ridge <= 0:
             raise InputError("cold.neighbours must be at least 1 and cold.ridge above 0")
-        if self.candidates < 0:
-            raise InputError(f"cold.candidates is {self.candidates}; give 0 or more")
+        if self.candidates < 0 or self.shortlist < 0:
+            raise InputError("cold.candidates and cold.shortlist must be 0 or more")
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,9 @@ def test_an_old_model_answers_as_it_did_when_defaults_change(toy, tmp_path, monk
     before = Recommender(toy).recommend(k=5)
     others = {
         "similarity": {"decay": 0.9, "neighbours": 1},
-        "cold": {"neighbours": 1, "sharpness": 0.1, "ridge": 99.0, "candidates": 0},
+        "cold": {"neighbours": 1, "sharpness": 0.1, "ridge": 99.0, "candidates": 0, "shortlist": 0},
         "rating": {"decay": 0.1, "item_shrink": 99.0, "user_shrink": 99.0, "spread": 9.0},
-        "retrieval": {"candidates": 1},
+        "retrieval": {"candidates": 1, "shortlist": 1},
         "model": {"temperature": 2.0, "max_history": 1},
     }
     changed = {name: replace(sections()[name], **values) for name, values in others.items()}

@@ -116,7 +116,8 @@ def _settings(scorer: Scorer, int8: bool) -> Settings:
         },
     )
     return Settings(
-        asking.max_history, asking.candidates, asking.newcomers, scorer.network.items.k,
+        asking.max_history, asking.candidates, asking.shortlist, asking.newcomers,
+        scorer.network.items.k,
         scorer.network.temperature, scorer.lift, relations.reach, _similarity(scorer).decay,
         asking.rating_scale, parts, tuple(name for name in relations.vectors if name != LEARNED),
         int8,

@@ -32,6 +32,7 @@ from p5mm.portable.scorer import PortableScorer
 from p5mm.portable.settings import Settings, Weights
 from p5mm.portable.vectors import Vectors
 from p5mm.ranking.candidates import Candidates
+from p5mm.ranking.shortlist import Shortlist
 from p5mm.retrieval.index import VectorIndex, check_index
 from p5mm.steady import read_steadily
 
@@ -106,7 +107,8 @@ def _read_settings(folder: Path) -> Settings:
         given: dict[str, Any] = about.get("settings", {})
         check_type(given, Settings, "settings")
         lists = {name: tuple(given[name]) for name in ("rating_scale", "modalities")}
-        return Settings(**given | lists | {"weights": Weights(**given["weights"])})
+        weights, short = Weights(**given["weights"]), Shortlist(**given["shortlist"])
+        return Settings(**given | lists | {"weights": weights, "shortlist": short})
 
 
 def _read_scorer(folder: Path, settings: Settings, catalog: Catalog) -> PortableScorer:

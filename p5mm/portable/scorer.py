@@ -14,7 +14,7 @@ from p5mm.portable.settings import Settings
 from p5mm.portable.vectors import Vectors
 from p5mm.ranking.candidates import Candidates, first_allowed, parted
 from p5mm.ranking.places import BEYOND, lifted
-from p5mm.ranking.shortlist import completed, shortlist
+from p5mm.ranking.shortlist import completed
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class PortableScorer:
         found: NDArray[np.int64],
     ) -> NDArray[np.float32]:
         """The decoder's logits, which reads a shortlist."""
-        columns = shortlist(found, self.trained)
+        columns = self.settings.shortlist.columns(found, self.trained)
         rows = np.maximum(found[:, columns], 0)
         facts = self.evidence.facts(logits[:, columns], histories, rows)
         related = self.evidence.relations(histories, rows)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from p5mm.errors import InputError
+from p5mm.ranking.shortlist import Shortlist
 
 MOST = 10**8  # of anything that is counted in items
 LARGEST = 1e6  # of a number that enters a score
@@ -30,6 +31,7 @@ class Settings:
     Attributes:
         max_history: Items of a history that are read.
         candidates: Items that somebody took, which are reranked.
+        shortlist: How many of these and of the newcomers the decoder reads.
         newcomers: Items that nobody has taken that are reranked besides.
         soft_tokens: Of an item.
         temperature: Logits of the retriever are cosines over this.
@@ -44,6 +46,7 @@ class Settings:
 
     max_history: int
     candidates: int
+    shortlist: Shortlist
     newcomers: int
     soft_tokens: int
     temperature: float
@@ -57,7 +60,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         counts = (self.max_history, self.candidates, self.soft_tokens, self.reach)
-        if not all(1 <= count <= MOST for count in counts) or not 0 <= self.newcomers <= MOST:
+        others = (self.newcomers, self.shortlist.taken, self.shortlist.new)
+        if not all(1 <= n <= MOST for n in counts) or not all(0 <= n <= MOST for n in others):
             raise InputError("a number of items or tokens is out of its range")
         parts = (self.weights.decoder, self.weights.together, *self.weights.content.values())
         if max(map(abs, (*parts, self.lift, *self.rating_scale))) > LARGEST:

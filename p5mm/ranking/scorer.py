@@ -20,7 +20,7 @@ from p5mm.model.network import Encoded, Network
 from p5mm.ranking.candidates import Candidates, first_allowed, parted
 from p5mm.ranking.generator import Generator
 from p5mm.ranking.places import BEYOND, lifted
-from p5mm.ranking.shortlist import completed, shortlist
+from p5mm.ranking.shortlist import Shortlist, completed
 from p5mm.retrieval.index import VectorIndex
 
 DECODER = "decoder"  # name of the T5's own logit among the parts of a score
@@ -36,6 +36,7 @@ class Asking:
         prompt: Token ids of the prompt that the reranker reads.
         max_history: Items of a history that are read.
         candidates: Items that somebody took, which the retriever hands to the reranker.
+        shortlist: How many of the candidates the decoder reads.
         newcomers: Items that nobody has taken that it hands over besides.
         index: Kind of the index that candidates are found in.
         rating_scale: Mean and spread of ratings in training.
@@ -44,6 +45,7 @@ class Asking:
     prompt: Sequence[int]
     max_history: int
     candidates: int
+    shortlist: Shortlist
     newcomers: int = 0
     index: str = "auto"
     rating_scale: tuple[float, float] = (0.0, 1.0)
@@ -274,7 +276,7 @@ class Scorer:
         candidates = rows.clamp(min=0)
         if name != DECODER:
             return self.part(name, encoded, histories, candidates)
-        columns = shortlist(rows.numpy(), self.network.items.trained.numpy())
+        columns = self.asking.shortlist.columns(rows.numpy(), self.network.items.trained.numpy())
         logits = self.part(name, encoded, histories, candidates[:, torch.from_numpy(columns)])
         return torch.from_numpy(completed(logits.numpy(), rows.numpy(), columns))
 

@@ -1,22 +1,34 @@
 """Which of the candidates found the decoder reads; it is what costs most of a recommendation."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-TAKEN = 60  # of the items that somebody took, the retriever's best
-NEW = 10  # of the others
 
+@dataclass(frozen=True)
+class Shortlist:
+    """How many candidates the decoder reads.
 
-def shortlist(rows: NDArray[np.int64], trained: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The columns of candidates that the decoder reads, ascending.
-
-    Args:
-        rows: ``[b, n]`` catalog rows, -1 for none: items that somebody took, best first, then new
-            ones, best first.
-        trained: ``[items]`` True where somebody took an item.
+    Attributes:
+        taken: Of the items that somebody took, the retriever's best.
+        new: Of the others.
     """
-    new = ((rows >= 0) & ~trained[np.maximum(rows, 0)]).any(axis=0)
-    return np.concatenate([np.flatnonzero(~new)[:TAKEN], np.flatnonzero(new)[:NEW]])
+
+    taken: int
+    new: int
+
+    def columns(self, rows: NDArray[np.int64], trained: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The columns of candidates that are read, ascending.
+
+        Args:
+            rows: ``[b, n]`` catalog rows, -1 for none: items that somebody took, best first, then
+                new ones, best first.
+            trained: ``[items]`` True where somebody took an item.
+        """
+        new = ((rows >= 0) & ~trained[np.maximum(rows, 0)]).any(axis=0)
+        best = np.flatnonzero(~new)[: self.taken], np.flatnonzero(new)[: self.new]
+        return np.concatenate(best)
 
 
 def completed(

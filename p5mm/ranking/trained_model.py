@@ -26,6 +26,7 @@ from p5mm.ranking.first_day import FirstDay
 from p5mm.ranking.fitted import Fitted
 from p5mm.ranking.generator import Generator
 from p5mm.ranking.scorer import Asking, Scorer, candidate_index
+from p5mm.ranking.shortlist import Shortlist
 from p5mm.retrieval.index import VectorIndex
 
 
@@ -162,5 +163,6 @@ def evidenced(
 def asking(config: Config, prompt: Sequence[int], rating_scale: tuple[float, float]) -> Asking:
     """How a configuration asks its network."""
     length, retrieval = config.model.max_history, config.retrieval
-    new = config.cold.candidates
-    return Asking(prompt, length, retrieval.candidates, new, retrieval.index, rating_scale)
+    read = Shortlist(retrieval.shortlist, config.cold.shortlist)
+    new, kind = config.cold.candidates, retrieval.index
+    return Asking(prompt, length, retrieval.candidates, read, new, kind, rating_scale)

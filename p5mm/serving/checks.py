@@ -57,6 +57,7 @@ def check_settings(config: Config, t5: T5Config, items: int, dim: int) -> None:
         "model.max_history": config.model.max_history,
         "model.relations": config.model.relations,
         "retrieval.candidates": config.retrieval.candidates,
+        "retrieval.shortlist": config.retrieval.shortlist,
     }.items():
         if not 0 <= value <= MOST:
             raise InputError(f"{name} is {value}; 0 to {MOST:,} make sense")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from p5mm.errors import InputError
 from p5mm.portable.recommender import PortableRecommender, open_recommender
-from p5mm.ranking import shortlist
+from p5mm.ranking.shortlist import Shortlist
 from p5mm.serving.limits import Limits
 from p5mm.serving.recommender import Recommender
 
@@ -63,11 +64,16 @@ def test_everybody_in_the_log_with_their_ratings(by_torch, by_onnx, agree):
     assert not np.allclose(unrated["score"].to_numpy(), rated["score"].to_numpy(), atol=1e-3)
 
 
-def test_the_decoder_reads_a_shortlist_here_too(by_torch, by_onnx, agree, monkeypatch):
+def test_the_decoder_reads_a_shortlist_here_too(by_torch, by_onnx, agree):
     whole = by_onnx.recommend(k=14)
-    monkeypatch.setattr(shortlist, "TAKEN", 4)
-    short = by_onnx.recommend(k=14)
-    agree(by_torch.recommend(k=14), short)
+    config = by_torch.model.config
+    config = replace(config, retrieval=replace(config.retrieval, shortlist=4))
+    torch = Recommender(replace(by_torch.model, config=config))
+    scorer = by_onnx.scorer
+    settings = replace(scorer.settings, shortlist=Shortlist(4, 10))
+    onnx = PortableRecommender(replace(by_onnx.model, scorer=replace(scorer, settings=settings)))
+    short = onnx.recommend(k=14)
+    agree(torch.recommend(k=14), short)
     assert not np.allclose(whole["score"].to_numpy(), short["score"].to_numpy(), atol=1e-2)
 
 

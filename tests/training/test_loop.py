@@ -29,6 +29,7 @@ from p5mm.model.prompts import read_prompts
 from p5mm.model.relation_reader import RelationReader
 from p5mm.model.t5 import T5
 from p5mm.ranking.scorer import Asking, Scorer
+from p5mm.ranking.shortlist import Shortlist
 from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.loop import Training, make_optimizer, training_key
 from p5mm.training.retrieval_objective import RetrievalObjective
@@ -67,7 +68,9 @@ def make_training(split, validate=None, checkpoint=None, **settings):
 
     def measured(network):
         cold = ColdItems.of(network.items, ColdConfig())
-        scorer = Scorer.of(network, Asking(PROMPT, 8, 10), cold, [str(i) for i in range(N)])
+        scorer = Scorer.of(
+            network, Asking(PROMPT, 8, 10, Shortlist(10, 0)), cold, [str(i) for i in range(N)]
+        )
         metrics = validation_metrics(scorer.among(np.arange(N)), cases)
         return {"score": metrics["ndcg@10"], **metrics}
 
