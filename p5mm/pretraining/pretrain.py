@@ -23,7 +23,7 @@ from p5mm.model.content import REAL, Content
 from p5mm.model.network import Network
 from p5mm.model.prompts import ABOUT_REVIEWS, Prompt, read_prompts
 from p5mm.model.t5 import T5
-from p5mm.model.tokenizer import PAD
+from p5mm.model.tokenizer import PAD, tokens_of
 from p5mm.pretraining.base_objective import BaseObjective
 from p5mm.pretraining.domains import (
     ContentRanker,
@@ -33,11 +33,11 @@ from p5mm.pretraining.domains import (
     joined,
     joined_features,
 )
-from p5mm.pretraining.reading import HEADLINE, STARS, Reading, tokens_of, word_prompts
+from p5mm.pretraining.reading import HEADLINE, STARS, Reading, word_prompts
 from p5mm.pretraining.review_table import ReviewTable
 from p5mm.pretraining.reviews import Reviews
 from p5mm.pretraining.self_supervised import MASKED, MATCHING, SPANS, Spans
-from p5mm.pretraining.titles import TITLE, VOCABULARY, Titles, is_held_out
+from p5mm.pretraining.titles import TITLE, Titles, is_held_out
 from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.loop import Training, training_key
 
@@ -79,8 +79,8 @@ def pretrain(
     prompts = read_prompts(Path(config.train.prompts) if config.train.prompts else None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        texts = _texts(datasets, reviews)
-        t5, tokenizer = make_t5(config.model, (*prompts, *word_prompts()), texts, VOCABULARY)
+        texts = [*_texts(datasets, reviews)]
+        t5, tokenizer = make_t5(config.model, (*prompts, *word_prompts()), texts)
         titles = Titles.of([of.catalog for of in datasets.values()], tokenizer)
         network = build_network(config.model, content, _trained(domains, content.items), t5)
         torch.nn.init.zeros_(network.items.residual.weight)  # nobody has an id here

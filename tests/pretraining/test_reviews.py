@@ -14,20 +14,12 @@ from p5mm.commands.main import main
 from p5mm.data.tables import read_table
 from p5mm.errors import InputError
 from p5mm.model.base import read_base
-from p5mm.model.tokenizer import EOS, PAD, START
+from p5mm.model.tokenizer import EOS, PAD, START, tokens_of
 from p5mm.pretraining.pretrain import pretrain
-from p5mm.pretraining.reading import (
-    BATCH,
-    HEADLINE,
-    READ,
-    STARS,
-    WRITTEN,
-    Reading,
-    read_words,
-    tokens_of,
-)
+from p5mm.pretraining.reading import BATCH, HEADLINE, READ, STARS, Reading, read_words
 from p5mm.pretraining.review_table import ReviewTable
 from p5mm.pretraining.reviews import Reviews
+from p5mm.ranking.writing import WRITTEN
 
 TASKS = {HEADLINE: 1.0, STARS: 1.0}
 THINGS = ("drum", "flute", "harp", "cello", "organ")
