@@ -91,6 +91,11 @@ def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt, soft_tokens: int) -> lis
     return ids
 
 
+def beginning(text: str, length: int) -> str:
+    """As much of a text as may be needed for its first ``length`` tokens."""
+    return text[: LETTERS * length]
+
+
 def tokens_of(
     tokenizer: Tokenizer, texts: Sequence[str | None], length: int, closed: bool = False
 ) -> Tensor:
@@ -104,7 +109,7 @@ def tokens_of(
     """
     made = torch.full((len(texts), length), PAD)
     for row, text in enumerate(texts):
-        found = tokenizer.encode((text or "")[: LETTERS * length], add_special_tokens=False)
+        found = tokenizer.encode(beginning(text or "", length), add_special_tokens=False)
         ids = [token for token in found.ids if token not in (PAD, EOS)]  # a text may spell them
         ids = ([*ids, EOS] if closed and ids else ids)[:length]
         made[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)

@@ -13,7 +13,7 @@ from p5mm.data.catalog import Catalog
 from p5mm.data.histories import Histories
 from p5mm.model.batches import history_batch
 from p5mm.model.network import Encoded, Network, words_loss
-from p5mm.model.tokenizer import EOS, PAD, START
+from p5mm.model.tokenizer import START
 from p5mm.ranking.writing import beams
 
 TITLE = "title"
@@ -40,12 +40,7 @@ class Titles:
         """The titles of catalogs, one after the other."""
         texts = [text for catalog in catalogs for text in catalog.own_titles]
         ids = [item for catalog in catalogs for item in catalog.item_ids]
-        found = [tokenizer.encode(text or "", add_special_tokens=False).ids for text in texts]
-        words = torch.full((len(texts), LENGTH), PAD)
-        for row, tokens in enumerate(found):
-            if tokens:
-                closed = torch.tensor([*tokens, EOS][:LENGTH])
-                words[row, : len(closed)] = closed
+        words = tokens_of(tokenizer, texts, LENGTH, closed=True)
         return cls(words, torch.tensor([is_held_out(item) for item in ids]))
 
     def loss(self, network: Network, rows: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def with_tasks(base: TrainedModel, tasks: Mapping[str, float]) -> TrainedModel:
         base.split_users, base.fitted.items, base.rows, base.catalog.item_ids, base.split
     )
     told = read_headlines(config, base.core, data.items, data.rows, data.split)
-    t5, tokenizer = make_t5(config.model, base.prompts, told[0].texts if told else ())
+    t5, tokenizer = make_t5(config.model, base.prompts, told[0].beginnings if told else ())
     t5.encoder.load_state_dict(base.network.t5.encoder.state_dict())
     fitted = base.fitted
     made = make_tasks(config, base.prompts, tokenizer, fitted.levels)

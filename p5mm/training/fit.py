@@ -65,7 +65,7 @@ def fit(
     prompts = read_prompts(Path(config.train.prompts) if config.train.prompts else None)
     with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
         torch.manual_seed(config.train.seed)
-        t5, tokenizer = beginning.t5(config.model, prompts, told[0].texts if told else ())
+        t5, tokenizer = beginning.t5(config.model, prompts, told[0].beginnings if told else ())
         tasks = make_tasks(config, prompts, tokenizer, data.levels) if learns else []
         prior = rating_prior(config, tasks, data.train, data.levels, data.rating_scale, content)
         network = beginning.network(config.model, content, data.trained, t5, prior)

@@ -17,7 +17,7 @@ from p5mm.data.split import Split
 from p5mm.errors import InputError
 from p5mm.model.batches import history_batch, scaled
 from p5mm.model.network import Network, words_loss
-from p5mm.model.tokenizer import PAD, tokens_of
+from p5mm.model.tokenizer import PAD, beginning, tokens_of
 from p5mm.ranking.headlines import REVIEW
 from p5mm.ranking.writing import WRITTEN
 
@@ -54,6 +54,11 @@ class Headlines:
         kept = np.flatnonzero(trained[self.items])
         texts = [self.texts[row] for row in kept.tolist()]
         return Headlines(self.histories, self.users[kept], self.before[kept], texts)
+
+    @property
+    def beginnings(self) -> list[str]:
+        """As much of the texts as is learned, for the tokenizer."""
+        return [beginning(text, WRITTEN) for text in self.texts]
 
     @property
     def digest(self) -> str:
