@@ -110,7 +110,7 @@ def bleu(real: Sequence[str], made: Sequence[str]) -> float:
 
     references = [[text.lower().split()] for text in real]
     written = [text.lower().split() for text in made]
-    score: float = corpusbleu(references, written, smoothing_function=SmoothingFunction().method1)
+    score: float = corpus_bleu(references, written, smoothing_function=SmoothingFunction().method1)
     return score
 
 
