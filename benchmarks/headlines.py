@@ -49,9 +49,7 @@ def main() -> None:
     parser.add_argument("--reviews", type=Path, required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--split", choices=["valid", "test"], default="valid")
-    parser.add_argument(
-        "--words", action="store_true", help="items have texts, of training reviews"
-    )
+    parser.add_argument("--words", action="store_true", help="items have texts")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     options = parser.parse_args()
     log = Interactions.read(options.reviews)
@@ -73,6 +71,7 @@ class Asked:
 
     @classmethod
     def of(cls, log: Interactions, split: str) -> "Asked":
+        """The reviews of a part of a split by time."""
         times = log.table["timestamp"].to_numpy()
         start, end = (
             float(np.quantile(times, at, method="higher")) if at < 1 else np.inf
@@ -86,17 +85,21 @@ class Asked:
 
     @property
     def real(self) -> list[str]:
+        """What was written."""
         return self.rows["headline"]
 
     @cached_property
     def commonest(self) -> str:
+        """The commonest headline before."""
         return Counter(self.before["headline"]).most_common(1)[0][0]
 
     def last_of_users(self) -> list[str]:
+        """Each user's last headline."""
         last = dict(zip(self.before["user_id"], self.before["headline"], strict=True))
         return [last.get(user, self.commonest) for user in self.rows["user_id"]]
 
     def words_of_items(self, most: int) -> list[str]:
+        """The commonest words of each item's headlines, the commonest first."""
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for item, text in zip(self.before["item_id"], self.before["headline"], strict=True):
             counts[item].update(text.lower().split())
@@ -104,6 +107,7 @@ class Asked:
         return [named.get(item, self.commonest) for item in self.rows["item_id"]]
 
     def nearest_of_items(self) -> list[str]:
+        """Of each item's reviews the headline of that most like those of the user."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         known = TfidfVectorizer(sublinear_tf=True, min_df=2).fit_transform(self.before["review"])

@@ -106,7 +106,7 @@ def _commonest(train: ReviewTable) -> str:
 
 
 def bleu(real: Sequence[str], made: Sequence[str]) -> float:
-    from nltk.translate.bleu_score import SmoothingFunction
+    from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 
     references = [[text.lower().split()] for text in real]
     written = [text.lower().split() for text in made]

@@ -13,7 +13,7 @@ from p5mm.data.catalog import Catalog
 from p5mm.data.histories import Histories
 from p5mm.model.batches import history_batch
 from p5mm.model.network import Encoded, Network, words_loss
-from p5mm.model.tokenizer import START
+from p5mm.model.tokenizer import START, tokens_of
 from p5mm.ranking.writing import beams
 
 TITLE = "title"
