@@ -49,11 +49,14 @@ class Headlines:
         rows: NDArray[np.int64] = self.histories.offsets[self.users] + self.before
         return self.histories.items[rows]
 
+    def take(self, which: NDArray[np.int64]) -> "Headlines":
+        """Some of them, in the order given."""
+        texts = [self.texts[row] for row in which.tolist()]
+        return Headlines(self.histories, self.users[which], self.before[which], texts)
+
     def among(self, trained: NDArray[np.bool_]) -> "Headlines":
         """Those about items ``[n]`` bool that were learned."""
-        kept = np.flatnonzero(trained[self.items])
-        texts = [self.texts[row] for row in kept.tolist()]
-        return Headlines(self.histories, self.users[kept], self.before[kept], texts)
+        return self.take(np.flatnonzero(trained[self.items]))
 
     @property
     def beginnings(self) -> list[str]:
@@ -143,9 +146,14 @@ class HeadlineObjective:
         max_history: int,
         rating_scale: tuple[float, float],
     ) -> "HeadlineObjective":
-        """The headlines in tokens."""
+        """The headlines in tokens; without those that have none."""
         words = tokens_of(tokenizer, headlines.texts, WRITTEN, closed=True)
-        return cls(headlines, words, max_history, rating_scale)
+        some = words[:, 0] != PAD
+        headlines = headlines.take(np.flatnonzero(some.numpy()))
+        return cls(headlines, words[some], max_history, rating_scale)
+
+    def __len__(self) -> int:
+        return len(self.words)
 
     def step(
         self, network: Network, tokens: Tensor, places: Tensor, prompt: Sequence[int], count: int
@@ -166,7 +174,7 @@ class HeadlineObjective:
         self, network: Network, tokens: Tensor, places: Tensor, prompt: Sequence[int]
     ) -> float | None:
         """The mean loss of a word of all headlines; None without any. Arguments as for a step."""
-        if not len(self.words):
+        if not len(self):
             return None
         total = 0.0
         for which in torch.arange(len(self.words)).split(TOGETHER):  # type: ignore[no-untyped-call]

@@ -158,7 +158,7 @@ class TaskObjective:
 
     def review(self, task: Task, network: Network) -> Tensor | None:
         """The loss of some headlines, drawn anew; None where there is none."""
-        if self.headlines is None:
+        if self.headlines is None or not len(self.headlines[0]):
             return None
         prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
         learned = self.headlines[0]

@@ -141,6 +141,17 @@ def test_the_loss_is_that_of_each_word_after_its_prompt_history_and_item(toys, m
     assert nothing.mean(network, tokens, places, prompt) is None
 
 
+def test_a_headline_without_a_word_is_no_lesson(toys, model, shop):
+    train, _ = headlines_of(shop, model.config)
+    texts = ["</s>", "my harp", "<pad></s>", "\U0001f600"]
+    few = Headlines(train.histories, train.users[:4], train.before[:4], texts)
+    lesson = HeadlineObjective.of(few, model.tokenizer, 8, (3.0, 2.0))
+    assert list(lesson.headlines.texts) == [texts[1], texts[3]]
+    assert (lesson.words[:, 0] != PAD).all()
+    silent = reviewed(toys, lambda place, text: "</s>")
+    fit(silent, settings(toys, epochs=1))  # nothing to learn is no error in the numbers
+
+
 @torch.no_grad()
 def test_what_is_written_are_the_likeliest_words_after_prompt_history_and_item(model):
     network, scorer = model.network.eval(), model.scorer
