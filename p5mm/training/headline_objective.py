@@ -20,6 +20,7 @@ from p5mm.model.network import Network, words_loss
 from p5mm.model.tokenizer import PAD, beginning, tokens_of
 from p5mm.ranking.headlines import REVIEW
 from p5mm.ranking.writing import WRITTEN
+from p5mm.share import Share
 
 TOGETHER = 256  # headlines in memory at once
 
@@ -156,9 +157,15 @@ class HeadlineObjective:
         return len(self.words)
 
     def step(
-        self, network: Network, tokens: Tensor, places: Tensor, prompt: Sequence[int], count: int
+        self,
+        network: Network,
+        tokens: Tensor,
+        places: Tensor,
+        prompt: Sequence[int],
+        count: int,
+        share: Share,
     ) -> Tensor:
-        """The loss of some headlines at random.
+        """The loss of some headlines at random, or a share of that.
 
         Args:
             network: Reads and writes; what it has read gets no gradient.
@@ -166,9 +173,15 @@ class HeadlineObjective:
             places: ``[n]`` int64 place of each catalog row among them.
             prompt: Token ids.
             count: Headlines.
+            share: Of them that is computed here.
         """
-        which = torch.randperm(len(self.words))[:count]
-        return self._loss(network, tokens, places, prompt, which)
+        drawn = torch.randperm(len(self))[:count]
+        mine = drawn[share.rows(len(drawn))]
+        if not len(mine):
+            return torch.zeros((), requires_grad=True)
+        share.part_ways()
+        weight = self._count(mine) / self._count(drawn)
+        return weight * self._loss(network, tokens, places, prompt, mine)
 
     def mean(
         self, network: Network, tokens: Tensor, places: Tensor, prompt: Sequence[int]
@@ -179,8 +192,12 @@ class HeadlineObjective:
         total = 0.0
         for which in torch.arange(len(self.words)).split(TOGETHER):  # type: ignore[no-untyped-call]
             loss = self._loss(network, tokens, places, prompt, which)
-            total += float(loss) * int((self.words[which] != PAD).sum())
-        return total / int((self.words != PAD).sum())
+            total += float(loss) * self._count(which)
+        return total / self._count(torch.arange(len(self)))
+
+    def _count(self, which: Tensor) -> int:
+        """Words of some headlines."""
+        return int((self.words[which] != PAD).sum())
 
     def _loss(
         self, network: Network, tokens: Tensor, places: Tensor, prompt: Sequence[int], which: Tensor

@@ -162,7 +162,7 @@ class TaskObjective:
             return None
         prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
         learned = self.headlines[0]
-        return learned.step(network, self.tokens, self.places, prompt, self.requests)
+        return learned.step(network, self.tokens, self.places, prompt, self.requests, self.share)
 
     def _held_out_reviews(self, task: Task, network: Network) -> list[float]:
         """The mean loss of a word of the held-out headlines; none without any."""

@@ -24,6 +24,7 @@ from p5mm.ranking import headlines
 from p5mm.ranking.headlines import REVIEW, written_headlines
 from p5mm.ranking.writing import WRITTEN, beams
 from p5mm.serving.recommender import Recommender
+from p5mm.share import Share
 from p5mm.training.decoder import with_tasks
 from p5mm.training.fit import fit
 from p5mm.training.headline_objective import HeadlineObjective, Headlines, read_headlines
@@ -150,6 +151,22 @@ def test_a_headline_without_a_word_is_no_lesson(toys, model, shop):
     assert (lesson.words[:, 0] != PAD).all()
     silent = reviewed(toys, lambda place, text: "</s>")
     fit(silent, settings(toys, epochs=1))  # nothing to learn is no error in the numbers
+
+
+@torch.no_grad()
+def test_the_shares_of_processes_sum_to_the_whole(model, shop):
+    network, tokens = model.network.eval(), model.network.items()
+    train, _ = headlines_of(shop, model.config)
+    lesson = HeadlineObjective.of(train, model.tokenizer, 8, (3.0, 2.0))
+    prompt = prompt_tokens(model.tokenizer, choose(model.prompts, REVIEW)[0], 2)
+
+    def loss(count, *share):
+        torch.manual_seed(3)
+        places = torch.arange(len(tokens))
+        return float(lesson.step(network, tokens, places, prompt, count, Share(*share)))
+
+    assert loss(7, 0, 2) + loss(7, 1, 2) == pytest.approx(loss(7), rel=1e-4)
+    assert loss(1, 1, 2) == 0  # more processes than headlines
 
 
 @torch.no_grad()
