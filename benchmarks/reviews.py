@@ -63,9 +63,7 @@ def _block(options: argparse.Namespace, table: ReviewTable, reading: Reading) ->
     for name, made in found.items():
         cells = [f"{s.value:.4f} [{s.low:.4f}, {s.high:.4f}]" for s in intervals(rouge(real, made))]
         different = len(set(made)) / len(made)
-        lines.append(
-            f"| {name} | {' | '.join(cells)} | {_bleu(real, made):.4f} | {different:.2f} |"
-        )
+        lines.append(f"| {name} | {' | '.join(cells)} | {bleu(real, made):.4f} | {different:.2f} |")
     return "\n".join([*lines, "", *_stars(train, asked, reading), ""])
 
 
@@ -107,7 +105,7 @@ def _commonest(train: ReviewTable) -> str:
     return Counter(h for h in train.headlines if h).most_common(1)[0][0]
 
 
-def _bleu(real: Sequence[str], made: Sequence[str]) -> float:
+def bleu(real: Sequence[str], made: Sequence[str]) -> float:
     from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 
     references = [[text.lower().split()] for text in real]

@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from html.parser import HTMLParser
@@ -20,7 +20,10 @@ from p5mm.data.dataset import Dataset
 from p5mm.data.interactions import Interactions
 from p5mm.encoders.base import encoders
 from p5mm.encoders.store import FeatureStore
+from p5mm.model.t5 import T5
+from p5mm.model.tokenizer import EOS
 from p5mm.ranking.trained_model import TrainedModel
+from p5mm.ranking.writing import Written, beams
 from p5mm.training.fit import fit
 
 RINGS, STEPS, USERS = 4, 10, 80
@@ -166,6 +169,35 @@ class Page(HTMLParser):
     def find(self, tag: str, name: str) -> list[str]:
         """Values of an attribute of a tag, in order."""
         return [v for t, n, v in self.attributes if t == tag and n == name]
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A T5 that never ends a text."""
+    logits = T5.token_logits
+
+    def never(t5: T5, states: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
+        found = logits(t5, states, tokens)
+        return found.index_fill(-1, torch.tensor([EOS]), -1e9) if tokens is None else found
+
+    monkeypatch.setattr(T5, "token_logits", never)
+
+
+@pytest.fixture
+def written_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType], list[Written]]:
+    """What a module's beam searches come to, one after the other."""
+
+    def watch(module: ModuleType) -> list[Written]:
+        found: list[Written] = []
+
+        def watched(*args: Any, **how: Any) -> Written:
+            found.append(beams(*args, **how))
+            return found[-1]
+
+        monkeypatch.setattr(module, "beams", watched)
+        return found
+
+    return watch
 
 
 @pytest.fixture(scope="session")

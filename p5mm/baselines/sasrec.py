@@ -17,7 +17,7 @@ from p5mm.data.split import Split
 from p5mm.metrics.validation import validation_ndcg
 from p5mm.model.batches import Batch, history_batch, training_batches
 from p5mm.progress import progress
-from p5mm.training.losses import FULL, full_softmax, sampled_softmax
+from p5mm.training.retrieval_objective import FULL, full_softmax, sampled_softmax
 
 
 class Block(nn.Module):

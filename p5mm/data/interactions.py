@@ -18,7 +18,7 @@ from p5mm.data.tables import arrow_table, read_table
 from p5mm.data.timestamps import read_times
 from p5mm.errors import InputError
 
-_TEXTS = ("review", "explanation", "feature")
+_TEXTS = ("review", "headline", "explanation", "feature")
 _NAMES = ("user_id", "item_id", "timestamp", "rating", *_TEXTS)
 _log = logging.getLogger(__name__)
 
@@ -56,8 +56,8 @@ class Interactions:
 
     Attributes:
         table: ``user_id``, ``item_id`` (strings), ``timestamp`` (int64 or float64; dates are
-            seconds since 1970), and of ``rating`` (float32), ``review``, ``explanation``,
-            ``feature`` (strings) those that were given.
+            seconds since 1970), and of ``rating`` (float32), ``review``, ``headline``,
+            ``explanation``, ``feature`` (strings) those that were given.
     """
 
     table: pa.Table
@@ -93,7 +93,7 @@ class Interactions:
             table: An Arrow table or a data frame (see `p5mm.data.tables.arrow_table`) with
                 ``user_id``, ``item_id``, and any of ``timestamp`` (a number, an ISO date or
                 time, UTC where it names no zone, or an Arrow timestamp; without the column the
-                order of the rows is the order in time), ``rating``, ``review``,
+                order of the rows is the order in time), ``rating``, ``review``, ``headline``,
                 ``explanation``, ``feature``; known other names of them are taken
                 (`p5mm.data.columns.ALIASES`). Other columns are not kept.
             what: Name of the table in messages.
@@ -248,6 +248,14 @@ class Interactions:
         """``[n]`` when each item of `histories` was taken."""
         times: NDArray[np.float64] = self.table["timestamp"].to_numpy().astype(np.float64)
         return times[self._entering(item_ids)[0]]
+
+    def headlines(self, item_ids: Sequence[str]) -> list[str | None]:
+        """The headline of the review of each item of `histories`; None where there is none."""
+        keep = self._entering(item_ids)[0]
+        if "headline" not in self.table.column_names:
+            return [None] * int(keep.sum())
+        given = self.table["headline"].filter(pa.array(keep)).to_pylist()
+        return [text if text and text.strip() else None for text in given]
 
     @property
     def has_clock(self) -> bool:

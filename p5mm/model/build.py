@@ -1,8 +1,7 @@
 """From settings and content to a network and its tokenizer."""
 
 import os
-from collections.abc import Iterable
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,7 +18,7 @@ from p5mm.model.prompts import Prompt
 from p5mm.model.rating_prior import RatingPrior
 from p5mm.model.relation_reader import FACTS, RelationReader, relation_names
 from p5mm.model.t5 import T5, load_t5
-from p5mm.model.tokenizer import VOCABULARY, load_tokenizer, train_tokenizer
+from p5mm.model.tokenizer import VOCABULARY, WORDED, load_tokenizer, train_tokenizer
 
 T5_FILES = ["config.json", "model.safetensors", "tokenizer.json"]
 
@@ -52,25 +51,21 @@ def build_network(
 
 
 def make_t5(
-    config: ModelConfig,
-    prompts: tuple[Prompt, ...],
-    texts: Iterable[str] = (),
-    vocabulary: int = VOCABULARY,
+    config: ModelConfig, prompts: tuple[Prompt, ...], texts: Sequence[str] = ()
 ) -> tuple[T5, Tokenizer]:
     """A nano T5 with a tokenizer of the prompts, or a pretrained one with its own.
 
     Args:
         config: Which.
         prompts: That nano's tokenizer has the words of.
-        texts: Others that it has the words of.
-        vocabulary: At most so many tokens of nano.
+        texts: That it learns to write: nano's tokenizer has their words too.
 
     Raises:
         InputError: The T5 cannot be found or opened.
     """
     if config.t5 == "nano":
-        words = chain((prompt.text for prompt in prompts), texts)
-        tokenizer = train_tokenizer(words, vocabulary)
+        words = [*(prompt.text for prompt in prompts), *texts]
+        tokenizer = train_tokenizer(words, WORDED if texts else VOCABULARY)
         vocabulary = tokenizer.get_vocab_size()
         sizes = T5Config.nano(
             config.d_model, config.layers, config.dropout, vocabulary, config.decoder_layers

@@ -16,7 +16,7 @@ from p5mm.model.item_codes import ItemCodes
 from p5mm.model.rating_prior import RatingPrior
 from p5mm.model.relation_reader import RelationReader
 from p5mm.model.t5 import T5
-from p5mm.model.tokenizer import ITEM
+from p5mm.model.tokenizer import ITEM, PAD
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,7 @@ class Network(nn.Module):
         Returns:
             ``[b, m, len(prompt) + n, d]``.
         """
-        b, m = seen.shape[:2]
-        ids = torch.tensor(prompt, device=seen.device)
-        words = self.t5.shared(ids.clamp(min=0)).expand(b, m, -1, -1)
-        places = torch.nonzero(ids == ITEM).flatten()
-        if len(places):
-            words = words.index_copy(2, places, slots)
-        x = torch.cat([words, tokens], dim=2)
+        x = torch.cat([asked(self.t5, prompt, slots), tokens], dim=2)
         states: Tensor = self.t5.decoder(x, len(prompt), encoded.memory, seen)
         return states
 
@@ -230,3 +224,51 @@ class Network(nn.Module):
         states = self.requests(encoded, seen, prompt, slots[:, :, :0], slots)
         allowed = torch.tensor(answers, device=seen.device)
         return self.t5.token_logits(states[:, :, -1], allowed)
+
+
+def asked(t5: T5, prompt: Sequence[int], slots: Tensor) -> Tensor:
+    """A prompt as the decoder reads it, ``[..., len(prompt), d]``.
+
+    Args:
+        t5: Whose words they are.
+        prompt: Token ids; ``ITEM`` marks the soft tokens of the item in question.
+        slots: ``[..., k, d]`` these; k is 0 where no item is in question.
+    """
+    ids = torch.tensor(prompt, device=slots.device)
+    words: Tensor = t5.shared(ids.clamp(min=0)).expand(*slots.shape[:-2], -1, -1)
+    places = torch.nonzero(ids == ITEM).flatten()
+    if not len(places):
+        return words
+    times = len(places) // slots.shape[-2]  # a prompt may name its item twice
+    return words.index_copy(-2, places, torch.cat([slots] * times, dim=-2))
+
+
+def word_states(
+    t5: T5, encoded: Encoded, prompt: Sequence[int], words: Tensor, slots: Tensor | None = None
+) -> Tensor:
+    """Decoder states ``[b, 1 + l, d]``: after a prompt, and after each word that follows it.
+
+    Args:
+        t5: Writes.
+        encoded: What is written about.
+        prompt: Token ids; see ``asked``.
+        words: ``[b, l]`` int64.
+        slots: ``[b, k, d]`` soft tokens of the item in question; None where there is none.
+    """
+    slots = encoded.memory[:, :0] if slots is None else slots
+    x = torch.cat([asked(t5, prompt, slots), t5.shared(words)], dim=1)[:, None]
+    seen = encoded.seen_until(encoded.lengths[:, None])
+    states: Tensor = t5.decoder(x, x.shape[2], encoded.memory, seen)[:, 0]
+    return states[:, len(prompt) - 1 :]
+
+
+def words_loss(
+    t5: T5, encoded: Encoded, prompt: Sequence[int], words: Tensor, slots: Tensor | None = None
+) -> Tensor:
+    """Mean negative log probability of words ``[b, l]``, padded, each after those before it.
+
+    The other arguments are those of ``word_states``.
+    """
+    states = word_states(t5, encoded, prompt, words[:, :-1], slots)
+    real = words != PAD
+    return F.cross_entropy(t5.token_logits(states[real]), words[real])

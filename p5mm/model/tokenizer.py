@@ -3,14 +3,18 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
 
 from p5mm.errors import InputError
 from p5mm.files import writing
 from p5mm.model.prompts import SLOT, Prompt
 
 PAD, EOS, UNKNOWN = 0, 1, 2
-VOCABULARY = 512  # at most; the bytes are half of it
+VOCABULARY = 512  # of prompts, at most; the bytes are half of it
+WORDED = 4096  # where texts are learned too
+LETTERS = 32  # of a token at most: a text is cut before it is read
 LEVELS = tuple(str(level) for level in range(1, 11))  # answers of the rating family
 START = PAD  # T5's decoder starts with the padding token
 ITEM = -1  # marks one soft token of the item in question
@@ -85,6 +89,31 @@ def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt, soft_tokens: int) -> lis
         else:
             ids += tokenizer.encode(piece, add_special_tokens=False).ids
     return ids
+
+
+def beginning(text: str, length: int) -> str:
+    """As much of a text as may be needed for its first ``length`` tokens."""
+    return text[: LETTERS * length]
+
+
+def tokens_of(
+    tokenizer: Tokenizer, texts: Sequence[str | None], length: int, closed: bool = False
+) -> Tensor:
+    """Texts as ``[n, length]`` int64, padded; what is longer is cut.
+
+    Args:
+        tokenizer: Of the T5.
+        texts: None and empty ones are all padding.
+        length: Tokens of a text at most.
+        closed: Whether the end token follows.
+    """
+    made = torch.full((len(texts), length), PAD)
+    for row, text in enumerate(texts):
+        found = tokenizer.encode(beginning(text or "", length), add_special_tokens=False)
+        ids = [token for token in found.ids if token not in (PAD, EOS)]  # a text may spell them
+        ids = ([*ids, EOS] if closed and ids else ids)[:length]
+        made[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+    return made
 
 
 def level_tokens(tokenizer: Tokenizer, levels: int) -> Sequence[int]:

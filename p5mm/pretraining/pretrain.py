@@ -23,7 +23,7 @@ from p5mm.model.content import REAL, Content
 from p5mm.model.network import Network
 from p5mm.model.prompts import ABOUT_REVIEWS, Prompt, read_prompts
 from p5mm.model.t5 import T5
-from p5mm.model.tokenizer import PAD
+from p5mm.model.tokenizer import PAD, beginning, tokens_of
 from p5mm.pretraining.base_objective import BaseObjective
 from p5mm.pretraining.domains import (
     ContentRanker,
@@ -33,11 +33,13 @@ from p5mm.pretraining.domains import (
     joined,
     joined_features,
 )
-from p5mm.pretraining.reading import HEADLINE, STARS, Reading, tokens_of, word_prompts
+from p5mm.pretraining.reading import HEADLINE, STARS, Reading, word_prompts
+from p5mm.pretraining.reading import READ as REVIEW_READ
 from p5mm.pretraining.review_table import ReviewTable
 from p5mm.pretraining.reviews import Reviews
 from p5mm.pretraining.self_supervised import MASKED, MATCHING, SPANS, Spans
-from p5mm.pretraining.titles import TITLE, VOCABULARY, Titles, is_held_out
+from p5mm.pretraining.titles import LENGTH, TITLE, Titles, is_held_out
+from p5mm.ranking.writing import WRITTEN
 from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.loop import Training, training_key
 
@@ -79,8 +81,8 @@ def pretrain(
     prompts = read_prompts(Path(config.train.prompts) if config.train.prompts else None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        texts = _texts(datasets, reviews)
-        t5, tokenizer = make_t5(config.model, (*prompts, *word_prompts()), texts, VOCABULARY)
+        texts = [*_texts(datasets, reviews)]
+        t5, tokenizer = make_t5(config.model, (*prompts, *word_prompts()), texts)
         titles = Titles.of([of.catalog for of in datasets.values()], tokenizer)
         network = build_network(config.model, content, _trained(domains, content.items), t5)
         torch.nn.init.zeros_(network.items.residual.weight)  # nobody has an id here
@@ -251,15 +253,15 @@ def _spans(
 
 
 def _texts(datasets: Mapping[str, Dataset], reviews: ReviewTable | None) -> Iterator[str]:
-    """The titles and reviews that are learned, for the tokenizer."""
+    """As much of the titles and reviews as is learned, for the tokenizer."""
     if reviews is not None:
         train = reviews.part("train")
-        yield from train.texts
-        yield from (headline for headline in train.headlines if headline)
+        yield from (beginning(text, REVIEW_READ) for text in train.texts)
+        yield from (beginning(headline, WRITTEN) for headline in train.headlines if headline)
     for dataset in datasets.values():
         for item, title in zip(dataset.catalog.item_ids, dataset.catalog.own_titles, strict=True):
             if title is not None and not is_held_out(item):
-                yield title
+                yield beginning(title, LENGTH)
 
 
 def _key(

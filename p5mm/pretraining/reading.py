@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from p5mm.model.network import Encoded
+from p5mm.model.network import Encoded, word_states
 from p5mm.model.prompts import ABOUT_REVIEWS, Prompt, choose, read_prompts
 from p5mm.model.t5 import T5
-from p5mm.model.tokenizer import EOS, PAD, START, level_tokens, prompt_tokens
-from p5mm.ranking.writing import beams
+from p5mm.model.tokenizer import PAD, START, level_tokens, prompt_tokens, tokens_of
+from p5mm.ranking.writing import WRITTEN, beams
 
 HEADLINE, STARS = "headline", "stars"
-READ, WRITTEN = 128, 16  # tokens of a review that are read, and of a headline
-LETTERS = 32  # of a token at most: a text is cut before it is read
+READ = 128  # tokens of a review that are read
 BATCH = 128  # reviews that are read at once
 
 
@@ -43,12 +42,7 @@ class Reading:
 
     def states(self, encoded: Encoded, family: str, words: Tensor) -> Tensor:
         """Decoder states ``[n, 1 + l, d]``: after a prompt, and after each word ``[n, l]``."""
-        prompt = self.asked(family)
-        asked = torch.tensor(prompt).expand(len(words), -1)
-        x = self.t5.shared(torch.cat([asked, words], dim=1))[:, None]
-        seen = encoded.seen_until(encoded.lengths[:, None])
-        states: Tensor = self.t5.decoder(x, x.shape[2], encoded.memory, seen)[:, 0]
-        return states[:, len(prompt) - 1 :]
+        return word_states(self.t5, encoded, self.asked(family), words)
 
     def star_logits(self, encoded: Encoded) -> Tensor:
         """``[n, levels]``."""
@@ -77,26 +71,6 @@ class Reading:
         for start in range(0, len(texts), BATCH):
             part = tokens_of(self.tokenizer, texts[start : start + BATCH], READ)
             yield read_words(self.t5, part)
-
-
-def tokens_of(
-    tokenizer: Tokenizer, texts: Sequence[str | None], length: int, closed: bool = False
-) -> Tensor:
-    """Texts as ``[n, length]`` int64, padded; what is longer is cut.
-
-    Args:
-        tokenizer: Of the T5.
-        texts: None and empty ones are all padding.
-        length: Tokens of a text at most.
-        closed: Whether the end token follows.
-    """
-    made = torch.full((len(texts), length), PAD)
-    for row, text in enumerate(texts):
-        found = tokenizer.encode((text or "")[: LETTERS * length], add_special_tokens=False)
-        ids = [token for token in found.ids if token not in (PAD, EOS)]  # a text may spell them
-        ids = ([*ids, EOS] if closed and ids else ids)[:length]
-        made[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
-    return made
 
 
 def read_words(t5: T5, words: Tensor) -> Encoded:

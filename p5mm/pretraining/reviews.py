@@ -8,18 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from p5mm.model.tokenizer import PAD
-from p5mm.pretraining.reading import (
-    BATCH,
-    HEADLINE,
-    READ,
-    STARS,
-    WRITTEN,
-    Reading,
-    read_words,
-    tokens_of,
-)
+from p5mm.model.network import words_loss
+from p5mm.model.tokenizer import PAD, tokens_of
+from p5mm.pretraining.reading import BATCH, HEADLINE, READ, STARS, Reading, read_words
 from p5mm.pretraining.review_table import ReviewTable
+from p5mm.ranking.writing import WRITTEN
 
 TOGETHER = 32  # reviews of a step
 
@@ -88,12 +81,9 @@ class Reviews:
         """Family to the mean loss of its answers in reviews ``[m]``; without those of no answer."""
         encoded, made = read_words(self.reading.t5, self.words[rows]), {}
         words, stars = self.headlines[rows], self.stars[rows]
-        real = words != PAD
-        if self.weights.get(HEADLINE) and real.any():
-            states = self.reading.states(encoded, HEADLINE, words[:, :-1])
-            made[HEADLINE] = F.cross_entropy(
-                self.reading.t5.token_logits(states[real]), words[real]
-            )
+        if self.weights.get(HEADLINE) and (words != PAD).any():
+            asked = self.reading.asked(HEADLINE)
+            made[HEADLINE] = words_loss(self.reading.t5, encoded, asked, words)
         if self.weights.get(STARS) and (stars >= 0).any():
             logits = self.reading.star_logits(encoded)
             made[STARS] = F.cross_entropy(logits, stars, ignore_index=-1)

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from p5mm.model.network import Encoded, Network
+from p5mm.model.network import Encoded, Network, words_loss
 from p5mm.model.tokenizer import EOS, PAD, START, UNKNOWN
 from p5mm.pretraining.reading import read_words
 from p5mm.training.retrieval_objective import RetrievalObjective, View
@@ -92,13 +92,7 @@ class Spans:
             return torch.zeros(())
         pairs = [self.hidden(text[text != PAD].tolist()) for text in words]
         read, written = (_padded([pair[side] for pair in pairs]) for side in (0, 1))
-        encoded = read_words(network.t5, read)
-        start = torch.full((len(read), 1), START)
-        x = network.t5.shared(torch.cat([start, written[:, :-1]], dim=1))[:, None]
-        seen = encoded.seen_until(encoded.lengths[:, None])
-        states = network.t5.decoder(x, written.shape[1], encoded.memory, seen)[:, 0]
-        real = written != PAD
-        return F.cross_entropy(network.t5.token_logits(states[real]), written[real])
+        return words_loss(network.t5, read_words(network.t5, read), [START], written)
 
     def hidden(self, tokens: Sequence[int]) -> tuple[list[int], list[int]]:
         """A text without some spans, each but for a sentinel; and the spans behind theirs."""

@@ -8,19 +8,17 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.nn import functional as F
 
 from p5mm.data.catalog import Catalog
 from p5mm.data.histories import Histories
 from p5mm.model.batches import history_batch
-from p5mm.model.network import Encoded, Network
-from p5mm.model.tokenizer import EOS, PAD, START
+from p5mm.model.network import Encoded, Network, words_loss
+from p5mm.model.tokenizer import START, tokens_of
 from p5mm.ranking.writing import beams
 
 TITLE = "title"
 LENGTH = 24  # tokens of a title that are learned; the rest is cut
 HELD_OUT = 20  # one item in so many is never written in training
-VOCABULARY = 4096
 TOGETHER = 64  # titles of a step
 
 
@@ -42,24 +40,13 @@ class Titles:
         """The titles of catalogs, one after the other."""
         texts = [text for catalog in catalogs for text in catalog.own_titles]
         ids = [item for catalog in catalogs for item in catalog.item_ids]
-        found = [tokenizer.encode(text or "", add_special_tokens=False).ids for text in texts]
-        words = torch.full((len(texts), LENGTH), PAD)
-        for row, tokens in enumerate(found):
-            if tokens:
-                closed = torch.tensor([*tokens, EOS][:LENGTH])
-                words[row, : len(closed)] = closed
+        words = tokens_of(tokenizer, texts, LENGTH, closed=True)
         return cls(words, torch.tensor([is_held_out(item) for item in ids]))
 
     def loss(self, network: Network, rows: Tensor) -> Tensor:
         """Mean negative log probability of the words of titles, each after those before it."""
         words = self.words[rows]
-        encoded = alone(network, network.items(rows))
-        start = torch.full((len(rows), 1), START)
-        x = network.t5.shared(torch.cat([start, words[:, :-1]], dim=1))[:, None]
-        seen = encoded.seen_until(encoded.lengths[:, None])
-        states = network.t5.decoder(x, words.shape[1], encoded.memory, seen)[:, 0]
-        real = words != PAD
-        return F.cross_entropy(network.t5.token_logits(states[real]), words[real])
+        return words_loss(network.t5, alone(network, network.items(rows)), [START], words)
 
 
 def is_held_out(item_id: str) -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from p5mm.model.layers import Attention
-from p5mm.model.network import Encoded
+from p5mm.model.network import Encoded, asked
 from p5mm.model.t5 import T5
 
 KeysValues = tuple[Tensor, Tensor]
@@ -39,21 +39,29 @@ class Paths:
     states: Tensor
 
     @classmethod
-    def start(cls, t5: T5, encoded: Encoded, prompt: Sequence[int], digits: int) -> "Paths":
+    def start(
+        cls,
+        t5: T5,
+        encoded: Encoded,
+        prompt: Sequence[int],
+        digits: int,
+        slots: Tensor | None = None,
+    ) -> "Paths":
         """One path a history, after the prompt.
 
         Args:
             t5: In evaluation mode.
             encoded: Histories, read once.
-            prompt: Token ids.
+            prompt: Token ids; ``ITEM`` marks the soft tokens of the item in question.
             digits: The most that will be read.
+            slots: ``[b, k, d]`` these; None where no item is in question.
         """
         seen = encoded.seen_until(encoded.lengths[:, None])[:, None]
         blocked = torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, -torch.inf)
         bias = t5.decoder.position_bias(len(prompt) + digits, causal=True)
-        x = t5.shared(torch.tensor(prompt, device=seen.device)).expand(len(seen), -1, -1)
+        x = asked(t5, prompt, encoded.memory[:, :0] if slots is None else slots)
         here = bias[:, :, : len(prompt), : len(prompt)]
-        memory, asked, own = [], [], []
+        memory, read, own = [], [], []
         for block in t5.decoder.block:
             attention, cross, feed_forward = block.layer
             h = attention.layer_norm(x)
@@ -62,10 +70,10 @@ class Paths:
             memory.append(cross.sublayer.keys_values(encoded.memory))
             x = x + cross.sublayer(cross.layer_norm(x), *memory[-1], blocked)
             x = x + feed_forward.sublayer(feed_forward.layer_norm(x))
-            asked.append((keys, values))
+            read.append((keys, values))
             own.append(tuple(part[:, :, :1, None][:, :, :, :0, :] for part in (keys, values)))
         states = t5.decoder.final_layer_norm(x[:, -1:])
-        return cls(t5, bias, blocked, tuple(memory), tuple(asked), tuple(own), states)
+        return cls(t5, bias, blocked, tuple(memory), tuple(read), tuple(own), states)
 
     def onward(self, parents: Tensor, x: Tensor) -> "Paths":
         """Paths that go on by one digit.
@@ -91,14 +99,14 @@ class Paths:
         self, attention: Attention, h: Tensor, prompt: KeysValues, own: KeysValues
     ) -> Tensor:
         """Self-attention ``[b, w, d]`` to the shared prompt and the path's own digits."""
-        q, asked = attention.split(attention.q(h)), prompt[0].shape[2]
-        end = asked + own[0].shape[3]
+        q, known = attention.split(attention.q(h)), prompt[0].shape[2]
+        end = known + own[0].shape[3]
         bias = self.bias[:, :, end - 1 : end, :end]
-        to_prompt = q @ prompt[0].transpose(-1, -2) + bias[..., :asked]
-        to_own = (q[..., None, :] * own[0]).sum(-1) + bias[..., asked:]
+        to_prompt = q @ prompt[0].transpose(-1, -2) + bias[..., :known]
+        to_own = (q[..., None, :] * own[0]).sum(-1) + bias[..., known:]
         weights = torch.cat([to_prompt, to_own], dim=-1).softmax(dim=-1)
-        heads = weights[..., :asked] @ prompt[1]
-        heads = heads + (weights[..., asked:, None] * own[1]).sum(-2)
+        heads = weights[..., :known] @ prompt[1]
+        heads = heads + (weights[..., known:, None] * own[1]).sum(-2)
         out: Tensor = attention.o(attention.merge(heads))
         return out
 

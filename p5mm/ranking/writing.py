@@ -12,6 +12,8 @@ from p5mm.model.t5 import T5
 from p5mm.model.tokenizer import EOS, PAD, START
 from p5mm.ranking.decoding import Paths
 
+WRITTEN = 16  # tokens of a headline at most
+
 
 @dataclass(frozen=True)
 class Written:
@@ -49,6 +51,7 @@ def beams(
     width: int = 1,
     penalty: float = 1.0,
     prompt: Sequence[int] = (START,),
+    slots: Tensor | None = None,
 ) -> Written:
     """The likeliest texts that beam search finds; with a width of 1 the greedy one.
 
@@ -61,7 +64,8 @@ def beams(
         length: At most so many tokens; what has not ended by then ends there.
         width: Beams.
         penalty: A text's score is the sum of its log probabilities over its length to this power.
-        prompt: Token ids that come before the text.
+        prompt: Token ids that come before the text; ``ITEM`` marks soft tokens of an item.
+        slots: ``[b, k, d]`` these; None where the prompt names no item.
 
     Raises:
         InputError: A length or a width below 1, or a penalty without sense.
@@ -70,7 +74,7 @@ def beams(
     if not abs(penalty) <= 10:
         raise InputError(f"the penalty of lengths is {penalty}; give a number from -10 to 10")
     b = len(encoded.lengths)
-    paths = Paths.start(t5, encoded, prompt, length)
+    paths = Paths.start(t5, encoded, prompt, length, slots)
     running, scores = torch.zeros(b, 1, 0, dtype=torch.int64), torch.zeros(b, 1)
     done = Written(torch.zeros(b, width, 0, dtype=torch.int64), torch.full((b, width), -torch.inf))
     for step in range(1, length + 1):

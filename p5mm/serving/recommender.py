@@ -18,6 +18,7 @@ from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError, unknown
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.progress import Progress, progress
+from p5mm.ranking.headlines import check_writes, written_headlines
 from p5mm.ranking.scorer import Scorer
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.add_items import add_items
@@ -124,6 +125,32 @@ class Recommender(Recommends):
         if "score" in table.column_names:
             table = table.drop_columns(["score"])
         return table.append_column("score", pa.array(scores, from_pandas=True))
+
+    def headlines(self, pairs: Any, width: int = 4, strict: bool = True) -> pa.Table:
+        """The pairs with a ``headline`` column: what each user would write above a review.
+
+        Args:
+            pairs: As for ``score``.
+            width: Beams; 1 takes the likeliest word.
+            strict: Whether an unknown user or item is an error; else the pair gets no headline
+                (null), is counted and logged.
+
+        Raises:
+            InputError: The model was not trained on the task review; a column is missing; or a
+                user or an item is unknown and ``strict``.
+        """
+        check_writes(self.model)
+        table = with_known_names(arrow_table(pairs, "pairs"), "pairs", COLUMNS)
+        asked = Pairs.of(table, self.model, strict)
+        rows = np.flatnonzero((asked.asker >= 0) & (asked.items >= 0))
+        histories = asked.histories.select(asked.asker[rows])
+        told: list[str | None] = [None] * table.num_rows
+        written = written_headlines(self.model, histories, asked.items[rows], width)
+        for row, headline in zip(rows.tolist(), written, strict=True):
+            told[row] = headline
+        if "headline" in table.column_names:
+            table = table.drop_columns(["headline"])
+        return table.append_column("headline", pa.array(told, pa.string()))
 
     def explain(
         self,

@@ -81,14 +81,16 @@ class Beginning:
         of = Content.of if self.base is None else self.base.content
         return of(features, items, whiten)
 
-    def t5(self, config: ModelConfig, prompts: tuple[Prompt, ...]) -> tuple[T5, Tokenizer]:
-        """A T5 and its tokenizer.
+    def t5(
+        self, config: ModelConfig, prompts: tuple[Prompt, ...], texts: Sequence[str] = ()
+    ) -> tuple[T5, Tokenizer]:
+        """A T5 and its tokenizer; see `make_t5`.
 
         Raises:
             InputError: The T5 cannot be found or opened.
         """
         if self.base is None:
-            return make_t5(config, prompts)
+            return make_t5(config, prompts, texts)
         return copy.deepcopy(self.base.t5), self.base.tokenizer
 
     def network(

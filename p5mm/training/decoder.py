@@ -6,11 +6,14 @@ from dataclasses import replace
 import torch
 
 from p5mm.model.build import build_network, make_t5
+from p5mm.model.prompts import choose
+from p5mm.model.tokenizer import prompt_tokens
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.training.fit import rating_prior
 from p5mm.training.fitting import Fitting, reranks
+from p5mm.training.headline_objective import read_headlines
 from p5mm.training.task_objective import make_tasks
-from p5mm.training.training_data import TrainingData
+from p5mm.training.training_data import TrainingData, training_digest
 
 
 def with_tasks(base: TrainedModel, tasks: Mapping[str, float]) -> TrainedModel:
@@ -31,7 +34,8 @@ def with_tasks(base: TrainedModel, tasks: Mapping[str, float]) -> TrainedModel:
     data = TrainingData.of_split(
         base.split_users, base.fitted.items, base.rows, base.catalog.item_ids, base.split
     )
-    t5, tokenizer = make_t5(config.model, base.prompts)
+    told = read_headlines(config, base.core, data.items, data.rows, data.split)
+    t5, tokenizer = make_t5(config.model, base.prompts, told[0].beginnings if told else ())
     t5.encoder.load_state_dict(base.network.t5.encoder.state_dict())
     fitted = base.fitted
     made = make_tasks(config, base.prompts, tokenizer, fitted.levels)
@@ -41,10 +45,14 @@ def with_tasks(base: TrainedModel, tasks: Mapping[str, float]) -> TrainedModel:
     network.history.load_state_dict(base.network.history.state_dict())
     fitting = Fitting(config, network, data, base.content)
     cases = fitting.rehearse(base.prompts) if reranks(made) else None
-    log = fitting.tasks(made, fitted.prompt, cases) if made else []
-    weights, similarities, tried, (handicap, lift) = fitting.calibrate(fitted.prompt, made)
+    asked = prompt_tokens(
+        tokenizer, choose(base.prompts, "sequential")[0], config.model.soft_tokens
+    )
+    log = fitting.tasks(made, asked, cases, tokenizer, told) if made else []
+    weights, similarities, tried, (handicap, lift) = fitting.calibrate(asked, made)
     refitted = replace(
         fitted, weights=weights, similarities=similarities, tried=tried, handicap=handicap,
-        lift=lift, task_log=log,
+        lift=lift, task_log=log, prompt=tuple(asked),
+        trained_on=training_digest(data.users, data.items, data.split.train, told and told[0]),
     )  # fmt: skip
     return replace(base, config=config, network=network, tokenizer=tokenizer, fitted=refitted)

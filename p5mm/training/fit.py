@@ -21,10 +21,11 @@ from p5mm.share import Share
 from p5mm.training.beginning import Beginning
 from p5mm.training.calibration import beside_likeness
 from p5mm.training.fitting import Fitting, reranks
+from p5mm.training.headline_objective import read_headlines
 from p5mm.training.loop import training_key
 from p5mm.training.ranking_cases import held_back
 from p5mm.training.task_objective import RANKING, Task, make_tasks
-from p5mm.training.training_data import TrainingData
+from p5mm.training.training_data import TrainingData, training_digest
 
 NOTHING_HELD_BACK = (
     "the retriever and the similarities rank without the T5's decoder: it learns from the last "
@@ -55,6 +56,7 @@ def fit(
     """
     learns, share = config.train.epochs > 0, Share.here()
     data = TrainingData.of(dataset, config.data.split, first_day=not learns)
+    told = read_headlines(config, dataset.interactions, data.items, data.rows, data.split)
     beginning, config = Beginning.of(config)
     with share.one_before_others():
         features = encode_catalog(dataset.catalog, config.encoders, store)
@@ -63,11 +65,12 @@ def fit(
     prompts = read_prompts(Path(config.train.prompts) if config.train.prompts else None)
     with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
         torch.manual_seed(config.train.seed)
-        t5, tokenizer = beginning.t5(config.model, prompts)
+        t5, tokenizer = beginning.t5(config.model, prompts, told[0].beginnings if told else ())
         tasks = make_tasks(config, prompts, tokenizer, data.levels) if learns else []
         prior = rating_prior(config, tasks, data.train, data.levels, data.rating_scale, content)
         network = beginning.network(config.model, content, data.trained, t5, prior)
         made_by = content.fingerprints | {"base": beginning.digest}
+        made_by |= {f"headlines {n}": part.digest for n, part in enumerate(told or ())}
         learned = data.train, held_back(data.train)[0]
         key = training_key(config, learned, data.split.cases("valid"), made_by, prompts)
         kept = None if checkpoint is None else Path(checkpoint)
@@ -79,13 +82,14 @@ def fit(
             log.warning("%s", NOTHING_HELD_BACK)
         epochs = fitting.retriever() if learns else []
         asked = prompt_tokens(tokenizer, choose(prompts, "sequential")[0], config.model.soft_tokens)
-        task_epochs = fitting.tasks(tasks, asked, cases) if tasks else []
+        task_epochs = fitting.tasks(tasks, asked, cases, tokenizer, told) if tasks else []
     weights, similarities, tried, (handicap, lift) = (
         fitting.calibrate(asked, tasks) if learns else ({}, {}, {}, (0.0, 0.0))
     )
     fitted = Fitted(
         weights, similarities, tried, handicap, lift, data.rating_scale, data.levels,
-        tuple(asked), data.digest, data.items, epochs, task_epochs,
+        tuple(asked), training_digest(data.users, data.items, data.split.train, told and told[0]),
+        data.items, epochs, task_epochs,
     )  # fmt: skip
     model = TrainedModel(
         config, dataset.catalog, dataset.log, content, network.eval(), tokenizer, prompts,

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from p5mm.config import Config, TrainConfig
@@ -30,6 +31,7 @@ from p5mm.training.beginning import Beginning, adapted
 from p5mm.training.calibration import fit_newcomers, fit_weights
 from p5mm.training.checkpoint import Checkpoint
 from p5mm.training.code_objective import fit_item_codes
+from p5mm.training.headline_objective import Headlines, headline_objectives
 from p5mm.training.loop import Objective, Training, Validate
 from p5mm.training.ranking_cases import (
     FOLDS,
@@ -165,7 +167,12 @@ class Fitting:
             return self._training(name, parts, objective, settings, validate).run()
 
     def tasks(
-        self, tasks: Sequence[Task], asked: Sequence[int], cases: RankingCases | None
+        self,
+        tasks: Sequence[Task],
+        asked: Sequence[int],
+        cases: RankingCases | None,
+        tokenizer: Tokenizer,
+        told: tuple[Headlines, Headlines] | None = None,
     ) -> list[dict[str, float]]:
         """Train the decoder by validation loss; returns the log.
 
@@ -173,6 +180,8 @@ class Fitting:
             tasks: What it learns.
             asked: Token ids of the prompt that ranking is asked by.
             cases: What ranking is learned from; None where it is not.
+            tokenizer: Of the T5.
+            told: Headlines of training and validation; None where they are not learned.
         """
         settings, network = self.config.train, self.network
         held_out = None
@@ -185,6 +194,10 @@ class Fitting:
                 network.reader.measure(seen.relations[real], seen.facts[real])
         if any(task.family == "codes" for task in tasks):
             network.codes = self.codes()
+        scale, headlines = self.data.rating_scale, None
+        if told is not None:
+            length, trained = self.config.model.max_history, network.items.trained
+            headlines = headline_objectives(told, trained, tokenizer, length, scale)
         objective = TaskObjective.of(
             network,
             tasks,
@@ -192,8 +205,9 @@ class Fitting:
             cases,
             held_out,
             self.data.levels,
-            self.data.rating_scale,
+            scale,
             self.share,
+            headlines,
         )
         batches = self._held_out()
         parts = [network.t5.shared, network.t5.decoder, network.rank_head, network.reader]

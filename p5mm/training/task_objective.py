@@ -14,12 +14,14 @@ from p5mm.model.batches import Batch, scaled
 from p5mm.model.network import Network
 from p5mm.model.prompts import Prompt, choose
 from p5mm.model.tokenizer import level_tokens, prompt_tokens
+from p5mm.ranking.headlines import REVIEW
 from p5mm.share import Share
 from p5mm.training.code_objective import CodeObjective
+from p5mm.training.headline_objective import HeadlineObjective
 from p5mm.training.ranking_cases import RankingCases
 from p5mm.training.retrieval_objective import Losses
 
-TRAINED_FAMILIES = ("sequential", "direct", "rating", "codes")
+TRAINED_FAMILIES = ("sequential", "direct", "rating", "codes", REVIEW)
 CODES_WEIGHT = 1.0  # beside the others' .5: a code has several digits to learn
 RANKING = ("sequential", "direct")  # families that ask for a choice among candidates
 TOGETHER = 256  # validation cases in memory at once
@@ -31,7 +33,7 @@ class Task:
     """A family of prompts in tokens.
 
     Attributes:
-        family: "sequential", "direct", "rating" or "codes".
+        family: "sequential", "direct", "rating", "codes" or "review".
         weight: How often it is drawn for a step, beside the other tasks.
         prompts: Token ids of the prompts that are trained with.
         answers: Token ids of the rating levels; empty for the other families.
@@ -48,7 +50,8 @@ class TaskObjective:
     """The decoder's loss: one family of prompts a step; the retriever gets no gradient.
 
     Two families rank the candidates of requests whose answers their retriever has not seen; the
-    others ask at prefixes of the training histories, on the trained retriever's states.
+    others ask at prefixes of the training histories, on the trained retriever's states. One of
+    them, review, has answers in words.
 
     Attributes:
         tasks: Drawn in proportion to their weights.
@@ -61,6 +64,7 @@ class TaskObjective:
         rating_scale: Mean and spread of the ratings, for the history's tokens.
         codes: The loss of codes; None where they are no task.
         share: Of each step's requests that is computed here; validation is always whole.
+        headlines: What is learned of reviews, and what tells how well; None where they are no task.
     """
 
     tasks: Sequence[Task]
@@ -73,6 +77,7 @@ class TaskObjective:
     rating_scale: tuple[float, float] = (0.0, 1.0)
     codes: CodeObjective | None = None
     share: Share = field(default_factory=Share)
+    headlines: tuple[HeadlineObjective, HeadlineObjective] | None = None
 
     @classmethod
     @torch.no_grad()
@@ -86,6 +91,7 @@ class TaskObjective:
         levels: Sequence[float] = (),
         rating_scale: tuple[float, float] = (0.0, 1.0),
         share: Share | None = None,
+        headlines: tuple[HeadlineObjective, HeadlineObjective] | None = None,
     ) -> "TaskObjective":
         """Make the tokens of the trained items once."""
         network.eval()
@@ -98,6 +104,7 @@ class TaskObjective:
         return cls(
             tasks, requests, cases, held_out, tokens, places, levels, rating_scale, codes,
             share or Share(),
+            headlines,
         )  # fmt: skip
 
     def __call__(self, network: Network, batch: Batch) -> Losses:
@@ -106,6 +113,8 @@ class TaskObjective:
         task = self.tasks[int(torch.multinomial(weights, 1))]
         if task.family in RANKING:
             loss = self.ranking(task, network)
+        elif task.family == REVIEW:
+            loss = self.review(task, network)
         else:
             loss = self.loss(task, network, batch, share=self.share)
         if loss is None:
@@ -121,9 +130,11 @@ class TaskObjective:
             for task in self.tasks:
                 if task.family in RANKING:
                     losses[task.family] = self._held_out_ranking(task, network)
+                elif task.family == REVIEW:
+                    losses[task.family] = self._held_out_reviews(task, network)
             for batch in batches:
                 for task in self.tasks:
-                    if task.family not in RANKING:
+                    if task.family not in (*RANKING, REVIEW):
                         loss = self.loss(task, network, batch, held_out=True)
                         if loss is not None:
                             losses[task.family].append(float(loss))
@@ -144,6 +155,21 @@ class TaskObjective:
             return torch.zeros((), requires_grad=True)
         self.share.part_ways()
         return ranking_loss(network, prompt, drawn.take(mine)) * (len(mine) / len(drawn))
+
+    def review(self, task: Task, network: Network) -> Tensor | None:
+        """The loss of some headlines, drawn anew; None where there is none."""
+        if self.headlines is None or not len(self.headlines[0]):
+            return None
+        prompt = task.prompts[int(torch.randint(len(task.prompts), ()))]
+        learned = self.headlines[0]
+        return learned.step(network, self.tokens, self.places, prompt, self.requests, self.share)
+
+    def _held_out_reviews(self, task: Task, network: Network) -> list[float]:
+        """The mean loss of a word of the held-out headlines; none without any."""
+        if self.headlines is None:
+            return []
+        mean = self.headlines[1].mean(network, self.tokens, self.places, task.prompts[0])
+        return [] if mean is None else [mean]
 
     def _held_out_ranking(self, task: Task, network: Network) -> list[float]:
         """The mean loss of the held-out cases, asked by the first prompt; none without cases."""

@@ -14,6 +14,7 @@ from p5mm.data.histories import Histories
 from p5mm.data.split import Split, split_log
 from p5mm.errors import InputError
 from p5mm.model.tokenizer import LEVELS
+from p5mm.training.headline_objective import Headlines
 
 
 @dataclass(frozen=True)
@@ -113,19 +114,20 @@ class TrainingData:
             values = np.linspace(values[0], values[-1], len(LEVELS))
         return tuple(map(float, values))
 
-    @property
-    def digest(self) -> str:
-        """Of who took what in training; see `training_digest`."""
-        return training_digest(self.users, self.items, self.split.train)
 
-
-def training_digest(users: Sequence[str], items: Sequence[str], train: Histories) -> str:
-    """A digest of who took what in training, in which order and with which ratings.
+def training_digest(
+    users: Sequence[str],
+    items: Sequence[str],
+    train: Histories,
+    headlines: Headlines | None = None,
+) -> str:
+    """A digest of who took what in training, in which order, and how they rated and named it.
 
     Args:
         users: Ids of the users, a history each.
         items: Ids of the items that the histories count in.
         train: Training histories.
+        headlines: That were learned; None where they are no task.
     """
     digest = hashlib.blake2b(digest_size=16)
     for ids in (users, items):
@@ -134,6 +136,8 @@ def training_digest(users: Sequence[str], items: Sequence[str], train: Histories
         digest.update(b"\1")
     digest.update(train.items.tobytes() + train.offsets.tobytes())
     digest.update(b"" if train.ratings is None else train.ratings.tobytes())
+    if headlines is not None:
+        digest.update(headlines.digest.encode())
     return digest.hexdigest()
 
 

@@ -14,20 +14,13 @@ from p5mm.commands.main import main
 from p5mm.data.tables import read_table
 from p5mm.errors import InputError
 from p5mm.model.base import read_base
-from p5mm.model.tokenizer import EOS, PAD, START
+from p5mm.model.tokenizer import EOS, PAD, START, tokens_of
+from p5mm.pretraining import reading as module
 from p5mm.pretraining.pretrain import pretrain
-from p5mm.pretraining.reading import (
-    BATCH,
-    HEADLINE,
-    READ,
-    STARS,
-    WRITTEN,
-    Reading,
-    read_words,
-    tokens_of,
-)
+from p5mm.pretraining.reading import BATCH, HEADLINE, READ, STARS, Reading, read_words
 from p5mm.pretraining.review_table import ReviewTable
 from p5mm.pretraining.reviews import Reviews
+from p5mm.ranking.writing import WRITTEN
 
 TASKS = {HEADLINE: 1.0, STARS: 1.0}
 THINGS = ("drum", "flute", "harp", "cello", "organ")
@@ -168,6 +161,12 @@ def test_it_writes_the_headlines_and_stars_of_reviews_that_it_has_not_read(base)
     assert np.sqrt(np.mean(errors**2)) < 0.5  # the mean's is 1.6
     assert base.words == (HEADLINE, STARS)
     assert base.levels == (1.0, 3.0, 5.0)
+
+
+def test_a_headline_that_never_ends_is_cut(base, endless, written_by):
+    found = written_by(module)
+    Reading(base.t5, base.tokenizer, base.levels).headlines(["a lovely harp", "a drum"])
+    assert [len(tokens) for tokens in found[0].texts()] == [WRITTEN] * 2
 
 
 def test_a_base_keeps_what_it_has_learned_and_is_asked_by_the_command(base, tmp_path, capsys):

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from p5mm.data.catalog import Catalog
 from p5mm.indexing.encode import encode_catalog
 from p5mm.model.batches import Batch
-from p5mm.model.tokenizer import EOS, PAD, UNKNOWN, train_tokenizer
+from p5mm.model.tokenizer import EOS, PAD, UNKNOWN, tokens_of, train_tokenizer
 from p5mm.pretraining import self_supervised as module
 from p5mm.pretraining.base_objective import BaseObjective
 from p5mm.pretraining.pretrain import pretrain
-from p5mm.pretraining.reading import tokens_of
 from p5mm.pretraining.reviews import drawn
 from p5mm.pretraining.self_supervised import Spans, masked_history, matching
 from p5mm.training.beginning import Beginning

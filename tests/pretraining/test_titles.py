@@ -47,6 +47,12 @@ def test_words_are_closed_and_cut(toys):
     ids = tokenizer.encode("ring0 step4").ids
     assert made.words[row].tolist() == [*ids, EOS, *[PAD] * (LENGTH - len(ids) - 1)]
     assert (made.words[toys.toy_catalog().rows["r1s1"]] == PAD).all()
+    odd = ["ring </s> step", "<pad>", "\U0001f600"]
+    catalog = Catalog.from_table(pa.table({"item_id": list("abc"), "title": odd}))
+    words = Titles.of([catalog], tokenizer).words
+    assert (words[0] == EOS).sum() == 1  # a text may spell the end
+    assert (words[1] == PAD).all()
+    assert tokenizer.decode(words[2].tolist()).strip() == odd[2]
 
 
 def test_what_is_held_out_depends_on_the_id_alone():
@@ -95,6 +101,16 @@ def test_it_writes_what_it_has_learned_and_some_of_what_it_has_not(
     assert 5 < new.sum() < 20
     assert right[~new].mean() > 0.5  # of forty titles
     assert rings[new].mean() > 0.8  # of four rings
+
+
+def test_a_title_that_never_ends_is_cut(toys, base, endless, written_by, tmp_path):
+    base.write(tmp_path / "base")
+    config = toys.toy_config(epochs=0)
+    config = replace(config, model=replace(config.model, base=str(tmp_path / "base")))
+    model = fit(toys.toy_dataset(), config)
+    found = written_by(module)
+    written_titles(model.network, model.tokenizer, torch.arange(3))
+    assert [len(tokens) for tokens in found[0].texts()] == [LENGTH] * 3
 
 
 def test_titles_may_be_left_out(toys):

@@ -362,7 +362,8 @@ def test_a_log_that_is_too_short(toys):
     ("change", "message"),
     [
         ({"train": {"tasks": {"sequental": 1.0}}}, "did you mean 'sequential'"),
-        ({"train": {"tasks": {"review": 1.0}}}, "unknown task"),
+        ({"train": {"tasks": {"explanation": 1.0}}}, "unknown task"),
+        ({"train": {"tasks": {"review": 1.0}}}, "give the log a column headline"),
         ({"model": {"fusion": "gaet"}}, "did you mean 'gate'"),
         ({"model": {"t5": "./no/such"}}, "there is no T5 folder"),
         ({"encoders": {"others": ("vector:styel",)}}, "styel"),

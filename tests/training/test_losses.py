@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from p5mm.training.losses import full_softmax, sampled_softmax
+from p5mm.training.retrieval_objective import full_softmax, sampled_softmax
 
 
 @pytest.fixture

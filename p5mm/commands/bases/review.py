@@ -1,7 +1,8 @@
-"""Read reviews with a base: a headline of each, and how many stars it gives."""
+"""Write headlines: of reviews that a base reads, or of those that a model's users would write."""
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p5mm.commands.output import add_force, table_target, write_table
@@ -18,8 +19,15 @@ KEPT = ("user_id", "item_id")  # columns that are written again
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``p5mm review``."""
-    parser.add_argument("base", help="folder of a base that was pretrained with --reviews")
-    parser.add_argument("reviews", help="table with review")
+    parser.add_argument(
+        "model",
+        help="folder of a base that was pretrained with --reviews, or of a model that was trained "
+        "on the task review",
+    )
+    parser.add_argument(
+        "table",
+        help="for a base, a table with review; for a model, with item_id, and user_id or history",
+    )
     parser.add_argument(
         "--out", required=True, metavar="FILE", help="table to write: .parquet, .csv or .jsonl"
     )
@@ -31,14 +39,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write a headline and the stars of each review, in the same order."""
+    """Write a headline of each row, in the same order; of a base's also the stars."""
     from p5mm.data.tables import read_table, with_known_names
-    from p5mm.model.base import read_base
+    from p5mm.model.base import is_base, read_base
+    from p5mm.serving.folder import is_model
+    from p5mm.serving.recommender import Recommender
 
+    folder = Path(options.model)
     target = table_target(options.out, (), options.force, (*KEPT, "headline", "stars"))
-    what = f"reviews {options.reviews}"
-    table = with_known_names(read_table(options.reviews), what, ("review", *KEPT))
-    made = reviewed(read_base(options.base), table, options.beams, what)
+    if options.beams < 1:
+        raise InputError(f"--beams is {options.beams}; give 1 or more")
+    if is_base(folder):
+        what = f"reviews {options.table}"
+        table = with_known_names(read_table(options.table), what, ("review", *KEPT))
+        made = reviewed(read_base(folder), table, options.beams, what)
+    elif is_model(folder):
+        recommender = Recommender.load(folder)
+        table = recommender.headlines(read_table(options.table), options.beams, strict=False)
+        made = table.select([name for name in (*KEPT, "headline") if name in table.column_names])
+    else:
+        raise InputError(
+            f"{folder} is neither a base nor a model; p5mm pretrain ... --reviews FILE makes the "
+            "one, p5mm train ... the other"
+        )
     write_table(made, target)
     say(f"{target}: {made.num_rows} rows")
 
@@ -66,8 +89,6 @@ def reviewed(base: "Base", table: "pa.Table", width: int, what: str) -> "pa.Tabl
         raise InputError(
             "this base has read no reviews; pretrain one with p5mm pretrain ... --reviews FILE"
         )
-    if width < 1:
-        raise InputError(f"--beams is {width}; give 1 or more")
     require_columns(table, what, ["review"])
     texts = [text or "" for text in text_column(table, what, "review").to_pylist()]
     made = table.select([name for name in KEPT if name in table.column_names])

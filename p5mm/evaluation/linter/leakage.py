@@ -25,7 +25,7 @@ def trained_on_other_histories(trained_on: str, training_part: str) -> list[Find
         Finding(
             "leak",
             "the log in the folder is not the one that was trained on: its training part has "
-            "other users, items, histories or ratings",
+            "other users, items, histories, ratings or headlines",
             f"digest {shown(trained_on)[:32] or 'empty'}, and {training_part} of the log",
             "evaluate with the log of the training, or train anew on this one",
         )

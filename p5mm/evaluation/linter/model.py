@@ -17,6 +17,7 @@ from p5mm.evaluation.linter.ties import tie_findings
 from p5mm.evidence.counts import PAIRS
 from p5mm.metrics.ranker import Ranker
 from p5mm.ranking.trained_model import TrainedModel
+from p5mm.training.headline_objective import read_headlines
 from p5mm.training.training_data import training_digest
 
 
@@ -27,7 +28,9 @@ def model_findings(model: TrainedModel) -> list[Finding]:
         LeakageError: Something that it is asked for can be seen by it.
     """
     split, rows, fitted = model.split, model.rows, model.fitted
-    digest = training_digest(model.split_users, fitted.items, split.train)
+    told = read_headlines(model.config, model.core, fitted.items, rows, split)
+    learned = told and told[0]
+    digest = training_digest(model.split_users, fitted.items, split.train, learned)
     findings = trained_on_other_histories(fitted.trained_on, digest)
     findings += numbering_findings(split, id_numbers(fitted.items))
     findings += learned_held_out_items(split, model.network.items.trained.numpy()[rows])
