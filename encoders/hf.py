@@ -31,12 +31,16 @@ class HFText(TextTower):
         tokenizer: The checkpoint's tokenizer.
         pooling: "mean", "cls", "max" or "lasttoken" of the last states.
         max_length: Longer texts are cut here, in tokens.
+        space: Fingerprint of the image tower of the same checkpoint; "" where it has none.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, pooling: str, max_length: int) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, pooling: str, max_length: int, space: str = ""
+    ) -> None:
         self.tokenizer = tokenizer
         self.pooling = pooling
         self.max_length = max_length
+        self.space = space
         # SigLIP was trained on rows of full length without a mask.
         self.padded = str(getattr(model.config, "model_type", "")).startswith("siglip")
         words = json.dumps(sorted(tokenizer.get_vocab().items()))
@@ -109,6 +113,31 @@ def tensor_of(output: Any) -> Any:
     return getattr(output, "pooler_output", output)
 
 
+def finds_pictures(checkpoint: str) -> bool:
+    """Whether a checkpoint has a text tower that shares a space with its image tower.
+
+    Raises:
+        InputError: The checkpoint cannot be found.
+    """
+    from transformers import AutoConfig
+
+    from p5mm.encoders.frozen import loading
+
+    with loading(f"hf:{checkpoint}", _folder(checkpoint)):
+        return _has_two_towers(AutoConfig.from_pretrained(checkpoint))
+
+
+def _has_two_towers(config: Any) -> bool:
+    from transformers import MODEL_MAPPING
+
+    model = MODEL_MAPPING.get(type(config), None)
+    return all(hasattr(model, f"get_{side}_features") for side in ("image", "text"))
+
+
+def _sees(config: Any) -> bool:
+    return hasattr(config, "vision_config") or hasattr(config, "num_channels")
+
+
 @encoders.register("hf")
 def hf(checkpoint: str) -> HFText | HFImage:
     """``hf:NAME`` or ``hf:folder``: pictures if the checkpoint sees, else text.
@@ -121,8 +150,7 @@ def hf(checkpoint: str) -> HFText | HFImage:
     from p5mm.encoders.frozen import loading
 
     with loading(f"hf:{checkpoint}", _folder(checkpoint)):
-        config = AutoConfig.from_pretrained(checkpoint)
-        sees = hasattr(config, "vision_config") or hasattr(config, "num_channels")
+        sees = _sees(AutoConfig.from_pretrained(checkpoint))
         return _image(checkpoint) if sees else _text(checkpoint)
 
 
@@ -180,23 +208,26 @@ def _folder(checkpoint: str) -> str:
 
 
 def _text(name: str) -> HFText:
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
+    config = AutoConfig.from_pretrained(name)
+    two = _has_two_towers(config)
+    if _sees(config) and not two:
+        raise InputError(
+            f"'{name}' takes pictures alone and has no text tower, as CLIP and SigLIP have"
+        )
     model = _model(name)
     tokenizer = AutoTokenizer.from_pretrained(name)
     _refuse_other_modules(name)
     length = _json(name, "sentence_bert_config.json").get("max_seq_length")
     text_config = getattr(model.config, "text_config", None) or model.config
     limit = getattr(text_config, "max_position_embeddings", None) or 512
-    return HFText(model, tokenizer, _pooling(name), int(length or min(limit, 512)))
+    space = HFImage.marked(model, _pixels(name)) if two else ""
+    return HFText(model, tokenizer, _pooling(name), int(length or min(limit, 512)), space)
 
 
 def _image(name: str) -> HFImage:
-    from transformers import AutoImageProcessor
-
-    model = _model(name)
-    processor = AutoImageProcessor.from_pretrained(name)  # type: ignore[no-untyped-call]
-    return HFImage(model, _pixels(processor))
+    return HFImage(_model(name), _pixels(name))
 
 
 def _model(name: str) -> Any:
@@ -250,7 +281,10 @@ def _refuse_other_modules(name: str) -> None:
             )
 
 
-def _pixels(processor: Any) -> Pixels:
+def _pixels(name: str) -> Pixels:
+    from transformers import AutoImageProcessor
+
+    processor = AutoImageProcessor.from_pretrained(name)  # type: ignore[no-untyped-call]
     resize, mode = _sides(processor.size)
     crop = getattr(processor, "crop_size", None)
     cropped = crop is not None and getattr(processor, "do_center_crop", False)

@@ -1,6 +1,7 @@
 """The two towers that all model families share: pictures or texts through a frozen model."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
@@ -127,7 +128,7 @@ def _span(length: int, before: int, wanted: int) -> tuple[int, int, int]:
     return start, min(length, max(cut, 0) + wanted + margin), cut - start
 
 
-class ImageTower:
+class ImageTower(ABC):
     """Pictures through a frozen model, at unit length; families say how in ``features``.
 
     Args:
@@ -143,18 +144,23 @@ class ImageTower:
     def __init__(
         self, model: Any, pixels: Pixels, weights: Any = None, channels_last: bool = False
     ) -> None:
-        from p5mm.encoders.frozen import fingerprint, freeze
+        from p5mm.encoders.frozen import freeze
 
         self.model = freeze(model, channels_last)
         self.pixels = pixels
-        self.fingerprint = fingerprint(
-            model if weights is None else weights, pixels.describe(), f"{self.kind} unit"
-        )
+        self.fingerprint = self.marked(model if weights is None else weights, pixels)
         self.dim: int = self.encode([np.zeros((*pixels.size, 3), dtype=np.uint8)]).shape[1]
 
+    @classmethod
+    def marked(cls, weights: Any, pixels: Pixels) -> str:
+        """The fingerprint of a tower of these weights."""
+        from p5mm.encoders.frozen import fingerprint
+
+        return fingerprint(weights, pixels.describe(), f"{cls.kind} unit")
+
+    @abstractmethod
     def features(self, pixels: Any) -> Any:
         """Pixels ``[b, 3, height, width]`` to vectors ``[b, dim]`` of any length."""
-        raise NotImplementedError
 
     def load(self, raw: Path | bytes) -> NDArray[np.uint8]:
         """A picture to ``[height, width, 3]`` uint8; see `Pixels.load`."""
@@ -172,7 +178,7 @@ class ImageTower:
             return unit(self.features(self.pixels.stack(batch, device())))
 
 
-class TextTower:
+class TextTower(ABC):
     """Texts through a frozen model, at unit length; families say how in ``tokens``, ``features``.
 
     Args:
@@ -191,13 +197,13 @@ class TextTower:
         self.fingerprint = fingerprint(model if weights is None else weights, *facts)
         self.dim: int = self.encode([self.load("a")]).shape[1]
 
+    @abstractmethod
     def tokens(self, text: str) -> Any:
         """A text to ``[length]`` token ids, cut at the model's limit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def features(self, batch: Sequence[NDArray[np.int64]]) -> Any:
         """Token ids of some texts to vectors ``[b, dim]`` of any length."""
-        raise NotImplementedError
 
     def load(self, raw: str) -> NDArray[np.int64]:
         """A text to ``[length]`` token ids.

@@ -8,6 +8,7 @@ from p5mm.cluster import Cluster
 from p5mm.config import EncoderConfig
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.alignment import MIN_PAIRS, SIDES
+from p5mm.encoders.build import has_text_tower
 from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError
 from p5mm.indexing.catalog_index import CatalogIndex
@@ -135,6 +136,10 @@ def _summary(index: CatalogIndex) -> str:
         f"{int(made.present.sum()):,} {made.modality} vectors" for made in index.features.values()
     )
     lines = [f"{len(index.catalog):,} items: {counts}; searched by {', '.join(index.views)}"]
+    if "text" not in index.views and "image" in index.views:
+        spec = index.features["image"].spec
+        if has_text_tower(spec):
+            lines.append(f"words find pictures by the text tower of {spec}")
     if index.catalog.text and "text" in index.features:
         lines.append(f"text is made of: {', '.join(index.catalog.text)}")
     empty = len(index.catalog) - int(index.present.sum())
