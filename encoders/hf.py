@@ -6,6 +6,7 @@ transformers' 2.1 s), and towers of CLIP, SigLIP and T5 would need these lines b
 """
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +14,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from p5mm.encoders.base import encoders
-from p5mm.encoders.towers import ImageTower, Pixels, TextTower
+from p5mm.encoders.picture import read_picture
+from p5mm.encoders.towers import LONG, ImageTower, Pixels, TextTower
 from p5mm.errors import InputError
 
 CONFIG = "config.json"
 POOLINGS = ("mean", "cls", "max", "lasttoken")
+LARGE = 16_000_000  # pixels that a checkpoint's own processor is given at most
 TEXT_MODULES = ("Transformer", "Pooling", "Normalize")
 
 
@@ -41,7 +45,7 @@ class HFText(TextTower):
         self.pooling = pooling
         self.max_length = max_length
         self.space = space
-        # SigLIP was trained on rows of full length without a mask.
+        # SigLIP was trained on rows of full length, and reads its vector from their last token.
         self.padded = str(getattr(model.config, "model_type", "")).startswith("siglip")
         words = json.dumps(sorted(tokenizer.get_vocab().items()))
         super().__init__(model, words, f"hf text {pooling} {max_length} unit")
@@ -56,26 +60,28 @@ class HFText(TextTower):
 
         from p5mm.encoders.frozen import device
 
-        ids, mask = (torch.from_numpy(part).to(device()) for part in self._pad(batch))
-        if self.padded:
-            return tensor_of(self.model.get_text_features(input_ids=ids))
+        rows = {name: torch.from_numpy(row).to(device()) for name, row in self._pad(batch).items()}
         if hasattr(self.model, "get_text_features"):
-            return tensor_of(self.model.get_text_features(input_ids=ids, attention_mask=mask))
-        states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return pool(states, mask, self.pooling)
+            return tensor_of(self.model.get_text_features(**rows))
+        return pool(self.model(**rows).last_hidden_state, rows["attention_mask"], self.pooling)
 
-    def _pad(self, batch: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], ...]:
+    def _pad(self, batch: Sequence[NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+        """``[b, width]`` ids and mask; of SigLIP a mask only where its tokenizer gives one."""
         width = self.max_length if self.padded else max(len(ids) for ids in batch)
+        left = self.padded and self.tokenizer.padding_side == "left"
         ids = np.full((len(batch), width), self.tokenizer.pad_token_id or 0, dtype=np.int64)
         mask = np.zeros_like(ids)
         for row, text in enumerate(batch):
-            ids[row, : len(text)] = text
-            mask[row, : len(text)] = 1
-        return ids, mask
+            place = slice(width - len(text), None) if left else slice(len(text))
+            ids[row, place] = text
+            mask[row, place] = 1
+        if self.padded and "attention_mask" not in self.tokenizer.model_input_names:
+            return {"input_ids": ids}
+        return {"input_ids": ids, "attention_mask": mask}
 
 
 class HFImage(ImageTower):
-    """A vision transformer's class token (or CLIP's image projection).
+    """A vision model's pooled output or class token (or CLIP's image projection).
 
     Args:
         model: A transformers model without its unused pooler.
@@ -85,15 +91,71 @@ class HFImage(ImageTower):
     kind = "hf image"
 
     def features(self, pixels: Any) -> Any:
-        """The image projection, the class token, or the mean of a map ``[b, dim]``."""
-        pixels = pixels.contiguous()
+        """The image projection, the pooled output, or the class token ``[b, dim]``."""
+        given = pixels if isinstance(pixels, dict) else {"pixel_values": pixels.contiguous()}
         if hasattr(self.model, "get_image_features"):
-            return tensor_of(self.model.get_image_features(pixel_values=pixels))
-        states = self.model(pixel_values=pixels).last_hidden_state
+            return tensor_of(self.model.get_image_features(**given))
+        output = self.model(**given)
+        if getattr(output, "pooler_output", None) is not None:
+            return output.pooler_output.flatten(1)
+        states = output.last_hidden_state
         if states.ndim == 4:  # a convolutional map [b, d, h, w]
             return states.mean(dim=(2, 3))
         classed = getattr(getattr(self.model, "embeddings", None), "cls_token", None)
         return states.mean(dim=1) if classed is None else states[:, 0]
+
+
+class Processed:
+    """Pictures through a checkpoint's own processor, where `Pixels` cannot say what it does.
+
+    Args:
+        processor: An image processor of transformers.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+
+    def blank(self) -> dict[str, NDArray[Any]]:
+        """A loaded picture that is black."""
+        return self._processed(Image.new("RGB", (64, 64)))
+
+    def load(self, raw: Path | bytes) -> dict[str, NDArray[Any]]:
+        """A raw picture to the model's arguments, without the axis of the batch.
+
+        Raises:
+            ValueError: The picture is broken; the message says how.
+        """
+        return self._processed(read_picture(raw))
+
+    def stack(self, batch: Sequence[dict[str, NDArray[Any]]], device: Any) -> dict[str, Any]:
+        """Loaded pictures to the model's arguments."""
+        import torch
+
+        return {
+            name: torch.from_numpy(np.stack([made[name] for made in batch])).to(device)
+            for name in batch[0]
+        }
+
+    def describe(self) -> str:
+        """A stable description, for the fingerprint."""
+        return str(self.processor.to_json_string())
+
+    def _processed(self, picture: Image.Image) -> dict[str, NDArray[Any]]:
+        picture = (
+            _middle(picture) if _lengths(self.processor, "size").get("shortest_edge") else picture
+        )
+        over = math.ceil(math.sqrt(picture.width * picture.height / LARGE))
+        picture = picture.reduce(over) if over > 1 else picture  # processors work in floats
+        made = self.processor(picture, return_tensors="pt")
+        return {name: made[name][0].numpy() for name in self.processor.model_input_names}
+
+
+def _middle(picture: Image.Image) -> Image.Image:
+    """The middle of a very long picture, which is all that a centre crop keeps of it."""
+    width, height = picture.size
+    most = LONG * min(width, height)
+    left, top = max(0, width - most) // 2, max(0, height - most) // 2
+    return picture.crop((left, top, width - left, height - top))
 
 
 def pool(states: Any, mask: Any, pooling: str) -> Any:
@@ -214,16 +276,30 @@ def _text(name: str) -> HFText:
     two = _has_two_towers(config)
     if _sees(config) and not two:
         raise InputError(
-            f"'{name}' takes pictures alone and has no text tower, as CLIP and SigLIP have"
+            f"'{name}' takes pictures alone: it has no text tower, as CLIP and SigLIP have"
         )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except ImportError as error:
+        raise InputError(
+            f"the tokenizer of '{name}' needs a package that is not installed "
+            f'({" ".join(str(error).split())[:80]} ...); type: pip install "p5mm[siglip]"'
+        ) from error
     model = _model(name)
-    tokenizer = AutoTokenizer.from_pretrained(name)
     _refuse_other_modules(name)
     length = _json(name, "sentence_bert_config.json").get("max_seq_length")
     text_config = getattr(model.config, "text_config", None) or model.config
     limit = getattr(text_config, "max_position_embeddings", None) or 512
-    space = HFImage.marked(model, _pixels(name)) if two else ""
+    space = _space(model, name) if two else ""
     return HFText(model, tokenizer, _pooling(name), int(length or min(limit, 512)), space)
+
+
+def _space(model: Any, name: str) -> str:
+    """The fingerprint of the image tower beside a text tower; "" where it wants no pictures."""
+    try:
+        return HFImage.marked(model, _pixels(name))
+    except OSError:  # a folder without the image processor's file
+        return ""
 
 
 def _image(name: str) -> HFImage:
@@ -231,17 +307,19 @@ def _image(name: str) -> HFImage:
 
 
 def _model(name: str) -> Any:
+    import torch
     from transformers import AutoModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a second, and nothing to wait for
-    model, info = AutoModel.from_pretrained(name, output_loading_info=True)
+    model, info = AutoModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
     if model.config.is_encoder_decoder:
         return model.get_encoder()
     missing = [key for key in info["missing_keys"] if "pooler" not in key]
     if missing:
         raise InputError(f"'{name}' lacks weights: {', '.join(missing[:3])}, ...")
-    if hasattr(model, "pooler"):
+    pooler = getattr(model, "pooler", None)
+    if pooler is not None and next(pooler.parameters(), None) is not None:
         model.pooler = None  # never used here, and random where the checkpoint has none
     return model
 
@@ -281,26 +359,49 @@ def _refuse_other_modules(name: str) -> None:
             )
 
 
-def _pixels(name: str) -> Pixels:
+def _pixels(name: str) -> Pixels | Processed:
     from transformers import AutoImageProcessor
 
     processor = AutoImageProcessor.from_pretrained(name)  # type: ignore[no-untyped-call]
-    resize, mode = _sides(processor.size)
-    crop = getattr(processor, "crop_size", None)
-    cropped = crop is not None and getattr(processor, "do_center_crop", False)
-    normal = getattr(processor, "do_normalize", True)
+    return _plain_pixels(processor) or Processed(processor)
+
+
+def _plain_pixels(processor: Any) -> Pixels | None:
+    """What a processor does, where it only resizes, crops and normalises; else None."""
+    size, crop = _lengths(processor, "size"), _lengths(processor, "crop_size")
+    own = any("_preprocess" in vars(kind) for kind in type(processor).__mro__ if _of_a_model(kind))
+    scale = processor.rescale_factor if processor.do_rescale else 0
+    if own or not processor.do_resize or not math.isclose(scale, 1 / 255, rel_tol=1e-6):
+        return None
+    if set(size) == {"shortest_edge"}:
+        resize, mode = (size["shortest_edge"],) * 2, "shortest"
+    elif set(size) == {"height", "width"}:
+        resize, mode = (size["height"], size["width"]), "squash"
+    else:
+        return None
+    if processor.do_center_crop:
+        wanted = (crop.get("height", 0), crop.get("width", 0))
+    else:
+        wanted = resize if mode == "squash" else (0, 0)
+    if not all(0 < part <= whole for part, whole in zip(wanted, resize, strict=True)):
+        return None  # pictures of many sizes, or padded ones
+    normal = processor.do_normalize
     return Pixels(
-        size=_sides(crop)[0] if cropped else resize,
+        size=wanted,
         mean=tuple(processor.image_mean) if normal else (0.0, 0.0, 0.0),
         std=tuple(processor.image_std) if normal else (1.0, 1.0, 1.0),
         resize=resize,
         mode=mode,
         resample=int(processor.resample),
+        tensors=not type(processor).__name__.endswith("Pil"),
     )
 
 
-def _sides(size: Any) -> tuple[tuple[int, int], str]:
-    size = dict(size) if not isinstance(size, int) else {"shortest_edge": size}
-    if size.get("shortest_edge"):
-        return (size["shortest_edge"], size["shortest_edge"]), "shortest"
-    return (size["height"], size["width"]), "squash"
+def _lengths(processor: Any, name: str) -> dict[str, int]:
+    """A size of a processor: the lengths that it says, by their names."""
+    sizes = dict(getattr(processor, name, None) or {})
+    return {key: int(length) for key, length in sizes.items() if length}
+
+
+def _of_a_model(kind: type) -> bool:
+    return kind.__module__.startswith("transformers.models.")
