@@ -4,8 +4,10 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p5mm.commands.output import add_force, is_page, page_module, put, target
 from p5mm.errors import InputError, shown
 from p5mm.terminal import say
 
@@ -41,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "a hub",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="JSON on standard output, alone")
+    parser.add_argument("--html", metavar="FILE", help="a page with the pictures of the hits")
+    parser.add_argument(
+        "--images", metavar="DIR", help="folder of the pictures: shows them on the page"
+    )
+    add_force(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -48,11 +55,18 @@ def run(options: argparse.Namespace) -> None:
     from p5mm.indexing.catalog_index import CatalogIndex
 
     _check(options)
+    page = None if options.html is None else page_module("p5mm.indexing.search_page")
     index = CatalogIndex.load(options.index, options.trust)
     if options.where is not None:
         index = index.where(options.where)
     view = options.view or _view(options, index)
     hits = _search(options, index, view)
+    if page is not None:
+        asked = page.Asked(
+            options.text, options.image and Path(options.image), options.item,
+            _answered(options, index, view),
+        )  # fmt: skip
+        put(page.search_page(index, asked, hits, options.images), options.html)
     if options.json:
         print(json.dumps([_described(hit, index) for hit in hits]))
         return
@@ -68,6 +82,10 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--item is searched alone; --text and --image may be given together")
     if options.weight is not None and given != ["text", "image"]:
         raise InputError("--weight is of the words beside a picture: give --text and --image both")
+    if options.images is not None and options.html is None:
+        raise InputError("--images gives the pictures of a page; name the page with --html FILE")
+    if options.html is not None:
+        target(options.html, is_page, "earlier page", options.force)
 
 
 def _view(options: argparse.Namespace, index: "CatalogIndex") -> str:

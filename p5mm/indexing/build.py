@@ -15,6 +15,12 @@ from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.encode import encode_catalog
 from p5mm.indexing.folder import check_target, is_index
 
+WEAK = (
+    "this alignment is too weak to be of use: half of the texts held out have more than a tenth of "
+    "the pictures before their own. Words search the texts alone unless --view says otherwise. To "
+    "find pictures by words index them with a CLIP (--image-encoder open_clip:MODEL/TAG, or "
+    "hf:FOLDER), or align more pairs"
+)
 WORTH_ALIGNING = 0.1  # share of new or lost pairs from which a new alignment is advised
 
 log = logging.getLogger(__name__)
@@ -128,6 +134,8 @@ def aligned(index: CatalogIndex, seed: int = 0) -> CatalogIndex:
     made = index.align(seed)
     if made.alignment is not None:
         log.info("%s", made.alignment.report)
+        if made.alignment.report.weak:
+            log.warning("%s", WEAK)
     return made
 
 

@@ -18,16 +18,16 @@ from p5mm.retrieval.index import VectorIndex
 
 JOINT = "joint"
 VIEWS = ("image", "text", JOINT)
-MANY_TEXTS = 0.5  # share of items with a text from which words search no aligned pictures
+MANY_TEXTS = 2 / 3  # share of items with a text from which words search no aligned pictures
 
 
 def default_view(index: IndexContents, sides: Collection[str]) -> str:
     """The view that answers where none is asked for.
 
     Words search the joint view of a CLIP, where they find pictures too. That of an alignment
-    makes them worse (measured by benchmarks/views.py): there they search the texts, unless
-    fewer than half of the items have one. A picture searches pictures; words and a picture
-    together search the joint view.
+    makes them worse where texts are there (measured by benchmarks/views.py): then they search
+    the texts, unless these are few and the alignment is strong. A picture searches pictures; words
+    and a picture together search the joint view.
 
     Args:
         index: What is searched.
@@ -42,9 +42,11 @@ def default_view(index: IndexContents, sides: Collection[str]) -> str:
         return "image"
     if "image" in sides:
         return "image" if len(sides) == 1 else JOINT
-    many = len(index.views["text"]) >= MANY_TEXTS * len(index.catalog)
-    alone = JOINT not in index.views or (index.alignment is not None and many)
-    return "text" if alone else JOINT
+    if JOINT not in index.views:
+        return "text"
+    few = len(index.views["text"]) < MANY_TEXTS * len(index.catalog)
+    aligned = index.alignment
+    return JOINT if aligned is None or (few and not aligned.report.weak) else "text"
 
 
 class Query:
