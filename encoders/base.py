@@ -91,7 +91,8 @@ encoders: Registry[Any] = Registry(
     modules=(
         "p5mm.encoders.clip",
         "p5mm.encoders.timm",
-        "p5mm.encoders.hf",
+        "p5mm.encoders.hf.image",
+        "p5mm.encoders.hf.text",
         "p5mm.encoders.vector",
         "p5mm.encoders.embedded",
     ),

@@ -103,7 +103,7 @@ def has_text_tower(spec: str) -> bool:
     family = family.partition(".")[0]
     if family != "hf":
         return family == "open_clip"
-    from p5mm.encoders.hf import finds_pictures
+    from p5mm.encoders.hf.checkpoint import finds_pictures
 
     return finds_pictures(checkpoint)
 

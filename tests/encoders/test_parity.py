@@ -61,7 +61,7 @@ def test_timm_name_with_a_checkpoint_file(timm_folder, pictures):
 def test_bert_pooling(bert_folder, texts, pooling):
     from transformers import AutoModel, AutoTokenizer
 
-    from p5mm.encoders.hf import HFText
+    from p5mm.encoders.hf.text import HFText
 
     model = AutoModel.from_pretrained(bert_folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(bert_folder)
