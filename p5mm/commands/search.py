@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--item", metavar="ID", help="what to look for, an item of the index")
     parser.add_argument(
         "--view", choices=("image", "text", "joint"),
-        help="what is searched: pictures, texts, or both in one space (default: texts by words "
-        "where the items have their own, else pictures)",
+        help="what is searched: pictures, texts, or both in one space (default: by words both, but "
+        "texts alone where an alignment is weak; by a picture pictures)",
     )  # fmt: skip
     parser.add_argument(
         "--weight", type=float, metavar="W",

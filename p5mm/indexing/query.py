@@ -18,16 +18,14 @@ from p5mm.retrieval.index import VectorIndex
 
 JOINT = "joint"
 VIEWS = ("image", "text", JOINT)
-MANY_TEXTS = 2 / 3  # share of items with a text from which words search no aligned pictures
 
 
 def default_view(index: IndexContents, sides: Collection[str]) -> str:
     """The view that answers where none is asked for.
 
-    Words search the joint view of a CLIP, where they find pictures too. That of an alignment
-    makes them worse where texts are there (measured by benchmarks/views.py): then they search
-    the texts, unless these are few and the alignment is strong. A picture searches pictures; words
-    and a picture together search the joint view.
+    Words search the joint view, where they find pictures too; but that of a weak alignment makes
+    them worse (measured by benchmarks/views.py), and they search the texts. A picture searches
+    pictures; words and a picture together search the joint view.
 
     Args:
         index: What is searched.
@@ -42,11 +40,8 @@ def default_view(index: IndexContents, sides: Collection[str]) -> str:
         return "image"
     if "image" in sides:
         return "image" if len(sides) == 1 else JOINT
-    if JOINT not in index.views:
-        return "text"
-    few = len(index.views["text"]) < MANY_TEXTS * len(index.catalog)
-    aligned = index.alignment
-    return JOINT if aligned is None or (few and not aligned.report.weak) else "text"
+    weak = index.alignment is not None and index.alignment.report.weak
+    return "text" if weak or JOINT not in index.views else JOINT
 
 
 class Query:
