@@ -104,10 +104,10 @@ class Query:
                 "encode both by one CLIP (--image-encoder open_clip:MODEL/TAG, the same for "
                 "--text-encoder)"
             )
-        if self.view != JOINT and self.view not in views:
-            raise InputError(
-                f"this index has no view '{self.view}'; it is searched by {', '.join(views)}"
-            )
+        pictures_alone = "image" in views and "text" not in views
+        if self.view not in views and not (self.view == JOINT and pictures_alone):
+            there = ", ".join(views) or "--item alone"
+            raise InputError(f"this index has no view '{self.view}'; it is searched by {there}")
         heads = self.index.alignment is not None
         if self.view == "text" and "image" in self.raws and not (heads or self._reaches("image")):
             raise InputError(

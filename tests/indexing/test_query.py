@@ -172,6 +172,14 @@ def test_each_view_of_a_clip(shop):
         apart.search_picture(shop / "red0.png", view="text")
 
 
+def test_an_index_of_vectors_alone_is_searched_by_item():
+    vectors = Features("vec", "vector:vec", "v", np.eye(3, dtype=np.float32), np.ones(3, bool))
+    index = CatalogIndex.build(Catalog(pa.table({"item_id": list("abc")})), [vectors])
+    for view in (None, "text", "joint"):
+        with pytest.raises(InputError, match="has no view .*; it is searched by --item alone"):
+            index.search_text("red", view=view)
+
+
 def test_heads_take_a_query_across(shop):
     rng = np.random.default_rng(0)
     colours = rng.uniform(0.05, 1, (80, 3))
