@@ -176,7 +176,7 @@ def test_an_index_of_vectors_alone_is_searched_by_item():
     vectors = Features("vec", "vector:vec", "v", np.eye(3, dtype=np.float32), np.ones(3, bool))
     index = CatalogIndex.build(Catalog(pa.table({"item_id": list("abc")})), [vectors])
     for view in (None, "text", "joint"):
-        with pytest.raises(InputError, match="has no view .*; it is searched by --item alone"):
+        with pytest.raises(InputError, match=r"has no view .*; it is searched by --item alone"):
             index.search_text("red", view=view)
 
 
