@@ -34,7 +34,7 @@ bench: $(VENV)/installed-develop ## the benchmarks of speed; results stand in be
 
 bench-quality: $(VENV)/installed-develop ## quality with three seeds, then tasks, ablations, new items, permutations: hours; DATA=FOLDER
 	$(BIN)/python benchmarks/quality.py --data $(DATA)
-	@for name in tasks ablation cold permutations; do \
+	@for name in views tasks ablation cold permutations; do \
 		echo "== $$name"; $(BIN)/python benchmarks/$$name.py --data $(DATA) || exit 1; done
 
 clean: ## remove what was made here: .venv, caches, builds, p5mm-demo

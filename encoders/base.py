@@ -22,8 +22,10 @@ class Encoder(Protocol):
 
     Optional: ``source`` (see above); ``reads_files = True`` where ``load`` opens the files that a
     column of texts names; ``one_thread = True`` where ``load`` is too cheap for threads, or not
-    safe in them; ``prepare(raws)``, called once before any ``load``. The built-in encoders give
-    vectors of unit length, except ``vector:column``, which gives what the catalog holds.
+    safe in them; ``prepare(raws)``, called once before any ``load``; of a text encoder ``space``,
+    the fingerprint of the image encoder whose vectors share a space with its own, so that words
+    find pictures. The built-in encoders give vectors of unit length, except ``vector:column``,
+    which gives what the catalog holds.
 
     A vector is kept by the content of its raw value: of a text its letters, of a file or picture
     its bytes. So an encoder that opened a file by a text would keep the vector of a file that has
@@ -89,7 +91,8 @@ encoders: Registry[Any] = Registry(
     modules=(
         "p5mm.encoders.clip",
         "p5mm.encoders.timm",
-        "p5mm.encoders.hf",
+        "p5mm.encoders.hf.image",
+        "p5mm.encoders.hf.text",
         "p5mm.encoders.vector",
         "p5mm.encoders.embedded",
     ),

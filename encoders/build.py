@@ -17,6 +17,10 @@ from p5mm.errors import InputError, unknown
 # The families whose argument is a hub's name, a folder with this file, or a name and a file.
 HUBS = {"open_clip": "open_clip_config.json", "timm": "config.json", "hf": "config.json"}
 HARMLESS = ("embedded", "vector")  # families that read nothing but what is installed or given
+WORDS = (
+    "Index them with a CLIP (--image-encoder open_clip:MODEL/TAG, open_clip:FOLDER or hf:FOLDER), "
+    "or give the catalog a text column and align it (p5mm align INDEX)"
+)
 
 
 def make_encoder(
@@ -59,6 +63,49 @@ def make_encoder(
     except InputError as error:
         why = "which the hub's cache on this machine does not hold"
         raise _refusal(spec, origin, why) from error
+
+
+def text_tower(
+    spec: str, fingerprint: str, *, origin: str | None = None, allowed: Collection[str] = ()
+) -> Encoder:
+    """The text encoder whose vectors share a space with those of an image encoder.
+
+    Args:
+        spec: Of the image encoder.
+        fingerprint: Of the image encoder.
+        origin: As `make_encoder`.
+        allowed: As `make_encoder`.
+
+    Raises:
+        InputError: The spec has no such text tower, its weights are others now, or it may not
+            come from where it does.
+    """
+    spec = spec.replace(".image:", ":", 1)
+    family = spec.partition(":")[0]
+    if f"{family}.text" not in encoders.names():
+        raise InputError(f"the encoder '{spec}' has no text tower. {WORDS}")
+    encoder = make_encoder(spec, "text", origin=origin, allowed=allowed)
+    space = getattr(encoder, "space", "")
+    if not space:
+        raise InputError(f"the text encoder of '{spec}' shares no space with its pictures. {WORDS}")
+    if space != fingerprint:
+        raise InputError(
+            f"the pictures were encoded by '{spec}' with fingerprint {fingerprint}; the text tower "
+            f"of this installation belongs to {space}: encode the pictures again, or install the "
+            "weights they were made with"
+        )
+    return encoder
+
+
+def has_text_tower(spec: str) -> bool:
+    """Whether words reach the pictures of an encoder that was made: by its family and config."""
+    family, _, checkpoint = spec.partition(":")
+    family = family.partition(".")[0]
+    if family != "hf":
+        return family == "open_clip"
+    from p5mm.encoders.hf.checkpoint import finds_pictures
+
+    return finds_pictures(checkpoint)
 
 
 def is_allowed(spec: str, allowed: Collection[str]) -> bool:

@@ -41,6 +41,8 @@ class CLIPText(TextTower):
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
+        self.space = CLIPImage.marked(model.visual, pixels_of(model))
+        model.visual = None
         # All text weights: a module of their own, or the model without its visual part.
         super().__init__(model, "clip text unit", weights=getattr(model, "text", model))
 
@@ -85,7 +87,6 @@ def open_clip_text(checkpoint: str) -> CLIPText:
 
     name, weights, path = _named(checkpoint)
     model = _load(checkpoint, name, weights, path)
-    model.visual = None
     with loading(f"open_clip:{checkpoint}", path or ("" if _needs_hub(name) else name)):
         return CLIPText(model, open_clip.get_tokenizer(name))
 

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from p5mm.encoders.base import encoders
-from p5mm.encoders.hf import HFText, text_folder
+from p5mm.encoders.hf.text import HFText, text_folder
 from p5mm.encoders.timm import TimmImage
 from p5mm.encoders.towers import Pixels
 from p5mm.errors import InputError

@@ -1,11 +1,12 @@
 """The two towers that all model families share: pictures or texts through a frozen model."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ class Pixels:
         mode: "shortest" (crop what is over), "longest" (pad) or "squash" (ignore the aspect).
         resample: Pillow's number of the interpolation; 2 bilinear, 3 bicubic, 1 Lanczos.
         fill: Colour of the padding, 0 to 255.
+        tensors: Whether it is done as transformers does it: scaled by torchvision, which rounds
+            otherwise than Pillow, and half a pixel of the crop rounded down, not to the even.
     """
 
     size: Size
@@ -40,6 +43,11 @@ class Pixels:
     mode: str = "shortest"
     resample: int = 3
     fill: tuple[int, int, int] = (0, 0, 0)
+    tensors: bool = False
+
+    def blank(self) -> NDArray[np.uint8]:
+        """A loaded picture that is black."""
+        return np.zeros((*self.size, 3), dtype=np.uint8)
 
     def load(self, raw: Path | bytes) -> NDArray[np.uint8]:
         """A raw picture to ``[height, width, 3]`` uint8 (a quarter of the floats' traffic).
@@ -63,8 +71,9 @@ class Pixels:
         return pixels.float().sub_(mean).div_(std)
 
     def describe(self) -> str:
-        """A stable description, for the fingerprint."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """A stable description, for the fingerprint; without ``tensors`` as it ever was."""
+        facts = {name: fact for name, fact in asdict(self).items() if name != "tensors" or fact}
+        return json.dumps(facts, sort_keys=True)
 
     def _fit(self, picture: Image.Image) -> Image.Image:
         width, height = picture.size
@@ -77,7 +86,18 @@ class Pixels:
             new = (max(1, int(width * ratio + 1e-6)), max(1, int(height * ratio + 1e-6)))
         if max(new) > LONG * max(self.size):
             return self._middle(picture, new)
-        return self._crop(picture.resize(new, self.resample))
+        return self._crop(self._scaled(picture, new))
+
+    def _scaled(self, picture: Image.Image, new: Size) -> Image.Image:
+        """The picture in a new (width, height)."""
+        if not self.tensors:
+            return picture.resize(new, self.resample)
+        from torchvision.transforms.v2 import functional
+
+        method = functional.InterpolationMode(Image.Resampling(self.resample).name.lower())
+        whole = functional.pil_to_tensor(picture)
+        scaled = functional.resize(whole, list(new[::-1]), method, antialias=True)
+        return Image.fromarray(scaled.permute(1, 2, 0).numpy())
 
     def _middle(self, picture: Image.Image, new: Size) -> Image.Image:
         """What the centre crop keeps of ``picture.resize(new)``, without scaling the rest.
@@ -85,7 +105,7 @@ class Pixels:
         Pillow may scale the two directions in the other order than it would for the whole.
         """
         spans = [
-            _span(length, before, wanted)
+            _span(length, before, wanted, self.tensors)
             for length, before, wanted in zip(new, picture.size, self.size[::-1], strict=True)
         ]
         (left, right, _), (top, bottom, _) = spans
@@ -96,7 +116,8 @@ class Pixels:
 
     def _crop(self, picture: Image.Image) -> Image.Image:
         height, width = self.size
-        left, top = _before(picture.width, width), _before(picture.height, height)
+        left = _before(picture.width, width, self.tensors)
+        top = _before(picture.height, height, self.tensors)
         return self._cut(picture, left, top)
 
     def _cut(self, picture: Image.Image, left: int, top: int) -> Image.Image:
@@ -110,24 +131,40 @@ class Pixels:
         return padded
 
 
-def _before(length: int, wanted: int) -> int:
+def _before(length: int, wanted: int, floor: bool) -> int:
     """What a centre crop cuts off before ``wanted`` of a side; negative where it pads."""
-    return round((length - wanted) / 2)
+    return (length - wanted) // 2 if floor else round((length - wanted) / 2)
 
 
-def _span(length: int, before: int, wanted: int) -> tuple[int, int, int]:
+def _span(length: int, before: int, wanted: int, floor: bool) -> tuple[int, int, int]:
     """What a centre crop's interpolation looks at of a side scaled from ``before`` to ``length``.
 
     Returns:
         Its start and end, and where the crop begins in it.
     """
-    cut = _before(length, wanted)
+    cut = _before(length, wanted, floor)
     margin = SUPPORT * ceil(max(1.0, length / before))
     start = max(0, cut - margin)
     return start, min(length, max(cut, 0) + wanted + margin), cut - start
 
 
-class ImageTower:
+class Preparation(Protocol):
+    """What a model wants done to its pictures; `Pixels`, or a checkpoint's own way."""
+
+    def blank(self) -> Any:
+        """A loaded picture that is black."""
+
+    def load(self, raw: Path | bytes) -> Any:
+        """A raw picture, loaded; raises ValueError with the reason where it is broken."""
+
+    def stack(self, batch: Sequence[Any], device: Any) -> Any:
+        """Loaded pictures to the model's input."""
+
+    def describe(self) -> str:
+        """A stable description, for the fingerprint."""
+
+
+class ImageTower(ABC):
     """Pictures through a frozen model, at unit length; families say how in ``features``.
 
     Args:
@@ -141,26 +178,31 @@ class ImageTower:
     kind: ClassVar[str]
 
     def __init__(
-        self, model: Any, pixels: Pixels, weights: Any = None, channels_last: bool = False
+        self, model: Any, pixels: Preparation, weights: Any = None, channels_last: bool = False
     ) -> None:
-        from p5mm.encoders.frozen import fingerprint, freeze
+        from p5mm.encoders.frozen import freeze
 
         self.model = freeze(model, channels_last)
         self.pixels = pixels
-        self.fingerprint = fingerprint(
-            model if weights is None else weights, pixels.describe(), f"{self.kind} unit"
-        )
-        self.dim: int = self.encode([np.zeros((*pixels.size, 3), dtype=np.uint8)]).shape[1]
+        self.fingerprint = self.marked(model if weights is None else weights, pixels)
+        self.dim: int = self.encode([pixels.blank()]).shape[1]
 
+    @classmethod
+    def marked(cls, weights: Any, pixels: Preparation) -> str:
+        """The fingerprint of a tower of these weights."""
+        from p5mm.encoders.frozen import fingerprint
+
+        return fingerprint(weights, pixels.describe(), f"{cls.kind} unit")
+
+    @abstractmethod
     def features(self, pixels: Any) -> Any:
         """Pixels ``[b, 3, height, width]`` to vectors ``[b, dim]`` of any length."""
-        raise NotImplementedError
 
-    def load(self, raw: Path | bytes) -> NDArray[np.uint8]:
-        """A picture to ``[height, width, 3]`` uint8; see `Pixels.load`."""
+    def load(self, raw: Path | bytes) -> Any:
+        """A picture to a model input: ``[height, width, 3]`` uint8; see `Pixels.load`."""
         return self.pixels.load(raw)
 
-    def encode(self, batch: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def encode(self, batch: Sequence[Any]) -> NDArray[np.float32]:
         """Loaded pictures to ``[n, dim]`` float32."""
         import torch
 
@@ -172,7 +214,7 @@ class ImageTower:
             return unit(self.features(self.pixels.stack(batch, device())))
 
 
-class TextTower:
+class TextTower(ABC):
     """Texts through a frozen model, at unit length; families say how in ``tokens``, ``features``.
 
     Args:
@@ -191,13 +233,13 @@ class TextTower:
         self.fingerprint = fingerprint(model if weights is None else weights, *facts)
         self.dim: int = self.encode([self.load("a")]).shape[1]
 
+    @abstractmethod
     def tokens(self, text: str) -> Any:
         """A text to ``[length]`` token ids, cut at the model's limit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def features(self, batch: Sequence[NDArray[np.int64]]) -> Any:
         """Token ids of some texts to vectors ``[b, dim]`` of any length."""
-        raise NotImplementedError
 
     def load(self, raw: str) -> NDArray[np.int64]:
         """A text to ``[length]`` token ids.

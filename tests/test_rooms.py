@@ -18,7 +18,8 @@ def rooms():
     real = [
         folder for folder in inside if not any(p.is_symlink() for p in (folder, *folder.parents))
     ]
-    return [*real, *(ROOT / name for name in LINKED)]
+    linked = [path.parent for name in LINKED for path in (ROOT / name).rglob("__init__.py")]
+    return [*real, *linked]
 
 
 def modules():

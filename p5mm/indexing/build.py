@@ -8,12 +8,19 @@ from p5mm.cluster import Cluster
 from p5mm.config import EncoderConfig
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.alignment import MIN_PAIRS, SIDES
+from p5mm.encoders.build import has_text_tower
 from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.encode import encode_catalog
 from p5mm.indexing.folder import check_target, is_index
 
+WEAK = (
+    "this alignment is too weak to be of use: half of the texts held out have more than a tenth of "
+    "the pictures before their own. Words search the texts alone unless --view says otherwise. To "
+    "find pictures by words index them with a CLIP (--image-encoder open_clip:MODEL/TAG, or "
+    "hf:FOLDER), or align more pairs"
+)
 WORTH_ALIGNING = 0.1  # share of new or lost pairs from which a new alignment is advised
 
 log = logging.getLogger(__name__)
@@ -127,6 +134,8 @@ def aligned(index: CatalogIndex, seed: int = 0) -> CatalogIndex:
     made = index.align(seed)
     if made.alignment is not None:
         log.info("%s", made.alignment.report)
+        if made.alignment.report.weak:
+            log.warning("%s", WEAK)
     return made
 
 
@@ -135,6 +144,10 @@ def _summary(index: CatalogIndex) -> str:
         f"{int(made.present.sum()):,} {made.modality} vectors" for made in index.features.values()
     )
     lines = [f"{len(index.catalog):,} items: {counts}; searched by {', '.join(index.views)}"]
+    if "text" not in index.views and "image" in index.views:
+        spec = index.features["image"].spec
+        if has_text_tower(spec):
+            lines.append(f"words find pictures by the text tower of {spec}")
     if index.catalog.text and "text" in index.features:
         lines.append(f"text is made of: {', '.join(index.catalog.text)}")
     empty = len(index.catalog) - int(index.present.sum())

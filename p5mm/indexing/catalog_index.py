@@ -3,9 +3,8 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,16 +12,16 @@ from numpy.typing import NDArray
 
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.alignment import Alignment, train_alignment
-from p5mm.encoders.base import Encoder, Features
-from p5mm.encoders.build import make_encoder
-from p5mm.errors import InputError, shown
+from p5mm.encoders.base import Features
+from p5mm.errors import InputError, shown, unknown
 from p5mm.indexing.contents import IndexContents, Refused
 from p5mm.indexing.folder import read_index, write_index
+from p5mm.indexing.query import JOINT, VIEWS, Query
+from p5mm.indexing.vectors import joint_vectors, unit
 from p5mm.indexing.where import rows_where
 from p5mm.retrieval.index import VectorIndex
 
 TOWERS = ("image", "text")
-TINY = 1e-15  # length below which squares in float32 lose their meaning
 
 
 @dataclass(frozen=True)
@@ -128,52 +127,69 @@ class CatalogIndex(IndexContents):
         }
         return replace(self, views=views, free=frozenset(rows.tolist()))
 
-    def search_text(self, text: str, k: int = 10) -> list[Hit]:
-        """The items that a text describes best: in the joint view if there is encoded.
+    def search_text(self, text: str, k: int = 10, view: str | None = None) -> list[Hit]:
+        """The items that a text describes best; see `search`."""
+        return self.search(text=text, k=k, view=view)
+
+    def search_picture(
+        self, picture: str | Path | bytes, k: int = 10, view: str | None = None
+    ) -> list[Hit]:
+        """The items most like a picture (a file, or its bytes); see `search`."""
+        return self.search(picture=picture, k=k, view=view)
+
+    def search(
+        self,
+        text: str | None = None,
+        picture: str | Path | bytes | None = None,
+        k: int = 10,
+        view: str | None = None,
+        weight: float = 0.5,
+    ) -> list[Hit]:
+        """The items that a text, a picture, or both together describe best.
+
+        Args:
+            text: Words.
+            picture: A file, or its bytes.
+            k: How many items.
+            view: "image", "text" or "joint"; by default see `p5mm.indexing.query.default_view`.
+            weight: What the words count beside the picture, from 0 to 1.
 
         Raises:
-            InputError: The index has no view that text can search, or was made by other encoders.
+            InputError: Neither is given, the view is not there or not reached, the picture is
+                broken, or the index was made by other encoders.
         """
-        view = "joint" if "joint" in self.views else "text"
-        if view not in self.views:
-            raise InputError(
-                "this index holds pictures only and cannot be searched by text. Give the catalog "
-                "a text column and align it (p5mm align INDEX), or index it with a CLIP "
-                "(--image-encoder and --text-encoder of one open_clip model)"
-            )
-        vector = self._encode("text", text)
-        if view == "joint" and self.alignment is not None:
-            vector = self.alignment.project("text", vector)
-        return _hits(*self.views[view].search(vector, k))
+        image = Path(picture) if isinstance(picture, str) else picture
+        raws = {side: raw for side, raw in (("text", text), ("image", image)) if raw is not None}
+        if not raws:
+            raise InputError("nothing is looked for; give a text, a picture, or both")
+        query = Query(self, raws, view, weight, self.origin, self.trusted)
+        return _hits(*query.search(_checked_k(k)))
 
-    def search_picture(self, picture: str | Path | bytes, k: int = 10) -> list[Hit]:
-        """The items whose pictures are most like a picture (a file, or its bytes).
-
-        Raises:
-            InputError: The index has no pictures, the picture is broken, or the index was made
-                by another encoder.
-        """
-        if "image" not in self.views:
-            raise InputError("this index holds no pictures; search it with --text or --item")
-        raw = Path(picture) if isinstance(picture, str) else picture
-        return _hits(*self.views["image"].search(self._encode("image", raw), k))
-
-    def search_item(self, item_id: str, k: int = 10) -> list[Hit]:
+    def search_item(self, item_id: str, k: int = 10, view: str | None = None) -> list[Hit]:
         """The items most like an item: the mean cosine over the modalities that both have.
+
+        Args:
+            item_id: The item.
+            k: How many.
+            view: "image" or "text" compares that modality alone.
 
         Raises:
             InputError: The item is unknown or has no vector.
         """
-        row = self._row(item_id)
+        if view not in (None, *VIEWS):
+            raise unknown("view", view, VIEWS)
+        row, every = self._row(item_id), view in (None, JOINT)
+        compared = {name: made for name, made in self.features.items() if every or name == view}
         total = np.zeros(len(self.item_ids), dtype=np.float32)
         shared = np.zeros(len(self.item_ids), dtype=np.int64)
-        for name, encoded in self.features.items():
+        for name, encoded in compared.items():
             if encoded.present[row]:
-                unit = self._units[name]
-                total += np.where(encoded.present, unit @ unit[row], 0)
+                vectors = self._units[name]
+                total += np.where(encoded.present, vectors @ vectors[row], 0)
                 shared += encoded.present
         if not shared.any():
-            raise InputError(f"item '{item_id}' has neither picture nor text that could be used")
+            what = "neither picture nor text" if every else f"no {view}"
+            raise InputError(f"item '{item_id}' has {what} that could be used")
         shared[row] = 0
         rows = np.flatnonzero(shared)
         if self.free is not None:
@@ -210,15 +226,15 @@ class CatalogIndex(IndexContents):
     @cached_property
     def _units(self) -> dict[str, NDArray[np.float32]]:
         """The vectors of each modality at unit length, made once."""
-        return {name: _unit(encoded.vectors) for name, encoded in self.features.items()}
+        return {name: unit(encoded.vectors) for name, encoded in self.features.items()}
 
     def _with_views(self) -> "CatalogIndex":
         views = {}
         for name in TOWERS:
             if name in self.features and self.features[name].present.any():
                 encoded = self.features[name]
-                views[name] = self._view(_unit(encoded.vectors), encoded.present)
-        joint = self._joint_vectors()
+                views[name] = self._view(unit(encoded.vectors), encoded.present)
+        joint = joint_vectors(self.features, self.alignment)
         if joint is not None:
             views["joint"] = self._view(joint, np.any(joint != 0, axis=1))
         return replace(self, views=views)
@@ -226,40 +242,6 @@ class CatalogIndex(IndexContents):
     def _view(self, vectors: NDArray[np.float32], present: NDArray[np.bool_]) -> VectorIndex:
         rows = np.flatnonzero(present)
         return VectorIndex.build([self.item_ids[row] for row in rows], vectors[rows])
-
-    def _joint_vectors(self) -> NDArray[np.float32] | None:
-        """Mean of an item's aligned vectors ``[n, d]``, at unit length; zero without any."""
-        if any(name not in self.features for name in TOWERS):
-            return None
-        pair = [self.features[name] for name in TOWERS]
-        if self.alignment is None and not _one_space(*pair):
-            return None
-        vectors = [
-            _unit(encoded.vectors) if self.alignment is None
-            else self.alignment.project(encoded.modality, encoded.vectors)
-            for encoded in pair
-        ]  # fmt: skip
-        return _unit(
-            sum(v * encoded.present[:, None] for v, encoded in zip(vectors, pair, strict=True))
-        )
-
-    def _encode(self, modality: str, raw: Any) -> NDArray[np.float32]:
-        encoded = self.features[modality]
-        encoder = _encoder(encoded.spec, modality, self.origin, self.trusted)
-        if encoder.fingerprint != encoded.fingerprint:
-            raise InputError(
-                f"the index was made by {encoded.spec} with fingerprint {encoded.fingerprint}; the "
-                f"{encoded.spec} of this installation has {encoder.fingerprint}. Their vectors "
-                "cannot be compared: build the index again, or install the weights it was made with"
-            )
-        try:
-            loaded = encoder.load(raw)
-        except (ValueError, OSError) as error:
-            name = f" {raw}" if isinstance(raw, Path) else ""
-            raise InputError(
-                f"the {modality} to search by{name} cannot be used: {error}"
-            ) from error
-        return _unit(np.asarray(encoder.encode([loaded]), dtype=np.float32))
 
     def _row(self, item_id: str) -> int:
         if item_id not in self.catalog.rows:
@@ -269,11 +251,6 @@ class CatalogIndex(IndexContents):
                 f"unknown item '{item_id}';{hint} The index holds {len(self.item_ids)} items"
             )
         return self.catalog.rows[item_id]
-
-
-@lru_cache(maxsize=4)
-def _encoder(spec: str, modality: str, origin: str | None, allowed: tuple[str, ...]) -> Encoder:
-    return make_encoder(spec, modality, origin=origin, allowed=allowed)
 
 
 def _slim(catalog: Catalog) -> Catalog:
@@ -290,29 +267,6 @@ def _slim(catalog: Catalog) -> Catalog:
         names = [i + p.suffix if isinstance(p, Path) else None for i, p in pairs]
         table = table.append_column("image", pa.array(names, pa.string()))
     return Catalog(table, catalog.text)
-
-
-def _one_space(image: Features, text: Features) -> bool:
-    """Whether both come from the towers of one CLIP: "open_clip:A/B" and "open_clip.text:A/B"."""
-    specs = [encoded.spec.replace(f".{encoded.modality}:", ":") for encoded in (image, text)]
-    return specs[0] == specs[1] and specs[0].startswith("open_clip:") and image.dim == text.dim
-
-
-def _unit(vectors: Any) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    odd = np.flatnonzero(~np.isfinite(norms[:, 0]) | (norms[:, 0] < TINY))
-    if len(odd):  # squares that float32 cannot hold: scaled before they are squared
-        peaks = np.abs(vectors[odd]).max(axis=1, keepdims=True)
-        vectors = np.array(vectors)
-        vectors[odd] = np.divide(
-            vectors[odd], peaks, out=np.zeros_like(vectors[odd]), where=peaks > 0
-        )
-        norms[odd] = np.linalg.norm(vectors[odd], axis=1, keepdims=True)
-    unit: NDArray[np.float32] = np.divide(
-        vectors, norms, out=np.zeros_like(vectors), where=norms > 0
-    )
-    return unit
 
 
 def _hits(ids: Sequence[Sequence[str]], scores: NDArray[np.float32]) -> list[Hit]:

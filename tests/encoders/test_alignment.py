@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from p5mm.encoders import alignment
 from p5mm.encoders.alignment import Alignment, train_alignment
 from p5mm.encoders.base import Features
 from p5mm.errors import InputError
@@ -46,6 +47,34 @@ def test_no_link_no_recall():
     _, other = pairs(seed=3)
     report = train_alignment(features("image", image), features("text", other)).report
     assert report.recall_at_1 < 0.1
+    assert report.weak
+
+
+def test_ridges_are_those_that_suit_the_pairs(trained, monkeypatch):
+    """Beside each of them alone, on pairs never seen; noise wants more than none."""
+    rng = np.random.default_rng(5)
+    cause, maps = rng.normal(size=(700, 4)), [rng.normal(size=(4, d)) for d in (300, 100)]
+    image, text = (cause @ m + 6 * rng.normal(size=(700, m.shape[1])) for m in maps)
+    image, text = image.astype(np.float32), text.astype(np.float32)
+
+    def worth():
+        heads = train_alignment(features("image", image[:400]), features("text", text[:400]))
+        scores = heads.project("text", text[400:]) @ heads.project("image", image[400:]).T
+        ranks = (scores > scores.diagonal()[:, None]).sum(axis=1) + 1
+        return (1 / ranks).mean()
+
+    chosen, alone = worth(), []
+    for ridges in alignment.RIDGES:
+        monkeypatch.setattr(alignment, "RIDGES", (ridges,))
+        alone.append(worth())
+    assert chosen >= 0.9 * max(alone)
+    assert chosen > 1.1 * min(alone)
+
+
+def test_the_median_rank_is_told(trained):
+    assert trained.report.median_rank >= 1
+    assert not trained.report.weak
+    assert f"half within {trained.report.median_rank:,.0f}" in str(trained.report)
 
 
 def test_projections_have_unit_length_and_survive_saving(trained, tmp_path):

@@ -8,7 +8,8 @@ from PIL import Image
 import p5mm.encoders
 from p5mm.encoders.build import make_encoder
 from p5mm.encoders.clip import CLIPImage, CLIPText
-from p5mm.encoders.hf import HFImage, HFText
+from p5mm.encoders.hf.image import HFImage
+from p5mm.encoders.hf.text import HFText
 from p5mm.encoders.timm import TimmImage
 from p5mm.encoders.towers import ImageTower, Pixels, TextTower
 

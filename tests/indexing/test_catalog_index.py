@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import p5mm.indexing.catalog_index as catalog_index
 from p5mm.commands.main import main
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.base import Features, Quarantined, encoders
 from p5mm.errors import InputError
 from p5mm.indexing import folder as index_folder
+from p5mm.indexing import query
 from p5mm.indexing.catalog_index import CatalogIndex
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -52,7 +52,7 @@ def fake_encoders(tmp_path, monkeypatch):
     factories = {"tiny.image": MeanColour, "tiny.text": ColourWords, "open_clip.text": ColourWords}
     monkeypatch.setattr(encoders, "_modules", ())
     monkeypatch.setattr(encoders, "_factories", {**factories, "open_clip.image": MeanColour})
-    catalog_index._encoder.cache_clear()
+    query._encoder.cache_clear()
 
 
 @pytest.fixture
@@ -100,9 +100,8 @@ def test_a_folder_of_pictures_is_searched_by_picture_and_item(pictures, tmp_path
     assert [(one["item_id"], one["modality"]) for one in bad] == [("empty", "image")]
     assert main(["search", out, "--text", "red"]) == 2
     assert "p5mm align" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["search", out, "--text", "red", "--item", "p7"])
-    assert "not allowed with" in capsys.readouterr().err
+    assert main(["search", out, "--text", "red", "--item", "p7"]) == 2
+    assert "--item is searched alone" in capsys.readouterr().err
 
 
 def test_text_finds_texts_without_a_joint_view():

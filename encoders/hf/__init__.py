@@ -1,0 +1,1 @@
+"""Text and picture encoders in Hugging Face form: a hub name or a local folder."""
