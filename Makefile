@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= passive
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-quality clean
+.PHONY: help demo test lint bench bench-speed bench-quality clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,11 @@ lint: $(VENV)/installed-develop ## ruff, mypy --strict, and the order of the roo
 
 bench: $(VENV)/installed-develop ## the benchmarks of speed; results stand in benchmarks/RESULTS.md
 	@for name in alignment encoding feature_store retrieval trie; do \
+		echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+bench-speed: $(VENV)/installed-develop ## recommending and packed scoring beside what others use: needs an idle machine
+	$(BIN)/pip install --quiet --editable '.[$(DEVELOP),benchmarks]'
+	@for name in packed full_catalog recommend; do \
 		echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 bench-quality: $(VENV)/installed-develop ## quality with three seeds, then tasks, ablations, new items, permutations: hours; DATA=FOLDER
