@@ -69,6 +69,7 @@ def encode_items(
     workers: int | None = None,
     batch_size: int = BATCH,
     elsewhere: Encoding | None = None,
+    prepared: bool = False,
 ) -> Features:
     """One vector for each raw value; equal contents are encoded once, known ones not at all.
 
@@ -82,6 +83,7 @@ def encode_items(
             values or an encoder whose ``one_thread`` is true. 0 loads between the batches.
         batch_size: Values a batch.
         elsewhere: Encodes in the place of this process, as `encoded` does.
+        prepared: Whether ``prepare`` was called already, with more values than these.
 
     Returns:
         Features in the order of ``raws``; what cannot be loaded is quarantined with its reason.
@@ -90,7 +92,7 @@ def encode_items(
         InputError: The store cannot be used, or the encoder breaks its contract.
     """
     raws = as_files(raws) if getattr(encoder, "reads_files", False) else raws
-    if hasattr(encoder, "prepare"):
+    if hasattr(encoder, "prepare") and not prepared:
         encoder.prepare(raws)
     keys = content_keys(raws) if store is not None else [None] * len(raws)
     same = _first_with(keys)

@@ -28,6 +28,7 @@ from p5mm.errors import InputError
 
 CHUNK = 500  # keys a query; SQLite allows 32,766 parameters, and no more than this pays
 FLUSH_SECONDS = 2.0
+INDEX = "index.sqlite"
 
 
 def default_folder() -> Path:
@@ -79,8 +80,22 @@ class FeatureStore:
         Raises:
             InputError: The folder cannot be written.
         """
+        return FeatureTable(self._folder(fingerprint, dim), dim)
+
+    def holds(self, fingerprint: str, dim: int, keys: Sequence[bytes]) -> NDArray[np.bool_]:
+        """``[n]`` True for the keys whose vectors are here; no folder is made for that.
+
+        Raises:
+            InputError: The folder cannot be read.
+        """
+        folder = self._folder(fingerprint, dim)
+        if not (folder / INDEX).exists():
+            return np.zeros(len(keys), np.bool_)
+        return FeatureTable(folder, dim).get(keys)[0]
+
+    def _folder(self, fingerprint: str, dim: int) -> Path:
         name = blake2b(f"{fingerprint} {dim}".encode(), digest_size=16).hexdigest()
-        return FeatureTable(self.path / name, dim)
+        return self.path / name
 
 
 class FeatureTable:
@@ -164,7 +179,7 @@ class FeatureTable:
 
     @contextmanager
     def _transaction(self, write: bool = True) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self.folder / "index.sqlite", timeout=60, isolation_level=None)
+        db = sqlite3.connect(self.folder / INDEX, timeout=60, isolation_level=None)
         try:
             db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             yield db

@@ -120,6 +120,22 @@ def read_arrays(
         return arrays
 
 
+def read_array(path: str | Path, name: str, expected: Expected, remedy: str) -> NDArray[Any]:
+    """One array of a safetensors file, checked; the others are not read.
+
+    Raises:
+        InputError: There is no such file, it is damaged, or the array is missing or wrong.
+    """
+    from safetensors import safe_open
+
+    with reading(path, remedy), safe_open(path, "np") as file:
+        if name not in file.keys():  # noqa: SIM118
+            raise InputError(f"the array '{name}' is missing")
+        array: NDArray[Any] = file.get_tensor(name)
+        expected.check(array, name)
+        return array
+
+
 def read_shapes(path: str | Path, remedy: str) -> dict[str, tuple[int, ...]]:
     """The shape of each array of a safetensors file, by its header alone.
 

@@ -59,7 +59,7 @@ def whole_folder(target: str | Path) -> Iterator[Path]:
     target = Path(os.path.realpath(target))
     if not _free_for(target, stat.S_ISDIR):
         raise InputError(f"{target} is a file and cannot be replaced by a folder; give another")
-    with _made(target.parent), _draft(target) as folder:
+    with made(target.parent), _draft(target) as folder:
         yield folder
         _settle(folder)
         _place(folder, target)
@@ -116,6 +116,23 @@ def holds_only(folder: Path, names: set[str]) -> bool:
     return folder.is_dir() and {path.name for path in folder.iterdir()} <= names
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[os.stat_result | None]:
+    """What a folder is, kept from being anything else; None where there is none.
+
+    While it is held open, no later folder can have its number.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        yield None
+        return
+    try:
+        yield os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def is_still(folder: Path, held: os.stat_result | None) -> bool:
     """Whether a path leads to what was ``held`` before; None stands for nothing at all."""
     try:
@@ -125,16 +142,8 @@ def is_still(folder: Path, held: os.stat_result | None) -> bool:
     return held is not None and os.path.samestat(now, held)
 
 
-def _free_for(target: Path, kind: Callable[[int], bool]) -> bool:
-    """Whether nothing is there, or the right kind; one look, for other writers come and go."""
-    try:
-        return kind(os.stat(target).st_mode)
-    except FileNotFoundError:
-        return True
-
-
 @contextmanager
-def _made(folder: Path) -> Iterator[None]:
+def made(folder: Path) -> Iterator[None]:
     """The folder, made where it is missing; what was made goes again after an error."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -147,11 +156,36 @@ def _made(folder: Path) -> Iterator[None]:
         raise
 
 
+def sweep(target: Path) -> None:
+    """Remove the drafts of writers that were killed: whoever is alive holds a lock on his."""
+    ours = re.compile(re.escape(_prefix(target)) + r"[0-9a-f]{8}(\.old)?")
+    names = sorted(filter(ours.fullmatch, os.listdir(target.parent)), reverse=True)
+    for draft in (target.parent / name for name in names):
+        with suppress(OSError):
+            descriptor = os.open(draft, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if draft.name.endswith(OLD) and not target.exists():
+                    draft.rename(target)  # its writer was killed between two renames
+                else:
+                    shutil.rmtree(draft)
+            finally:
+                os.close(descriptor)
+
+
+def _free_for(target: Path, kind: Callable[[int], bool]) -> bool:
+    """Whether nothing is there, or the right kind; one look, for other writers come and go."""
+    try:
+        return kind(os.stat(target).st_mode)
+    except FileNotFoundError:
+        return True
+
+
 @contextmanager
 def _draft(target: Path) -> Iterator[Path]:
     """A new folder beside ``target``, locked while its writer lives, gone after the block."""
     with _naming(target.parent, target):
-        _sweep(target)
+        sweep(target)
         draft, lock = _locked_folder(target)
     try:
         with _naming(draft, target):
@@ -199,23 +233,6 @@ def _locked_folder(target: Path) -> tuple[Path, int]:
         if is_still(draft, os.fstat(lock)):
             return draft, lock
         os.close(lock)
-
-
-def _sweep(target: Path) -> None:
-    """Remove the drafts of writers that were killed: whoever is alive holds a lock on his."""
-    ours = re.compile(re.escape(_prefix(target)) + r"[0-9a-f]{8}(\.old)?")
-    names = sorted(filter(ours.fullmatch, os.listdir(target.parent)), reverse=True)
-    for draft in (target.parent / name for name in names):
-        with suppress(OSError):
-            descriptor = os.open(draft, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if draft.name.endswith(OLD) and not target.exists():
-                    draft.rename(target)  # its writer was killed between two renames
-                else:
-                    shutil.rmtree(draft)
-            finally:
-                os.close(descriptor)
 
 
 def _settle(folder: Path) -> None:

@@ -2,13 +2,12 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from p5mm.errors import InputError
-from p5mm.files import is_still
+from p5mm.files import held, is_still
 
 TRIES = 100  # how often a writer may come between
 
@@ -28,16 +27,15 @@ def read_steadily(folder: str | Path, read: Callable[[Path], T]) -> T:
     """
     folder = Path(folder)
     for _ in range(TRIES):
-        # While it is held open, no later folder can have its number.
-        with _held(folder) as held:
+        with held(folder) as version:
             try:
                 refuse_ways_out(folder)
                 value = read(folder)
             except Exception:
-                if is_still(folder, held):
+                if is_still(folder, version):
                     raise
                 continue
-            if is_still(folder, held):
+            if is_still(folder, version):
                 return value
     raise InputError(f"{folder} is replaced again and again while it is read; try again later")
 
@@ -60,17 +58,3 @@ def refuse_ways_out(folder: Path) -> None:
                     f"{path} is no plain file, or leads out of {folder}; only plain files in it "
                     "are read"
                 )
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[os.stat_result | None]:
-    """What the folder is, kept from being anything else; None where there is none."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        yield None
-        return
-    try:
-        yield os.fstat(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from p5mm.errors import InputError
 from p5mm.plain import check_type, read_json, reading
 from p5mm.retrieval.selected import Selected
+from p5mm.retrieval.several import Several
 from p5mm.retrieval.stored import REMEDY, read_faiss, write_faiss
 from p5mm.retrieval.tuning import factory_string, import_faiss, tune
 
@@ -83,8 +84,26 @@ class VectorIndex:
         recall = 1.0 if exact else tune(index, vectors, queries=queries, seed=seed)
         return cls(item_ids, index, factory, recall)
 
+    @classmethod
+    def joined(cls, indexes: Sequence["VectorIndex"]) -> "VectorIndex":
+        """Some indexes of one dimension searched as one; the rows of each follow the last one's.
+
+        It cannot be saved. ``recall`` is that of the worst.
+        """
+        if len(indexes) == 1:
+            return indexes[0]
+        item_ids = [item for index in indexes for item in index.item_ids]
+        several = Several([index._index for index in indexes], [len(index) for index in indexes])
+        factory = " + ".join(dict.fromkeys(index.factory for index in indexes))
+        return cls(item_ids, several, factory, min(index.recall for index in indexes))
+
     def __len__(self) -> int:
         return len(self.item_ids)
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is one whole index of faiss, which can be saved."""
+        return not isinstance(self._index, (Selected, Several))
 
     @property
     def dim(self) -> int:
@@ -137,12 +156,14 @@ class VectorIndex:
         is searched as it is, by faiss's own selector.
         """
         item_ids = [self.item_ids[row] for row in rows.tolist()]
-        if self.factory == "Flat":
-            part = import_faiss().IndexFlatIP(self.dim)
-            part.add(self._index.reconstruct_batch(rows))
+        if self.factory == "Flat" and self.is_one:
+            faiss = import_faiss()
+            vectors = faiss.rev_swig_ptr(self._index.get_xb(), len(self) * self.dim)
+            part = faiss.IndexFlatIP(self.dim)
+            part.add(vectors.reshape(-1, self.dim)[rows])
             return VectorIndex(item_ids, part, self.factory, self.recall)
         whole = self._index
-        part = whole.among(rows) if isinstance(whole, Selected) else Selected(whole, rows)
+        part = whole.among(rows) if not self.is_one else Selected(whole, rows)
         return VectorIndex(item_ids, part, self.factory, self.recall)
 
     def save(self, folder: str | Path) -> None:
@@ -174,7 +195,7 @@ class VectorIndex:
             InputError: A file is missing or broken, or the files do not belong together.
         """
         folder = Path(folder)
-        about = _read_about(folder / "index.json")
+        about = read_about(folder / "index.json")
         factory, items, path = about["factory"], about["items"], folder / "index.faiss"
         with reading(path, REMEDY):
             index = read_faiss(path, factory, items, about["dim"])
@@ -194,7 +215,12 @@ def check_index(index: VectorIndex, item_ids: Sequence[str], dim: int) -> None:
         raise InputError("its ids are not those of the catalog's items, in their order")
 
 
-def _read_about(path: Path) -> dict[str, Any]:
+def read_about(path: Path) -> dict[str, Any]:
+    """What the index.json of a saved index says: see ``ABOUT``.
+
+    Raises:
+        InputError: It is missing or broken.
+    """
     about = read_json(path, REMEDY)
     with reading(path, REMEDY):
         for name, kind in ABOUT.items():
@@ -252,7 +278,7 @@ def _order_ties(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
 
 def _on_gpus(index: Any) -> Any:
     faiss = import_faiss()
-    if isinstance(index, Selected):
+    if isinstance(index, (Selected, Several)):
         return index
     if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
         return faiss.index_cpu_to_all_gpus(index)

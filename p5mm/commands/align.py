@@ -11,7 +11,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Add to an index the joint view in which text finds pictures."""
-    from p5mm.indexing.build import aligned
-    from p5mm.indexing.catalog_index import CatalogIndex
+    from p5mm.indexing.build import align_index
 
-    aligned(CatalogIndex.load(options.index), options.seed).save(options.index)
+    align_index(options.index, options.seed)

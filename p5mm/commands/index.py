@@ -1,10 +1,11 @@
-"""Make a searchable index of a catalog."""
+"""Make a searchable index of a catalog, or bring one up to it."""
 
 import argparse
 
 from p5mm.commands.options import add_engine, add_options, options_of
 from p5mm.commands.output import add_force
 from p5mm.config import DataConfig, EncoderConfig
+from p5mm.terminal import safe, say
 
 DATA = {"images": "--images", "text": "--text"}
 ENCODERS = {
@@ -23,19 +24,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, EncoderConfig(), ENCODERS)
     parser.add_argument("--align", action="store_true", help="let text find pictures")
     add_engine(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="say what would change and what it would cost; write nothing",
+    )  # fmt: skip
+    parser.add_argument(
+        "--list", action="store_true",
+        help="the items that change on standard output: + added, ~ changed, - removed",
+    )  # fmt: skip
     add_force(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Encode a catalog and write its index."""
+    """Encode what is new in a catalog, and write its index."""
     from p5mm.cluster import Cluster
     from p5mm.data.catalog import Catalog
-    from p5mm.indexing.build import build_index
-    from p5mm.indexing.folder import check_target
+    from p5mm.indexing.build import build_index, foreseen
+    from p5mm.indexing.storage.folder import check_target
 
     cluster = Cluster.of(options.engine, options.modules)
     check_target(options.out, options.force)
     data = options_of(options, DataConfig(), DATA)
     encoders = options_of(options, EncoderConfig(), ENCODERS)
     catalog = Catalog.read(options.catalog, images=data.images, text=data.text)
-    build_index(catalog, options.out, encoders, options.align, options.force, cluster)
+    if options.dry_run:
+        change, costs = foreseen(catalog, options.out, encoders, options.force)
+        say(str(change), *map(str, costs), f"{options.out}: nothing was written (--dry-run)")
+    else:
+        change = build_index(catalog, options.out, encoders, options.align, options.force, cluster)
+    if options.list:
+        for line in change.lines():
+            print(safe(line))

@@ -1,6 +1,7 @@
 """The command line: one sub-command a verb; heavy imports wait until a verb is known."""
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -11,10 +12,12 @@ from p5mm import __version__
 from p5mm.errors import InputError, unknown
 from p5mm.terminal import safe
 
+UPKEEP = ("status", "delete", "compact", "duplicates")
 VERBS = (
     "index",
     "align",
     "search",
+    *UPKEEP,
     "pretrain",
     "train",
     "evaluate",
@@ -25,7 +28,11 @@ VERBS = (
     "review",
     "demo",
 )
-ROOMS = {"pretrain": "bases", "review": "bases"}  # of verbs that are not beside this file
+ROOMS = {
+    "pretrain": "bases",
+    "review": "bases",
+    **dict.fromkeys(UPKEEP, "upkeep"),
+}  # of verbs that are not beside this file
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -37,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # Threads that spin while they wait make a busy machine ten times slower; read once by torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Python looks for garbage whenever some hundred objects are made, among all that torch made.
+    gc.set_threshold(100_000)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         parser = _parser(given)

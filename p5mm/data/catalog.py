@@ -7,9 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
+from numpy.typing import NDArray
 
 from p5mm.data.catalog_columns import (
     is_binary,
@@ -159,6 +161,14 @@ class Catalog:
         first = {"image": self.pictures is not None, "text": bool(self.text)}
         return (*(name for name, there in first.items() if there), *self.vectors)
 
+    def take(self, rows: NDArray[np.int64]) -> "Catalog":
+        """The same catalog with only some rows ``[m]``, in their order."""
+        table = self.table.take(pa.array(rows))
+        kept = set(table["item_id"].to_pylist())
+        pictures = None if self.pictures is None else [self.pictures[row] for row in rows.tolist()]
+        quarantine = tuple(refused for refused in self.quarantine if refused[0] in kept)
+        return replace(self, table=table, pictures=pictures, quarantine=quarantine)
+
     def raw(self, source: str) -> list[Any | None]:
         """The raw value of each item, None where it has none.
 
@@ -249,7 +259,7 @@ def read_items(path: Path, remedy: str) -> Catalog:
         ids = table["item_id"]
         if ids.type != pa.string() or ids.null_count or not len(ids):
             raise InputError("item_id must be a string in every row, and there must be a row")
-        if len(catalog.rows) != len(ids):
+        if pc.count_distinct(ids).as_py() != len(ids):
             raise InputError("an item_id is there twice")
         for name in catalog.text:
             if name not in table.column_names:

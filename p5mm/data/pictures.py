@@ -4,6 +4,8 @@ import logging
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ import pyarrow as pa
 from p5mm.errors import InputError, shown
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+WORTH_LISTING = 1000  # names from which a folder is listed, and its files are not asked one by one
 Picture = Path | bytes
 Refused = list[tuple[int, str]]
 _log = logging.getLogger(__name__)
@@ -62,13 +65,17 @@ def column_pictures(
 def _best(names: Sequence[str]) -> dict[str, str]:
     """Of the pictures of each stem the first by suffix; a warning says which were passed over."""
     best: dict[str, str] = {}
-    passed: list[tuple[str, str]] = []
-    for name in sorted(names, key=_preference):
-        used = best.setdefault(os.path.splitext(name)[0], name)
-        if used != name:
-            passed.append((name, used))
+    passed: list[str] = []
+    for name in names:
+        stem = os.path.splitext(name)[0]
+        if best.setdefault(stem, name) != name:
+            best[stem], worse = sorted((best[stem], name), key=_preference)
+            passed.append(worse)
     if passed:
-        some = ", ".join(f"{shown(name)} (used: {shown(used)})" for name, used in passed[:5])
+        some = ", ".join(
+            f"{shown(name)} (used: {shown(best[os.path.splitext(name)[0]])})"
+            for name in sorted(passed, key=_preference)[:5]
+        )
         more = ", ..." if len(passed) > 5 else ""
         _log.warning(
             "%d pictures are passed over, of items that have another with the same name: %s%s",
@@ -89,10 +96,11 @@ def _pictures(folder: Path) -> list[str]:
     unreadable: list[str] = []
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = Path(where).relative_to(folder)
+        below = Path(where).relative_to(folder).as_posix()
+        prefix = "" if below == "." else f"{below}/"
         for name in files:
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
-                path = (below / name).as_posix()
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                path = prefix + name
                 (pictures if _is_unicode(path) else unreadable).append(path)
     if unreadable:
         _log.warning(
@@ -112,44 +120,74 @@ def _escaped(path: str) -> str:
 
 def _is_unicode(name: str) -> bool:
     """False for names in another encoding, which no table can hold."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A folder of pictures.
+
+    Attributes:
+        path: Its real path.
+        plain: Names of plain files in it, as far as it was listed.
+    """
+
+    path: Path
+    plain: frozenset[str]
 
 
 def _inside(names: Sequence[str | None], folder: Path) -> tuple[list[Picture | None], Refused]:
     """Absolute paths of what is below a folder; what is missing or leads out is refused."""
     root = os.path.realpath(folder)
-    parents: dict[str, str | None] = {}
+    folders: dict[str, _Folder | None] = {}
     pictures: list[Picture | None] = []
     refused: Refused = []
     for row, name in enumerate(names):
         picture = None
         if name:
             try:
-                picture = Path(_place(name, root, parents))
+                if "://" in name:
+                    told = "is an address; fetch the picture and give its path"
+                    raise ValueError(f"'{name[:200]}' {told}")
+                parent, _, leaf = name.rpartition("/")
+                if parent not in folders:
+                    folders[parent] = _listed(parent, root, len(names))
+                picture = _place(name, leaf, folders[parent], root)
             except (OSError, ValueError) as error:
                 refused.append((row, shown(str(error))))
         pictures.append(picture)
     return pictures, refused
 
 
-def _place(name: str, root: str, parents: dict[str, str | None]) -> str:
-    """The real path of one picture. ``parents`` remembers the folders that were looked at.
+def _listed(parent: str, root: str, names: int) -> _Folder | None:
+    """A folder below the root; its files where many are asked for. None where it leads out."""
+    real = os.path.realpath(os.path.join(root, parent))
+    if not _below(real, root):
+        return None
+    plain: frozenset[str] = frozenset()
+    if names >= WORTH_LISTING and os.path.isdir(real):
+        with suppress(PermissionError), os.scandir(real) as entries:
+            plain = frozenset(e.name for e in entries if e.is_file(follow_symlinks=False))
+    return _Folder(Path(real), plain)
+
+
+def _place(name: str, leaf: str, folder: _Folder | None, root: str) -> Path:
+    """The real path of one picture.
 
     Raises:
         ValueError: It is not a file below the root; the message is the reason.
     """
-    if "://" in name:
-        raise ValueError(f"'{name[:200]}' is an address; fetch the picture and give its path")
-    if os.path.isabs(name) or ".." in name.split("/"):
+    if name.startswith("/") or (".." in name and ".." in name.split("/")):
         raise ValueError(f"the path '{name[:200]}' leaves the picture folder")
-    parent, leaf = os.path.split(os.path.join(root, name))
-    if parent not in parents:
-        real = os.path.realpath(parent)
-        parents[parent] = real if _below(real, root) else None
-    folder = parents[parent]
     if folder is None:
         raise ValueError(f"'{name[:200]}' is a link out of the picture folder")
-    path = os.path.join(folder, leaf)
+    if leaf in folder.plain:
+        return folder.path / leaf
+    path = os.path.join(folder.path, leaf)
     try:
         mode = os.lstat(path).st_mode
         if stat.S_ISLNK(mode):
@@ -161,7 +199,7 @@ def _place(name: str, root: str, parents: dict[str, str | None]) -> str:
         raise ValueError(f"'{name[:200]}' is a link out of the picture folder")
     if not stat.S_ISREG(mode):
         raise ValueError(f"'{name[:200]}' is no plain file")
-    return path
+    return Path(path)
 
 
 def _below(path: str, root: str) -> bool:

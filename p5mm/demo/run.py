@@ -60,7 +60,8 @@ def run_demo(
     shop = make_data(folder, settings, clock)
     with clock.step("index", "encode once, align: a minute at most"):
         catalog = Catalog.read(folder.catalog)
-        index = build_index(catalog, folder.index, EncoderConfig(), align=data == "stickers")
+        build_index(catalog, folder.index, EncoderConfig(), align=data == "stickers")
+        index = CatalogIndex.load(folder.index)
     with clock.step("search", "seconds"):
         searches = search_all(index, folder, settings)
     with clock.step("train", "seconds" if quick else "minutes; an interrupted training goes on"):

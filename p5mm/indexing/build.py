@@ -2,18 +2,33 @@
 
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from p5mm.cluster import Cluster
 from p5mm.config import EncoderConfig
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.alignment import MIN_PAIRS, SIDES
+from p5mm.encoders.base import Features
 from p5mm.encoders.build import has_text_tower
 from p5mm.encoders.store import FeatureStore
-from p5mm.errors import InputError
+from p5mm.errors import InputError, shown
 from p5mm.indexing.catalog_index import CatalogIndex
-from p5mm.indexing.encode import encode_catalog
-from p5mm.indexing.folder import check_target, is_index
+from p5mm.indexing.change import Change
+from p5mm.indexing.cost import Cost, costs
+from p5mm.indexing.encode import catalog_encoders
+from p5mm.indexing.storage.folder import (
+    IndexRows,
+    check_target,
+    read_index_rows,
+    write_index,
+)
+from p5mm.indexing.storage.manifest import VIEWS
+from p5mm.indexing.update import Update, encoded, planned, write_update
+from p5mm.turns import replaced_in_turn
 
 WEAK = (
     "this alignment is too weak to be of use: half of the texts held out have more than a tenth of "
@@ -33,16 +48,19 @@ def build_index(
     align: bool = False,
     force: bool = False,
     cluster: Cluster | None = None,
-) -> CatalogIndex:
-    """Encode a catalog and write its index.
+) -> Change:
+    """Encode a catalog and write its index; of an index that is there, what has changed.
 
     Args:
         catalog: The items.
-        out: The index folder; new, empty, or an index to replace.
+        out: The index folder; new, empty, or an index to bring up to the catalog.
         encoders: What makes the vectors.
         align: Whether to train the heads that let text find pictures.
-        force: Replace whatever is in ``out``.
+        force: Replace whatever is in ``out``; let the catalog lack nearly all of its items.
         cluster: Where the catalog is encoded; here where None.
+
+    Returns:
+        What has changed.
 
     Raises:
         InputError: As the message says.
@@ -51,15 +69,47 @@ def build_index(
     check_target(out, force)
     if align:
         check_pairs(catalog)
-    before = _before(out)
-    features = encode_catalog(catalog, encoders, FeatureStore(), cluster=cluster)
-    index = _kept_alignment(CatalogIndex.build(catalog, features), before)
-    index.save(out, force)
-    log.info("%s", _summary(index))
+    towers, store = catalog_encoders(catalog, encoders), FeatureStore()
+
+    def prepare() -> Callable[[], Change]:
+        update = planned(catalog, out, towers, force)
+        _tell_change(update.change)
+        features = encoded(update, towers, encoders.workers, store, cluster)
+        return partial(_written, update, features, out, force)
+
+    change = replaced_in_turn(out, prepare)
     if align:
-        index = _aligned_too(index, out)
+        _align_too(out)
     log.info("%s: done in %.1f s", out, time.perf_counter() - start)
-    return index
+    return change
+
+
+def foreseen(
+    catalog: Catalog, out: str | Path, encoders: EncoderConfig, force: bool = False
+) -> tuple[Change, list[Cost]]:
+    """What `build_index` would change, and what it would cost; nothing is written.
+
+    Raises:
+        InputError: As `build_index`.
+    """
+    check_target(out, force)
+    towers = catalog_encoders(catalog, encoders)
+    update = planned(catalog, out, towers, force)
+    return update.change, costs(update.part, towers, FeatureStore())
+
+
+def align_index(folder: str | Path, seed: int = 0) -> None:
+    """Train the heads of an index that is there, and write it whole.
+
+    Raises:
+        InputError: It is no index, has no pictures or texts, or too few items with both.
+    """
+
+    def prepare() -> Callable[[], None]:
+        made = aligned(CatalogIndex.load(folder), seed)
+        return partial(write_index, made, folder)
+
+    replaced_in_turn(folder, prepare)
 
 
 def check_pairs(catalog: Catalog) -> None:
@@ -77,42 +127,39 @@ def check_pairs(catalog: Catalog) -> None:
         )
 
 
-def _before(out: str | Path) -> CatalogIndex | None:
-    """The index that will be replaced; None where there is none that can be read."""
-    if not is_index(out):
-        return None
-    try:
-        return CatalogIndex.load(out)
-    except InputError as error:
-        log.warning("the index that was there is replaced, with its alignment if any: %s", error)
-        return None
+def _written(update: Update, features: list[Features], out: str | Path, force: bool) -> Change:
+    """Write an update, unless it changes nothing; say what the index holds now."""
+    if update.change or update.before is None:
+        write_update(update, features, out, force)
+    rows = read_index_rows(out)
+    log.info("%s", _summary(rows))
+    _tell_alignment(rows)
+    return update.change
 
 
-def _aligned_too(index: CatalogIndex, out: str | Path) -> CatalogIndex:
+def _tell_change(change: Change) -> None:
+    log.info("%s", change)
+    if change.recased:
+        some = ", ".join(map(shown, change.recased[:5]))
+        log.warning(
+            "%d ids are new in case alone: %s; the items of the old ids are removed",
+            len(change.recased),
+            some,
+        )
+
+
+def _align_too(out: str | Path) -> None:
     try:
-        made = aligned(index)
+        align_index(out)
     except InputError as error:
         raise InputError(f"{out} is made, but not aligned: {error}") from error
-    made.save(out)
-    return made
 
 
-def _kept_alignment(index: CatalogIndex, before: CatalogIndex | None) -> CatalogIndex:
-    """The index with the alignment that the folder had before, where it still fits."""
-    if before is None or before.alignment is None:
-        return index
-    marks = [
-        [made.features[side].fingerprint if side in made.features else "" for side in SIDES]
-        for made in (before, index)
-    ]
-    if marks[0] != marks[1]:
-        log.warning(
-            "the alignment of this index was of other encoders and is left out; "
-            "p5mm align INDEX trains it anew"
-        )
-        return index
-    trained_on = before.alignment.report.pairs
-    pairs = int((index.features["image"].present & index.features["text"].present).sum())
+def _tell_alignment(rows: IndexRows) -> None:
+    if rows.alignment is None:
+        return
+    trained_on = rows.alignment.report.pairs
+    pairs = int(np.logical_and(*(rows.present[side] for side in SIDES)).sum())
     log.info("the alignment is kept (trained on %d pairs)", trained_on)
     if abs(pairs - trained_on) > WORTH_ALIGNING * trained_on:
         log.warning(
@@ -121,7 +168,6 @@ def _kept_alignment(index: CatalogIndex, before: CatalogIndex | None) -> Catalog
             pairs,
             trained_on,
         )
-    return index.with_alignment(before.alignment)
 
 
 def aligned(index: CatalogIndex, seed: int = 0) -> CatalogIndex:
@@ -139,21 +185,20 @@ def aligned(index: CatalogIndex, seed: int = 0) -> CatalogIndex:
     return made
 
 
-def _summary(index: CatalogIndex) -> str:
-    counts = ", ".join(
-        f"{int(made.present.sum()):,} {made.modality} vectors" for made in index.features.values()
-    )
-    lines = [f"{len(index.catalog):,} items: {counts}; searched by {', '.join(index.views)}"]
-    if "text" not in index.views and "image" in index.views:
-        spec = index.features["image"].spec
-        if has_text_tower(spec):
-            lines.append(f"words find pictures by the text tower of {spec}")
-    if index.catalog.text and "text" in index.features:
-        lines.append(f"text is made of: {', '.join(index.catalog.text)}")
-    empty = len(index.catalog) - int(index.present.sum())
+def _summary(rows: IndexRows) -> str:
+    catalog, made = rows.catalog, rows.manifest.encoders
+    views = {view for segment in rows.manifest.segments for view in segment.views}
+    counts = ", ".join(f"{of.items:,} {name} vectors" for name, of in made.items())
+    searched = ", ".join(name for name in VIEWS if name in views)
+    lines = [f"{len(catalog):,} items: {counts}; searched by {searched}"]
+    if "text" not in views and "image" in views and has_text_tower(made["image"].spec):
+        lines.append(f"words find pictures by the text tower of {made['image'].spec}")
+    if catalog.text and "text" in made:
+        lines.append(f"text is made of: {', '.join(catalog.text)}")
+    empty = int((~np.logical_or.reduce(list(rows.present.values()))).sum())
     if empty:
         lines.append(f"{empty:,} items without any vector are found by no search")
-    if index.quarantine:
-        lines.append(f"{len(index.quarantine):,} values in quarantine (quarantine.parquet), first:")
-        lines += [f"  {bad.item_id} ({bad.modality}): {bad.reason}" for bad in index.quarantine[:5]]
+    if rows.quarantine:
+        lines.append(f"{len(rows.quarantine):,} values in quarantine (quarantine.parquet), first:")
+        lines += [f"  {bad.item_id} ({bad.modality}): {bad.reason}" for bad in rows.quarantine[:5]]
     return "\n".join(lines)

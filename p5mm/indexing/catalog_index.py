@@ -1,7 +1,7 @@
 """What ``p5mm index`` makes: a catalog that is searched by text, by picture and by item."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +14,14 @@ from p5mm.data.catalog import Catalog
 from p5mm.encoders.alignment import Alignment, train_alignment
 from p5mm.encoders.base import Features
 from p5mm.errors import InputError, shown, unknown
-from p5mm.indexing.contents import IndexContents, Refused
-from p5mm.indexing.folder import read_index, write_index
 from p5mm.indexing.query import JOINT, VIEWS, Query
+from p5mm.indexing.storage.contents import IndexContents, Refused
+from p5mm.indexing.storage.folder import check_target, read_index, write_index
+from p5mm.indexing.storage.marks import Marks
 from p5mm.indexing.vectors import joint_vectors, unit
 from p5mm.indexing.where import rows_where
 from p5mm.retrieval.index import VectorIndex
+from p5mm.turns import alone
 
 TOWERS = ("image", "text")
 
@@ -55,6 +57,27 @@ class CatalogIndex(IndexContents):
         Raises:
             InputError: No item has any vector, or features do not fit the catalog.
         """
+        made = cls.of_some(catalog, features)
+        if not made.present.any():
+            raise InputError(
+                "no item of the catalog has a picture or text that could be used: nothing to "
+                "index. Give it an image or text column, or the pictures' folder with --images DIR"
+            )
+        return made
+
+    @classmethod
+    def of_some(
+        cls,
+        catalog: Catalog,
+        features: Iterable[Features],
+        alignment: Alignment | None = None,
+        marks: Mapping[str, Marks] | None = None,
+    ) -> "CatalogIndex":
+        """Some items of an index, of which none need have a vector.
+
+        Raises:
+            InputError: Features do not fit the catalog.
+        """
         by_modality = {encoded.modality: encoded for encoded in features}
         _check_features(by_modality, len(catalog))
         item_ids = catalog.item_ids
@@ -64,7 +87,13 @@ class CatalogIndex(IndexContents):
             for encoded in by_modality.values()
             for bad in encoded.quarantine
         ]
-        return cls(_slim(catalog), by_modality, {}, tuple(refused))._with_views()
+        whole = cls(slim(catalog), by_modality, {}, tuple(refused), alignment, marks or {})
+        return whole.with_views()
+
+    @classmethod
+    def of(cls, contents: IndexContents) -> "CatalogIndex":
+        """An index of what was read, or joined."""
+        return cls(**vars(contents))
 
     @property
     def item_ids(self) -> list[str]:
@@ -107,7 +136,7 @@ class CatalogIndex(IndexContents):
 
     def with_alignment(self, alignment: Alignment) -> "CatalogIndex":
         """The same index with a joint view of given heads."""
-        return replace(self, alignment=alignment)._with_views()
+        return replace(self, alignment=alignment).with_views()
 
     def where(self, condition: str) -> "CatalogIndex":
         """The same index when only items may be found of which a condition on columns is true.
@@ -199,7 +228,7 @@ class CatalogIndex(IndexContents):
         return _hits([[self.item_ids[row] for row in rows[best]]], scores[best][None])
 
     def save(self, folder: str | Path, force: bool = False) -> None:
-        """Writes the index into a folder, whole or not at all; see `p5mm.indexing.folder`.
+        """Writes the index into a folder, whole or not at all; see `p5mm.indexing.storage.folder`.
 
         Raises:
             InputError: The folder exists, is not empty and is no index; or only some items may be
@@ -207,7 +236,13 @@ class CatalogIndex(IndexContents):
         """
         if self.free is not None:
             raise InputError("a condition hides items of this index; save the one without it")
-        write_index(self, folder, force)
+        check_target(folder, force)
+        with alone(folder):
+            write_index(self.in_one(), folder, force)
+
+    def in_one(self) -> "CatalogIndex":
+        """The same index, each view of which is one index of faiss."""
+        return self if all(view.is_one for view in self.views.values()) else self.with_views()
 
     @classmethod
     def load(cls, folder: str | Path, trust: Sequence[str] = ()) -> "CatalogIndex":
@@ -221,21 +256,22 @@ class CatalogIndex(IndexContents):
         Raises:
             InputError: The folder is no index, or a file in it is missing or broken.
         """
-        return cls(**vars(read_index(folder)), origin=str(folder), trusted=tuple(trust))
+        return replace(cls.of(read_index(folder)), origin=str(folder), trusted=tuple(trust))
 
     @cached_property
     def _units(self) -> dict[str, NDArray[np.float32]]:
         """The vectors of each modality at unit length, made once."""
         return {name: unit(encoded.vectors) for name, encoded in self.features.items()}
 
-    def _with_views(self) -> "CatalogIndex":
+    def with_views(self) -> "CatalogIndex":
+        """The same index with its views made anew, each as one index of faiss."""
         views = {}
         for name in TOWERS:
             if name in self.features and self.features[name].present.any():
                 encoded = self.features[name]
                 views[name] = self._view(unit(encoded.vectors), encoded.present)
         joint = joint_vectors(self.features, self.alignment)
-        if joint is not None:
+        if joint is not None and joint.any():
             views["joint"] = self._view(joint, np.any(joint != 0, axis=1))
         return replace(self, views=views)
 
@@ -253,7 +289,7 @@ class CatalogIndex(IndexContents):
         return self.catalog.rows[item_id]
 
 
-def _slim(catalog: Catalog) -> Catalog:
+def slim(catalog: Catalog) -> Catalog:
     """The catalog without what the features hold already: vectors, and pictures in bytes.
 
     Where pictures are files, the column ``image`` says which, below their folder.
@@ -289,8 +325,3 @@ def _check_features(features: dict[str, Features], n: int) -> None:
                 f"{len(encoded.vectors)} {encoded.modality} vectors for a catalog of {n} items; "
                 "encode this catalog again"
             )
-    if not any(encoded.present.any() for encoded in features.values()):
-        raise InputError(
-            "no item of the catalog has a picture or text that could be used: nothing to index. "
-            "Give it an image or text column, or the pictures' folder with --images DIR"
-        )

@@ -12,7 +12,7 @@ from p5mm.encoders.alignment import Alignment
 from p5mm.encoders.base import Encoder
 from p5mm.encoders.build import make_encoder, text_tower
 from p5mm.errors import InputError, unknown
-from p5mm.indexing.contents import IndexContents
+from p5mm.indexing.storage.contents import IndexContents
 from p5mm.indexing.vectors import one_space, unit
 from p5mm.retrieval.index import VectorIndex
 

@@ -19,6 +19,7 @@ from p5mm.errors import InputError
 from p5mm.evidence.counts import PAIRS, Counts
 from p5mm.files import holds_only, refuse_other_output, whole_folder
 from p5mm.fusion.base import fusions
+from p5mm.indexing.status import bytes_in
 from p5mm.model.build import build_network, without_path
 from p5mm.model.content import Content
 from p5mm.model.item_codes import ItemCodes
@@ -30,8 +31,9 @@ from p5mm.model.t5 import T5, load_t5
 from p5mm.model.tokenizer import check_tokenizer, load_tokenizer, save_tokenizer
 from p5mm.plain import read_json, reading
 from p5mm.ranking.first_day import width
+from p5mm.ranking.scorer import DECODER
 from p5mm.ranking.trained_model import TrainedModel
-from p5mm.retrieval.index import VectorIndex, check_index
+from p5mm.retrieval.index import VectorIndex, check_index, read_about
 from p5mm.serving.checks import (
     check_codes,
     check_fitted,
@@ -108,6 +110,15 @@ def read_model(folder: Path) -> TrainedModel:
         InputError: It is no model folder, is damaged, holds a pickle, or leads out of itself.
     """
     return read_steadily(folder, _read)
+
+
+def model_status(folder: str | Path) -> dict[str, Any]:
+    """What a model is, as plain values; its weights are not read.
+
+    Raises:
+        InputError: The folder is no model of this format, or a file in it is missing or broken.
+    """
+    return read_steadily(folder, _read_status)
 
 
 def refuse_pickles(folder: Path) -> None:
@@ -199,7 +210,11 @@ def _read(folder: Path) -> TrainedModel:
 
 
 def _check_form(folder: Path) -> None:
-    """Check that it is a model folder of this version, without pickles."""
+    """Check that it is a model folder of this version, without pickles.
+
+    Raises:
+        InputError: It is not.
+    """
     if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
         raise InputError(
             f"{folder} is no model folder (config.json and model.safetensors are missing); "
@@ -281,3 +296,40 @@ def _read_counts(path: Path, items: int) -> Counts:
         Expected((items,), ("float32",), 0).check(arrays["taken"], "taken")
         pairs = {name: square_csr(arrays, name, items) for name in PAIRS}
         return Counts(**pairs, taken=arrays["taken"])
+
+
+def _read_status(folder: Path) -> dict[str, Any]:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    _check_form(folder)
+    path = folder / "config.json"
+    about = read_json(path, REMEDY)
+    with reading(path, REMEDY):
+        config, fitted, fingerprints = read_settings(about)
+    log = folder / "interactions.parquet"
+    with reading(log, REMEDY):
+        users = pq.read_table(log, columns=["user_id"])["user_id"]
+    weights = {name: weight for name, weight in fitted.weights.items() if weight}
+    generates = config.retrieval.generate
+    return {
+        "kind": "model",
+        "format": VERSION,
+        "items": len(read_items(folder / "items.parquet", REMEDY)),
+        "items_trained": len(fitted.items),
+        "interactions": len(users),
+        "users": pc.count_distinct(users).as_py(),
+        "content": fingerprints,
+        "epochs": len(fitted.log),
+        "validation": fitted.tried,
+        "decoder": bool(weights.get(DECODER)),
+        "reranker": weights,
+        "first_day": fitted.likeness or not config.train.epochs,
+        "index": None if generates else _index_status(folder / "index" / "index.json"),
+        "bytes": bytes_in(folder),
+    }
+
+
+def _index_status(path: Path) -> dict[str, Any]:
+    about = read_about(path)
+    return {"index": about["factory"], "items": about["items"], "recall@100": about["recall@100"]}

@@ -14,8 +14,8 @@ from p5mm.commands.main import main
 
 HEAVY = ("torch", "transformers", "faiss", "timm", "open_clip", "PIL", "numpy", "pyarrow")
 COMMANDS = (
-    "index", "align", "search", "pretrain", "train", "evaluate", "recommend", "score", "explain",
-    "demo",
+    "index", "align", "search", "status", "delete", "compact", "duplicates", "pretrain", "train",
+    "evaluate", "recommend", "score", "explain", "demo",
 )  # fmt: skip
 CONFIG = """\
 data: {reader: tables}

@@ -85,7 +85,7 @@ def test_an_alignment_of_other_encoders_is_left_out_with_a_word(tmp_path, caplog
 
 
 def test_too_few_pairs_are_told_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr("p5mm.indexing.build.encode_catalog", None)  # nobody gets that far
+    monkeypatch.setattr("p5mm.indexing.build.catalog_encoders", None)  # nobody gets that far
     with pytest.raises(InputError, match=r"needs 50 items .* 49 of the catalog's 49 have both"):
         build_index(catalog(49), tmp_path / "i", BOTH, align=True)
     assert not (tmp_path / "i").exists()

@@ -12,9 +12,9 @@ from p5mm.commands.main import main
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.base import Features, Quarantined, encoders
 from p5mm.errors import InputError
-from p5mm.indexing import folder as index_folder
 from p5mm.indexing import query
 from p5mm.indexing.catalog_index import CatalogIndex
+from p5mm.indexing.storage import folder as index_folder
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
@@ -207,7 +207,7 @@ def test_a_failing_write_leaves_the_old_index_whole(tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(index_folder, "_config", fail)
+    monkeypatch.setattr(index_folder, "_write_rest", fail)
     with pytest.raises(KeyboardInterrupt):
         made(n=9).save(tmp_path / "out")
     assert len(CatalogIndex.load(tmp_path / "out").item_ids) == 6
@@ -232,7 +232,7 @@ def test_broken_and_foreign_folders(tmp_path):
     made().save(tmp_path / "out")
     for file in ("items.parquet", "features/image.safetensors", "views/text/index.faiss"):
         shutil.copytree(tmp_path / "out", tmp_path / "copy", dirs_exist_ok=True)
-        (tmp_path / "copy" / file).write_bytes(b"broken")
+        (tmp_path / "copy" / "segments" / "000001" / file).write_bytes(b"broken")
         with pytest.raises(InputError):
             CatalogIndex.load(tmp_path / "copy")
 

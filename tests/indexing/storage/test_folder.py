@@ -16,10 +16,11 @@ from p5mm.data.catalog import Catalog
 from p5mm.encoders.base import Features, Quarantined
 from p5mm.errors import InputError
 from p5mm.indexing.catalog_index import CatalogIndex
-from p5mm.indexing.folder import check_target, read_index, write_index
+from p5mm.indexing.storage.folder import check_target, read_index, read_index_rows, write_index
 
 N, D = 80, 6
-TEXT = "features/text.safetensors"
+SEGMENT = "segments/000001"
+TEXT = f"{SEGMENT}/features/text.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +109,10 @@ def test_nothing_but_an_index_is_replaced(index, folder, tmp_path):
         write_index(index, file, force=True)
 
 
-FILES = ["config.json", "items.parquet", "quarantine.parquet", "features/image.safetensors", TEXT,
-         "alignment.safetensors", "views/image/index.faiss", "views/joint/ids.parquet",
-         "views/text/index.json"]  # fmt: skip
+FILES = ["config.json", "quarantine.parquet", "alignment.safetensors", TEXT] + [
+    f"{SEGMENT}/{name}" for name in ("items.parquet", "marks.safetensors", "views/text/index.json",
+    "features/image.safetensors", "views/image/index.faiss", "views/joint/ids.parquet")
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -138,7 +140,6 @@ def test_what_is_no_such_file_is_told(folder, file, capsys):
         ({"vectors": lambda a: a["vectors"].astype(np.float64)}, "float64"),
         ({"present": lambda a: a["present"].astype(np.float32)}, "float32"),
         ({"present": np.ones((N, 2), np.bool_)}, "shape"),
-        ({"present": np.ones(N, np.bool_)}, "80 items have vectors"),
         ({"present": None}, "missing"),
         ({"vectors": np.ones((2 * N, D), np.float32), "present": np.ones(2 * N, bool)}, "shape"),
     ],
@@ -146,6 +147,15 @@ def test_what_is_no_such_file_is_told(folder, file, capsys):
 def test_features_of_other_sizes(folder, change, message):
     arrays(folder, TEXT, change)
     refused(folder, TEXT, message)
+
+
+def test_more_vectors_than_are_told(folder):
+    arrays(folder, TEXT, {"present": np.ones(N, np.bool_)})
+    refused(folder, f"{SEGMENT}/views/text", "its ids are not those")
+    other = f"{SEGMENT}/features/vector%3Aprice%2F..%2Fx.safetensors"
+    arrays(folder, TEXT, {"present": np.arange(N) != 3})
+    arrays(folder, other, {"present": np.ones(N, np.bool_)})
+    refused(folder, "config.json", "80 items have vector:price/../x vectors, not 79")
 
 
 @pytest.mark.parametrize(
@@ -168,34 +178,40 @@ def test_an_alignment_of_other_sizes(folder, change, message):
 
 @pytest.mark.parametrize("name", ["../../secret", "/secret", "..", "", "x"])
 def test_views_are_the_three_that_there_are(folder, name, tmp_path):
-    shutil.copytree(folder / "views" / "text", tmp_path / "secret")
-    told(folder, ["views", name], {})
+    shutil.copytree(folder / SEGMENT / "views" / "text", tmp_path / "secret")
+    told(folder, ["segments", 0, "views"], [name])
     refused(folder, "config.json", "unknown view")
 
 
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (["encoders"], []), (["views"], []), (["aligned"], "yes"), (["items"], "80"),
-        (["items"], 79), (["quarantined"], 0), (["format"], 2), (["views"], {}),
+        (["encoders"], []), (["segments"], []), (["aligned"], "yes"), (["items"], "80"),
+        (["items"], 79), (["quarantined"], 0), (["format"], 1), (["format"], 3),
+        (["segments", 0, "views"], []), (["segments", 0, "name"], "../001"),
+        (["segments", 0, "name"], "000002"), (["segments", 0, "deleted"], 80),
+        (["segments", 0, "deleted"], -1), (["segments", 0, "items"], 81), (["odd"], 1),
         (["encoders", "text"], {}), (["encoders", "text", "spec"], 5),
         (["encoders", "text", "dim"], "6"), (["encoders", "text", "odd"], 1),
     ],
 )  # fmt: skip
 def test_a_configuration_from_a_stranger(folder, path, value):
     told(folder, path, value)
-    with pytest.raises(InputError, match=r"config\.json|alignment\.safetensors"):
-        read_index(folder)
+    for read in (read_index, read_index_rows):
+        if (path, value) == (["segments", 0, "views"], []) and read is read_index_rows:
+            continue  # it reads no views
+        with pytest.raises(InputError, match=str(folder)):
+            read(folder)
 
 
 def test_names_of_modalities_lead_nowhere(folder, tmp_path):
     (tmp_path / "x.safetensors").write_bytes((folder / TEXT).read_bytes())
     about = json.loads((folder / "config.json").read_text())
     told(folder, ["encoders", "../../x"], about["encoders"]["text"])
-    refused(folder, "features/..%2F..%2Fx.safetensors", "missing")
+    refused(folder, f"{SEGMENT}/features/..%2F..%2Fx.safetensors", "missing")
 
 
-@pytest.mark.parametrize("file", ["views/text", TEXT, "items.parquet"])
+@pytest.mark.parametrize("file", [f"{SEGMENT}/views/text", TEXT, f"{SEGMENT}/items.parquet"])
 def test_links_out_of_the_folder_are_not_followed(folder, tmp_path, file):
     shutil.move(folder / file, tmp_path / "elsewhere")
     (folder / file).symlink_to(tmp_path / "elsewhere")
@@ -211,15 +227,15 @@ def test_links_out_of_the_folder_are_not_followed(folder, tmp_path, file):
 )
 @pytest.mark.parametrize("view", ["image", "text", "joint"])
 def test_a_view_of_other_ids(folder, view, change):
-    path = folder / "views" / view / "ids.parquet"
+    path = folder / SEGMENT / "views" / view / "ids.parquet"
     pq.write_table(change(pq.read_table(path)), path)
-    refused(folder, f"views/{view}", "its ids are not those")
+    refused(folder, f"{SEGMENT}/views/{view}", "its ids are not those")
 
 
 def test_a_view_of_other_dimensions(folder):
-    shutil.rmtree(folder / "views" / "joint")
-    shutil.copytree(folder / "views" / "text", folder / "views" / "joint")
-    refused(folder, "views/joint", "its vectors have 6 dimensions")
+    shutil.rmtree(folder / SEGMENT / "views" / "joint")
+    shutil.copytree(folder / SEGMENT / "views" / "text", folder / SEGMENT / "views" / "joint")
+    refused(folder, f"{SEGMENT}/views/joint", "its vectors have 6 dimensions")
 
 
 @pytest.mark.parametrize(

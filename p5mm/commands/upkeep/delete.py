@@ -1,0 +1,48 @@
+"""Delete items of an index, at once; compact gives the room back."""
+
+import argparse
+
+from p5mm.terminal import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``p5mm delete``."""
+    parser.add_argument("index", help="folder of the index")
+    parser.add_argument("item", nargs="*", metavar="ID", help="an item; each must be there")
+    parser.add_argument(
+        "--ids", metavar="FILE",
+        help="table with a column item_id, or a text file with an id a line; what is no item is "
+        "passed over",
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> None:
+    """Take items out of an index."""
+    from p5mm.errors import InputError, shown
+    from p5mm.indexing.deletion import delete_items
+
+    if bool(options.item) == (options.ids is not None):
+        raise InputError("name the items: ID [ID ...], or a list of them with --ids FILE")
+    item_ids = options.item or _listed(options.ids)
+    done = delete_items(options.index, item_ids, strict=options.ids is None)
+    if done.unknown:
+        some = ", ".join(shown(item[:80]) for item in done.unknown[:5])
+        say(f"{len(done.unknown):,} ids are no items of the index: {some}")
+    say(f"{options.index}: {done.deleted:,} deleted, {done.left:,} left")
+
+
+def _listed(path: str) -> list[str]:
+    """The ids in a file: of a table those of its column item_id, else every line one."""
+    from pathlib import Path
+
+    from p5mm.data.raw_file import FORMS, check_text, read_bytes
+    from p5mm.data.tables import id_column, read_table, with_known_names
+
+    if Path(path.removesuffix(".gz")).suffix.lower() in FORMS:
+        table = with_known_names(read_table(path), path, ["item_id"])
+        listed: list[str] = id_column(table, path, "item_id").to_pylist()
+        return listed
+    data = bytes(read_bytes(Path(path)))
+    check_text(data, Path(path))
+    lines = data.decode("utf-8-sig").split("\n")
+    return [line.removesuffix("\r") for line in lines if line.strip()]

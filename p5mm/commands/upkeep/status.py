@@ -1,0 +1,119 @@
+"""Say what an index or a model is: items, vectors, what is deleted, room on the disk."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from p5mm.terminal import safe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``p5mm status``."""
+    parser.add_argument("folder", help="folder of an index or of a model")
+    parser.add_argument("--json", action="store_true", help="JSON on standard output, alone")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print what is in a folder."""
+    about = _status(options.folder)
+    if options.json:
+        print(json.dumps(about))
+        return
+    lines = _index_lines(about) if about["kind"] == "index" else _model_lines(about)
+    width = max(len(name) for name, _ in lines)
+    for name, told in lines:
+        print(f"{name:<{width}}  {safe(told)}".rstrip())
+
+
+def sized(size: float) -> str:
+    """A number of bytes as people say it.
+
+    Example:
+        >>> sized(1_234), sized(5_600_000_000)
+        ('1.2 kB', '5.6 GB')
+    """
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
+
+
+def _status(folder: str) -> dict[str, Any]:
+    from pathlib import Path
+
+    from p5mm.errors import InputError
+    from p5mm.indexing.storage.manifest import is_index
+
+    if is_index(folder):
+        from p5mm.indexing.status import index_status
+
+        return index_status(folder)
+    if (Path(folder) / "model.safetensors").is_file():
+        from p5mm.serving.folder import model_status
+
+        return model_status(folder)
+    raise InputError(
+        f"{folder} is neither an index nor a model of p5mm; p5mm index CATALOG --out DIR makes "
+        "an index, p5mm train CONFIG.yaml --out DIR a model"
+    )
+
+
+def _index_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    lines = [("index", f"format {about['format']}, {sized(about['bytes'])}")]
+    empty = about["without_vector"]
+    without = f", {empty:,} without a vector" if empty else ""
+    lines.append(("items", f"{about['items']:,}{without}"))
+    for name, made in about["modalities"].items():
+        lines.append((name, f"{made['items']:,} vectors of {made['dim']} by {made['spec']}"))
+    if about["text"]:
+        lines.append(("text made of", ", ".join(about["text"])))
+    lines.append(("alignment", _alignment(about["alignment"])))
+    lines += [(f"segment {of['name']}", _segment(of)) for of in about["segments"]]
+    if about["quarantined"]:
+        lines.append(("quarantined", f"{about['quarantined']:,} values (quarantine.parquet)"))
+    if about["worth_compacting"]:
+        back, many = sized(about["bytes_of_deleted"]), len(about["segments"])
+        lines.append(
+            ("advice", f"p5mm compact gives back {back}, and makes one of {many} segments")
+        )
+    return lines
+
+
+def _segment(about: Mapping[str, Any]) -> str:
+    views = ", ".join(
+        f"{name} {view['index']}"
+        + ("" if view["index"] == "Flat" else f" (recall {view['recall@100']:.3f})")
+        for name, view in about["views"].items()
+    )
+    gone = f", {about['deleted']:,} deleted" if about["deleted"] else ""
+    return f"{about['items']:,} items{gone}, {sized(about['bytes'])}; {views or 'no vectors'}"
+
+
+def _alignment(report: Mapping[str, Any] | None) -> str:
+    if report is None:
+        return "none"
+    return (
+        f"on {report['pairs']:,} pairs; {report['recall_at_1']:.0%} of {report['held_out']:,} held "
+        f"out find their picture first, {report['recall_at_10']:.0%} within ten"
+    )
+
+
+def _model_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    tried = ", ".join(f"{name} {value:.4f}" for name, value in about["validation"].items())
+    ranks = ", ".join(f"{name} {weight:g}" for name, weight in about["reranker"].items())
+    content = ", ".join(about["content"]) or "none"
+    index = about["index"]
+    lines = {
+        "model": f"format {about['format']}, {sized(about['bytes'])}",
+        "items": f"{about['items']:,}, {about['items_trained']:,} trained; content: {content}",
+        "log": f"{about['interactions']:,} interactions of {about['users']:,} users",
+        "training": "first day of a shop" if about["first_day"] else f"{about['epochs']} epochs",
+        "validation": f"ndcg@10 of {tried}" if tried else "none",
+        "decoder": "ranks" if about["decoder"] else "does not rank",
+        "reranker": ranks or "none, the retriever alone ranks",
+        "index": "none, candidates are generated" if index is None
+        else f"{index['index']} of {index['items']:,} items",
+    }  # fmt: skip
+    return list(lines.items())

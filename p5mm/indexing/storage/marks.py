@@ -1,0 +1,95 @@
+"""By what it is seen, without any vector, whether a picture or a file is what it was."""
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p5mm.encoders.store import content_keys
+
+KEY, STAMP = 16, 3  # bytes of a key, numbers of a stamp
+NO_STAMP = (0, 0, 0)
+SETTLED = 2_000_000_000  # nanoseconds after which no file system would miss a second change
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The contents of some raw values.
+
+    Attributes:
+        keys: ``[n, 16]`` uint8, of the content; zero where there is nothing that could be read.
+        stamps: ``[n, 3]`` int64, of a file its size, and when its content and its entry were last
+            changed (ns); zero where it is no file, or so new that it could change unseen.
+    """
+
+    keys: NDArray[np.uint8]
+    stamps: NDArray[np.int64]
+
+    @classmethod
+    def nothing(cls, n: int) -> "Marks":
+        """Marks of ``n`` values that say nothing."""
+        return cls(np.zeros((n, KEY), np.uint8), np.zeros((n, STAMP), np.int64))
+
+    def take(self, rows: NDArray[np.int64]) -> "Marks":
+        """Those of some rows; of row -1 they say nothing."""
+        if not len(self.keys):
+            return Marks.nothing(len(rows))
+        there = (rows >= 0)[:, None]
+        return Marks(
+            np.where(there, self.keys[rows], 0).astype(np.uint8),
+            np.where(there, self.stamps[rows], 0),
+        )
+
+    def differ(self, other: "Marks") -> NDArray[np.bool_]:
+        """``[n]`` True where the contents are not the same."""
+        different: NDArray[np.bool_] = (self.keys != other.keys).any(axis=1)
+        return different
+
+
+def marks_of(raws: Sequence[Any | None], before: Marks) -> Marks:
+    """The marks of raw values; a file whose stamp is what it was is not read again.
+
+    A stamp is compared, never ordered, and is believed only if it was two seconds old by the clock
+    of its time: so no clock that is wrong, or set back, hides a change.
+
+    Args:
+        raws: Paths, bytes, texts or vectors; None where an item has none.
+        before: The marks of the same items as they were.
+    """
+    stamps = _stamps(raws, time.time_ns() - SETTLED)
+    same = (stamps == before.stamps).all(axis=1) & stamps.any(axis=1)
+    keys = np.where(same[:, None], before.keys, 0).astype(np.uint8)
+    read = [row for row in np.flatnonzero(~same).tolist() if raws[row] is not None]
+    values = [_bytes(raws[row]) for row in read]
+    for row, key in zip(read, content_keys(values), strict=True):
+        if key is not None:
+            keys[row] = np.frombuffer(key, np.uint8)
+    return Marks(keys, stamps)
+
+
+def _stamps(raws: Sequence[Any | None], settled: int) -> NDArray[np.int64]:
+    """``[n, 3]`` of files that were last changed before a time."""
+    stamps = []
+    for raw in raws:
+        stamp = NO_STAMP
+        if isinstance(raw, Path):
+            with suppress(OSError):
+                of = os.stat(raw)
+                if of.st_mtime_ns < settled and of.st_ctime_ns < settled:
+                    stamp = of.st_size, of.st_mtime_ns, of.st_ctime_ns
+        stamps.append(stamp)
+    return np.array(stamps, np.int64).reshape(-1, STAMP)
+
+
+def _bytes(raw: Any) -> Any:
+    """What has a key: a vector by its numbers."""
+    if isinstance(raw, np.ndarray):
+        return blake2b(raw.tobytes(), digest_size=KEY).digest()
+    return raw

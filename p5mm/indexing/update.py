@@ -1,0 +1,249 @@
+"""An index brought up to a catalog: only what has changed is encoded, and only that is written."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p5mm.cluster import Cluster
+from p5mm.data.catalog import Catalog
+from p5mm.encoders.alignment import SIDES, Alignment
+from p5mm.encoders.base import Features
+from p5mm.encoders.store import FeatureStore
+from p5mm.errors import InputError, shown
+from p5mm.indexing.catalog_index import CatalogIndex, slim
+from p5mm.indexing.change import NEW, Change, changed, fit_together, places, told
+from p5mm.indexing.encode import Tower, check_any, encode_by
+from p5mm.indexing.storage.contents import IndexContents, joined
+from p5mm.indexing.storage.folder import (
+    IndexRows,
+    check_target,
+    read_index_rows,
+    read_part,
+    write_change,
+    write_index,
+)
+from p5mm.indexing.storage.manifest import is_index
+from p5mm.indexing.storage.marks import Marks, marks_of
+
+LEAST_KEPT = 0.1  # share of an index's items below which a catalog is taken for a mistake
+MOST_SWALLOWED = 10_000  # items of a segment that a later one takes up
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What is to be done to bring an index up to a catalog.
+
+    Attributes:
+        change: In the items' own ids.
+        before: What the index holds; None where it is made anew, whole.
+        part: The items that are encoded: those added or changed.
+        marks: Theirs.
+        gone: ``[n]`` True for the rows of the index that are deleted: removed, or changed.
+        alignment: That of the index, where it fits the encoders.
+    """
+
+    change: Change
+    before: IndexRows | None
+    part: Catalog
+    marks: dict[str, Marks]
+    gone: NDArray[np.bool_]
+    alignment: Alignment | None
+
+
+def planned(catalog: Catalog, out: str | Path, towers: list[Tower], force: bool = False) -> Update:
+    """Compare a catalog with an index.
+
+    Args:
+        catalog: As it is now.
+        out: Folder of the index, if there is one.
+        towers: The encoders of the catalog's modalities.
+        force: Whether nearly all items of the index may go.
+
+    Raises:
+        InputError: Nearly all of them would, and they may not; or the index is of a newer p5mm.
+    """
+    before = _before(out, force)
+    place = np.full(len(catalog), NEW) if before is None else places(catalog, before.catalog)
+    marks = {
+        name: marks_of(raws, _known(before, name, place)) for name, raws in _fields(catalog, towers)
+    }
+    whole = before is None or not _goes_on(before, catalog, towers)
+    if before is None:
+        different = np.zeros(len(catalog), np.bool_)
+    elif whole:
+        different = place != NEW
+    else:
+        different = changed(slim(catalog), marks, before, place)
+    change = told(catalog, None if before is None else before.catalog, place, different)
+    if before is not None and not force:
+        _check_kept(change, len(before.catalog), out)
+    rows = np.arange(len(catalog)) if whole else np.flatnonzero(different | (place == NEW))
+    gone = np.ones(0 if before is None else len(before.catalog), np.bool_)
+    gone[place[(place != NEW) & ~different]] = False
+    return Update(
+        change,
+        None if whole else before,
+        catalog if whole else catalog.take(rows),
+        {name: of.take(rows) for name, of in marks.items()},
+        gone,
+        None if before is None else _kept_alignment(before, towers),
+    )
+
+
+def encoded(
+    update: Update,
+    towers: list[Tower],
+    workers: int,
+    store: FeatureStore,
+    cluster: Cluster | None = None,
+) -> list[Features]:
+    """The features of what an update encodes, by the store where their contents are known.
+
+    Raises:
+        InputError: An encoder breaks its contract, or of a whole catalog could use nothing.
+    """
+    part = update.part
+    if not len(part):
+        return []
+    features = encode_by(towers, part, workers, store, cluster, prepared=True)
+    if update.before is None:
+        check_any(part, towers, features)
+    return features
+
+
+def write_update(
+    update: Update, features: list[Features], out: str | Path, force: bool = False
+) -> None:
+    """Write an index as an update makes it, whole or not at all; nobody else may write it.
+
+    Args:
+        update: Of `planned`; the index is as it was then.
+        features: Of the update's part.
+        out: Folder of the index.
+        force: Replace whatever is there.
+
+    Raises:
+        InputError: Something else is there.
+        OSError: It cannot be written.
+    """
+    if update.before is None:
+        made = replace(CatalogIndex.build(update.part, features), marks=update.marks)
+        if update.alignment is not None:
+            made = made.with_alignment(update.alignment)
+        write_index(made, out, force)
+        return
+    check_target(out, force)
+    rows, gone, part = update.before, update.gone, None
+    touched = {rows.catalog.item_ids[row] for row in np.flatnonzero(gone)}
+    quarantine = [refused for refused in rows.quarantine if refused.item_id not in touched]
+    if len(update.part):
+        new = CatalogIndex.of_some(update.part, features, rows.alignment, update.marks)
+        quarantine += new.quarantine
+        part, gone = _with_small_ones(new, rows, gone, out)
+    write_change(out, rows, gone, part, quarantine)
+
+
+def _before(out: str | Path, force: bool) -> IndexRows | None:
+    """The index that is there; None where there is none that can be read."""
+    if not is_index(out):
+        return None
+    check_target(out, force)
+    try:
+        return read_index_rows(out)
+    except InputError as error:
+        log.warning("the index that was there is replaced, with its alignment if any: %s", error)
+        return None
+
+
+def _fields(catalog: Catalog, towers: list[Tower]) -> list[tuple[str, list[object]]]:
+    """The fields whose contents stand in no column of an index, and their raw values.
+
+    The encoders see all values: what they learn of them is in their fingerprints.
+    """
+    raws = {}
+    for tower in towers:
+        raws[tower.source] = tower.raws(catalog)[0]
+        if hasattr(tower.encoder, "prepare"):
+            tower.encoder.prepare(raws[tower.source])
+    return [
+        (name, values)
+        for name, values in raws.items()
+        if not any(isinstance(value, str) for value in values)
+    ]
+
+
+def _known(before: IndexRows | None, name: str, place: NDArray[np.int64]) -> Marks:
+    if before is None or name not in before.marks:
+        return Marks.nothing(len(place))
+    return before.marks[name].take(place)
+
+
+def _goes_on(before: IndexRows, catalog: Catalog, towers: list[Tower]) -> bool:
+    """Whether what is encoded now can stand beside what the index holds."""
+    now = {tower.encoder.modality: _made_by(tower) for tower in towers}
+    then = {name: (made.fingerprint, made.dim) for name, made in before.manifest.encoders.items()}
+    if now != then:
+        log.info("the encoders are not those of the index: all is made anew")
+    elif not fit_together(slim(catalog), before.catalog):
+        log.info("the columns are not those of the index: all is made anew")
+    else:
+        return True
+    return False
+
+
+def _made_by(tower: Tower) -> tuple[str, int]:
+    return tower.encoder.fingerprint, tower.encoder.dim
+
+
+def _kept_alignment(before: IndexRows, towers: list[Tower]) -> Alignment | None:
+    """The alignment of an index, unless the encoders are others now."""
+    if before.alignment is None:
+        return None
+    now = {tower.encoder.modality: _made_by(tower) for tower in towers}
+    then = before.manifest.encoders
+    if any(now.get(side) != (then[side].fingerprint, then[side].dim) for side in SIDES):
+        log.warning(
+            "the alignment of this index was of other encoders and is left out; "
+            "p5mm align INDEX trains it anew"
+        )
+        return None
+    return before.alignment
+
+
+def _check_kept(change: Change, items: int, out: str | Path) -> None:
+    kept = items - len(change.removed)
+    if kept < LEAST_KEPT * items:
+        some = ", ".join(shown(item)[:80] for item in change.removed[:3])
+        raise InputError(
+            f"of the {items:,} items of {out} the catalog has {kept:,}: {len(change.removed):,} "
+            f"would be removed ({some}, ...); nothing was written. If that is meant, add --force"
+        )
+
+
+def _with_small_ones(
+    new: CatalogIndex, rows: IndexRows, gone: NDArray[np.bool_], out: str | Path
+) -> tuple[IndexContents, NDArray[np.bool_]]:
+    """The new items with those of earlier segments that are no larger, and all rows that go.
+
+    So there are never many segments, and an item is written again a few times in all.
+    """
+    numbers: list[int] = []
+    size = len(new.catalog)
+    for number in reversed(range(len(rows.manifest.segments))):
+        left = int(((rows.segment == number) & ~gone).sum())
+        if left > min(size, MOST_SWALLOWED):
+            break
+        if left:
+            numbers, size = [number, *numbers], size + left
+    if not numbers:
+        return new, gone
+    within = np.isin(rows.segment, numbers)
+    staying = np.flatnonzero(~gone[within])
+    whole = joined([(read_part(out, numbers), staying), (new, np.arange(len(new.catalog)))])
+    made = replace(CatalogIndex.of(whole), alignment=new.alignment)
+    return made.with_views(), gone | within
