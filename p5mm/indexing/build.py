@@ -28,7 +28,7 @@ from p5mm.indexing.storage.folder import (
 )
 from p5mm.indexing.storage.manifest import VIEWS
 from p5mm.indexing.update import Update, encoded, planned, write_update
-from p5mm.turns import replaced_in_turn
+from p5mm.steady import replaced_in_turn
 
 WEAK = (
     "this alignment is too weak to be of use: half of the texts held out have more than a tenth of "

@@ -21,7 +21,7 @@ from p5mm.indexing.storage.marks import Marks
 from p5mm.indexing.vectors import joint_vectors, unit
 from p5mm.indexing.where import rows_where
 from p5mm.retrieval.index import VectorIndex
-from p5mm.turns import alone
+from p5mm.steady import alone
 
 TOWERS = ("image", "text")
 

@@ -22,7 +22,7 @@ from p5mm.indexing.storage.folder import (
     write_index,
 )
 from p5mm.indexing.storage.manifest import read_manifest
-from p5mm.turns import replaced_in_turn
+from p5mm.steady import replaced_in_turn
 
 log = logging.getLogger(__name__)
 

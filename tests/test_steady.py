@@ -12,14 +12,14 @@ import pytest
 
 from p5mm.errors import InputError
 from p5mm.files import whole_folder
-from p5mm.turns import alone, replaced_in_turn
+from p5mm.steady import alone, replaced_in_turn
 
 COUNTER = """
 import sys
 from functools import partial
 from pathlib import Path
 from p5mm.files import whole_folder
-from p5mm.turns import replaced_in_turn
+from p5mm.steady import replaced_in_turn
 
 folder = Path(sys.argv[1])
 
