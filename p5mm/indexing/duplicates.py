@@ -12,8 +12,8 @@ from p5mm.indexing.vectors import unit
 from p5mm.progress import progress
 from p5mm.retrieval.index import VectorIndex
 
-ALIKE = 0.9
-"""A cosine that copies of a picture reach with the embedded encoder, and few others do."""
+ALIKE = 0.85
+"""A cosine that copies of a photo reach with the embedded encoder, and others do not."""
 EXACT_UP_TO = 30_000  # vectors; of more the nearest are looked for in inverted lists
 NEAREST, BATCH = 32, 1024
 

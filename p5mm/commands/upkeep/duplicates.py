@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--by", metavar="MODALITY", help="whose vectors are compared (default: image, if any)"
     )
     parser.add_argument(
-        "--threshold", type=float, default=0.9, metavar="COSINE",
-        help="from which two items are alike (default: 0.9)",
+        "--threshold", type=float, default=0.85, metavar="COSINE",
+        help="from which two items are alike (default: 0.85)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="JSON on standard output, alone")
     parser.add_argument("--html", metavar="FILE", help="a page with all groups")
