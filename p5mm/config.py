@@ -184,7 +184,7 @@ class RetrievalConfig:
     """
 
     candidates: int = 100
-    shortlist: int = 60
+    shortlist: int = 100
     index: str = "auto"
     generate: bool = False
     code_levels: int = 4
@@ -238,7 +238,7 @@ class ColdConfig:
     sharpness: float = 8.0
     ridge: float = 1.0
     candidates: int = 50
-    shortlist: int = 10
+    shortlist: int = 50
 
     def __post_init__(self) -> None:
         if self.neighbours < 1 or self.ridge <= 0:
