@@ -85,7 +85,7 @@ def _read(file: BinaryIO) -> NDArray[np.float32]:
     """
     _refuse_cut_wav(file)
     try:
-        with soundfile.SoundFile(file) as sound:
+        with soundfile.SoundFile(file) as sound, np.errstate(over="ignore", invalid="ignore"):
             _refuse_odd(sound)
             wave = _mono(sound)
             rate = int(sound.samplerate)

@@ -29,7 +29,7 @@ FORM = '{"categories": {COLUMN: [NAME, ...]}, "numbers": {COLUMN: [MEAN, DEVIATI
 
 
 class TabularEncoder:
-    """Each column that an item has is a part of length one, so a cosine is the mean likeness.
+    """Each column that an item has is an equal part: a cosine is the mean likeness of the columns.
 
     A category is a one among zeros. A number is a point on a half circle, from far below the mean
     to far above it: two of one size agree, whatever it is. What is missing, and a category that
@@ -169,7 +169,7 @@ def main() -> None:
         known = learn(Catalog.read(options.catalog), options.categories, options.numbers)
     except InputError as error:
         parser.error(str(error))
-    Path(options.out).write_text(json.dumps(known, indent=1), encoding="utf-8")
+    Path(options.out).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     print(f"{options.out}: {len(known['categories'])} categories, {len(known['numbers'])} numbers")
 
 

@@ -2,7 +2,7 @@
 
 From this folder, for a catalog whose column ``video`` names files:
 ``p5mm index ../shop/catalog.csv --encoder video:VideoEncoder:embedded --out ../videos``. The
-argument is the spec of the picture encoder. Animated GIF, WebP and PNG need nothing else; MP4, MOV,
+argument is the spec of the picture encoder. Animated GIF and WebP need nothing else; MP4, MOV,
 WebM, Matroska and AVI need PyAV (``pip install av``).
 """
 
@@ -22,6 +22,7 @@ from p5mm.encoders.picture import MAX_PIXELS, to_rgb
 
 FRAMES = 8  # of a video are looked at, evenly over its length
 READ = 20_000  # frames are read at most: eleven minutes at thirty a second
+WHOLE = 0.9  # of the frames that a file tells of; an edit may leave out some
 SIDE = 512  # pixels of a frame at most
 BATCH = 32  # frames that the picture encoder gets at once
 
@@ -119,9 +120,9 @@ def _frames(file: BinaryIO) -> Iterator[Frame]:
 def _picture_frames(file: BinaryIO) -> Iterator[Frame]:
     """The frames of an animated picture, by Pillow."""
     try:
-        picture = Image.open(file, formats=("GIF", "WEBP", "PNG"))
+        picture = Image.open(file, formats=("GIF", "WEBP"))
     except UnidentifiedImageError:
-        raise ValueError("neither GIF, WebP, PNG, MP4, MOV, WebM, Matroska nor AVI") from None
+        raise ValueError("neither GIF, WebP, MP4, MOV, WebM, Matroska nor AVI") from None
     with picture:
         _refuse_bombs(picture.width, picture.height)
         for frame in ImageSequence.Iterator(picture):
@@ -140,8 +141,12 @@ def _container_frames(file: BinaryIO, form: str) -> Iterator[Frame]:
                 raise ValueError("there is no picture in it, only sound")
             stream = container.streams.video[0]
             _refuse_bombs(stream.width, stream.height)
+            read = 0
             for frame in container.decode(stream):
+                read += 1
                 yield frame.to_image
+            if read < WHOLE * stream.frames - 1:  # 0 where the form does not tell (Matroska, WebM)
+                raise ValueError(f"cut: {read:,} of its {stream.frames:,} frames are there")
     except av.FFmpegError as error:
         raise ValueError(f"broken video: {error.strerror}") from error
 

@@ -135,3 +135,18 @@ def test_from_files_to_recommendations(example, shop, why_broken, capsys, tmp_pa
     new = Catalog.read(tmp_path / "new.csv", text=["title"])
     grown = model.add_items(new, FeatureStore(tmp_path / "store"), trust=[spec])
     assert {hit[:2] for hit in grown.similar_items(["new"], k=3)["item_id"].to_pylist()} == {"g2"}
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC"])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_what_is_mutated_gives_a_vector_or_a_reason(encoder, form, data):
+    whole = bytearray(as_file(tone(0, 1)[:2000], form))
+    for _ in range(data.draw(st.integers(1, 6))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        made = vector(encoder, bytes(whole))
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert np.isfinite(made).all()

@@ -46,9 +46,9 @@ def pictures(hue: int, frames: int = 12, size=(48, 32)) -> list[Image.Image]:
     return made
 
 
-def animated(frames, form="GIF") -> bytes:
+def animated(frames, form="GIF", **how) -> bytes:
     out = io.BytesIO()
-    frames[0].save(out, form, save_all=True, append_images=frames[1:], duration=40)
+    frames[0].save(out, form, save_all=True, append_images=frames[1:], duration=40, **how)
     return out.getvalue()
 
 
@@ -89,10 +89,18 @@ def test_films_give_the_vector_of_their_pictures(video, form):
     encoder = video.VideoEncoder("toy_pictures:ToyPicture")
     frames = pictures(85, 30)
     made = film(frames, form)
-    assert vector(encoder, made) @ vector(encoder, animated(frames, "PNG")) > 0.999
+    assert vector(encoder, made) @ vector(encoder, animated(frames, "WEBP", lossless=True)) > 0.999
     for broken in (made[:20], made[:100], made[:11]):
         with pytest.raises(ValueError, match=r"video|frame|neither"):
             encoder.load(broken)
+
+
+def test_a_cut_film_is_refused_where_it_says_how_long_it_is(video):
+    encoder = video.VideoEncoder("toy_pictures:ToyPicture")
+    whole = film(pictures(85, 100, (96, 64)), "avi")
+    for share in (0.5, 0.8):
+        with pytest.raises(ValueError, match=r"cut: \d+ of its 100 frames"):
+            encoder.load(whole[: int(share * len(whole))])
 
 
 def test_a_film_keeps_the_contract(video):
