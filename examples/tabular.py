@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from p5mm.data.catalog import Catalog
 from p5mm.errors import InputError
+from p5mm.files import whole_file
 
 MOST = 256  # categories of a column that are known: the most frequent
 FORM = '{"categories": {COLUMN: [NAME, ...]}, "numbers": {COLUMN: [MEAN, DEVIATION]}}'
@@ -150,7 +151,7 @@ def _checked(file: str) -> dict[str, Any]:
         distinct = all(len(set(of)) == len(of) for of in names.values())
         finite = all(math.isfinite(m) and math.isfinite(d) and d > 0 for m, d in scales.values())
         whole = words and distinct and finite and bool(names or scales)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file} is no file of columns ({error}); it must be {FORM}") from error
     if not whole:
         raise InputError(f"{file} is no file of columns; it must be {FORM}")
@@ -165,11 +166,14 @@ def main() -> None:
     parser.add_argument("--numbers", nargs="+", default=[], metavar="COLUMN")
     parser.add_argument("--out", required=True, metavar="FILE.json")
     options = parser.parse_args()
+    if not options.categories and not options.numbers:
+        parser.error("name a column: --categories COLUMN, --numbers COLUMN")
     try:
         known = learn(Catalog.read(options.catalog), options.categories, options.numbers)
-    except InputError as error:
+        with whole_file(options.out) as draft:
+            draft.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    except (InputError, OSError) as error:
         parser.error(str(error))
-    Path(options.out).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     print(f"{options.out}: {len(known['categories'])} categories, {len(known['numbers'])} numbers")
 
 

@@ -81,6 +81,10 @@ def test_several_columns_are_the_cells_of_each_item():
         items.raw(["prize"])
     with pytest.raises(InputError, match="unknown catalog column 'item_id'"):
         items.raw(["item_id"])
+    items = catalog(item_id=["a"], v=[[1.0, 2.0]], clip=[b"RIFF"], kind=["tea"])
+    for name in ("v", "clip"):
+        with pytest.raises(InputError, match=r"unknown catalog column.*Allowed: kind$"):
+            items.raw(("kind", name))
 
 
 def test_unknown_fields_and_items_are_named():

@@ -67,6 +67,12 @@ class Shop:
         assert code == 0
         return out
 
+    def again(self, spec: str, *more: str, capsys: pytest.CaptureFixture[str]) -> str:
+        """What a second run of `index` says of the items."""
+        capsys.readouterr()
+        self.index(spec, *more)
+        return capsys.readouterr().err.split("\n")[0]
+
     def like(self, item: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
         """The items of `index` that are most like one."""
         capsys.readouterr()

@@ -1,4 +1,5 @@
 import io
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -124,10 +125,14 @@ def test_from_files_to_recommendations(example, shop, why_broken, capsys, tmp_pa
 
     (tmp_path / "cut.flac").write_bytes(as_file(tone(0, 0))[:900])
     made = shop(["title", "clip"], cells, ["thing", "cut.flac"])
-    spec = "audio:AudioEncoder:clip"
-    assert "no whole WAV or FLAC" in why_broken(made.index(spec, "--text", "title"))
+    spec, words = "audio:AudioEncoder:clip", ["--text", "title"]
+    assert "no whole WAV or FLAC" in why_broken(made.index(spec, *words))
     for group in range(3):
         assert {hit[:2] for hit in made.like(f"g{group}n0", capsys)[:3]} == {f"g{group}"}
+    assert "0 changed, 0 removed, 13 untouched" in made.again(spec, *words, capsys=capsys)
+    (tmp_path / "sounds" / "01.wav").write_bytes(as_file(tone(1, 1), "WAV"))
+    assert "1 changed, 0 removed, 12 untouched" in made.again(spec, *words, capsys=capsys)
+    assert made.like("g0n1", capsys)[0][:2] == "g1"
     model = made.train(spec, "--data.text", "[title]")
     assert model.model.content.present["audio"].sum() == 12
     (tmp_path / "new.flac").write_bytes(as_file(tone(2, 9)))
@@ -144,9 +149,5 @@ def test_what_is_mutated_gives_a_vector_or_a_reason(encoder, form, data):
     whole = bytearray(as_file(tone(0, 1)[:2000], form))
     for _ in range(data.draw(st.integers(1, 6))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        made = vector(encoder, bytes(whole))
-    except ValueError as error:
-        assert str(error)
-    else:
-        assert np.isfinite(made).all()
+    with suppress(ValueError):
+        assert np.isfinite(vector(encoder, bytes(whole))).all()

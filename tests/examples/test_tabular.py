@@ -98,7 +98,7 @@ def test_what_is_learned_of_numbers_is_their_mean_and_deviation(tabular, cells):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "[]", "{}", '{"categories": {}, "numbers": {}}',
+        "missing", "", "[]", "{}", '{"categories": {}, "numbers": {}}',
         '{"categories": {"a": ["x", "x"]}, "numbers": {}}',
         '{"categories": {"a": [1]}, "numbers": {}}',
         '{"categories": {}, "numbers": {"p": [1, 0]}}',
@@ -108,7 +108,8 @@ def test_what_is_learned_of_numbers_is_their_mean_and_deviation(tabular, cells):
     ],
 )  # fmt: skip
 def test_a_file_that_is_none_of_columns_is_refused(tabular, tmp_path, text):
-    (tmp_path / "c.json").write_text(text)
+    if text != "missing":
+        (tmp_path / "c.json").write_text(text)
     with pytest.raises(InputError, match=r"c.json is no file of columns.*it must be"):
         tabular.TabularEncoder(str(tmp_path / "c.json"))
 
@@ -134,11 +135,17 @@ def test_from_a_table_to_recommendations(tabular, shop, why_broken, capsys, tmp_
     assert why_broken(made.index(spec)) == "the price 'cheap' is no number"
     for group in range(3):
         assert {hit[:2] for hit in made.like(f"g{group}n0", capsys)[:3]} == {f"g{group}"}
+    text = (tmp_path / "catalog.csv").read_text()
+    (tmp_path / "catalog.csv").write_text(text.replace("g0n0,thing,tea,1.0", "g0n0,thing,pot,100"))
+    assert "1 changed, 0 removed, 12 untouched" in made.again(spec, capsys=capsys)
+    assert made.like("g0n0", capsys)[0][:2] == "g2"
+    (tmp_path / "catalog.csv").write_text(text)
     model = made.train(spec)
     assert model.model.content.present["tabular"].sum() == 12
     new = Catalog.from_table(pa.table({"item_id": ["new"], "kind": ["cup"], "price": ["10"]}))
     grown = model.add_items(new, FeatureStore(tmp_path / "store"), trust=[spec])
     assert {hit[:2] for hit in grown.similar_items(["new"], k=3)["item_id"].to_pylist()} == {"g1"}
-    wrong = subprocess.run([*command, "--numbers", "prize"], capture_output=True, text=True)
-    assert wrong.returncode == 2
-    assert "did you mean 'price'" in wrong.stderr
+    for more, told in [(["--numbers", "prize"], "did you mean 'price'"), ([], "name a column")]:
+        wrong = subprocess.run([*command, *more], capture_output=True, text=True)
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert told in wrong.stderr
