@@ -16,7 +16,8 @@ class Encoder(Protocol):
 
     Attributes:
         modality: "image", "text", or any other name. The item's raw value comes from the
-            catalog's field of that name; ``source`` may name another field.
+            catalog's field of that name; ``source`` may name another field, or be a tuple of
+            columns.
         dim: Length of a vector.
         fingerprint: Changes whenever weights or preprocessing change; the feature store's key.
 
@@ -41,7 +42,8 @@ class Encoder(Protocol):
 
         Args:
             raw: Of the field "image" a ``Path`` or bytes; of "text" and of a column of texts a
-                ``str``, or with ``reads_files`` a ``Path``; of a column of vectors a float32 array.
+                ``str``, or with ``reads_files`` a ``Path``; of a column of bytes these; of a
+                column of vectors a float32 array; of several columns a dict of the item's cells.
 
         Raises:
             ValueError: The value is broken; the message is the reason kept in quarantine.

@@ -25,7 +25,7 @@ class ColourEncoder:
         red, green, blue = (
             np.asarray(read_picture(raw, 64).resize((64, 64))).T.astype(np.int64) // 64
         )
-        return (16 * red + 4 * green + blue).ravel()
+        return np.ravel(16 * red + 4 * green + blue)
 
     def encode(self, batch: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
         """Square roots of the shares: the inner product is the Bhattacharyya coefficient."""

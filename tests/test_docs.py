@@ -27,6 +27,7 @@ PAGES = [
         ROOT / "CONTRIBUTING.md",
         ROOT / "CHANGELOG.md",
         *sorted((ROOT / "docs").glob("*.md")),
+        ROOT / "examples" / "README.md",
         ROOT / "benchmarks" / "RESULTS.md",
     )
     if page.is_file()

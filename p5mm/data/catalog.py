@@ -14,8 +14,10 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from p5mm.data.catalog_columns import (
+    cells_of,
     is_binary,
     is_list,
+    is_text,
     is_vector,
     joined_texts,
     matrix_of,
@@ -169,16 +171,20 @@ class Catalog:
         quarantine = tuple(refused for refused in self.quarantine if refused[0] in kept)
         return replace(self, table=table, pictures=pictures, quarantine=quarantine)
 
-    def raw(self, source: str) -> list[Any | None]:
+    def raw(self, source: str | Sequence[str]) -> list[Any | None]:
         """The raw value of each item, None where it has none.
 
         Args:
             source: "image" (a path or bytes), "text" (the text columns joined), the name of one
-                column of texts, or of a vector column (``[d]`` float32).
+                column of texts, of bytes, or of vectors (``[d]`` float32); or several names, of
+                columns of texts, numbers, dates and the like: then the value is the item's cells by
+                name, as Python's own types, None where one is missing.
 
         Raises:
             InputError: The catalog has no such source.
         """
+        if not isinstance(source, str):
+            return self._cells(source)
         if source == "image" and self.pictures is not None:
             return list(self.pictures)
         if source == "text" and self.text:
@@ -186,9 +192,22 @@ class Catalog:
         if source in self.vectors:
             matrix, present = matrix_of(self.table, source, "catalog")
             return [row if there else None for row, there in zip(matrix, present, strict=True)]
-        if source in self.text:
+        kinds = {f.name: f.type for f in self.table.schema if f.name not in ("item_id", "image")}
+        if source in kinds and is_binary(kinds[source]):
+            return [cell or None for cell in self.table[source].to_pylist()]
+        if source in self.text or (source in kinds and is_text(kinds[source])):
             return joined_texts(self.table, [source])
-        raise unknown("catalog field", source, {*self.fields, *self.text})
+        told = {name for name, kind in kinds.items() if is_text(kind) or is_binary(kind)}
+        raise unknown("catalog field", source, {*self.fields, *self.text, *told})
+
+    def _cells(self, names: Sequence[str]) -> list[dict[str, Any] | None]:
+        kinds = {field.name: field.type for field in self.table.schema}
+        alone = {"item_id", "image", *self.vectors, *(n for n, k in kinds.items() if is_binary(k))}
+        known = [name for name in kinds if name not in alone]
+        for name in names:
+            if name not in known:
+                raise unknown("catalog column", name, known)
+        return cells_of(self.table, names)
 
     def picture(self, item_id: str) -> Picture | None:
         """Path or bytes of one item's picture.

@@ -1,6 +1,7 @@
 """Columns of a catalog that say something: texts and vectors."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ def text_columns(table: pa.Table, given: Sequence[str] | None, what: str) -> tup
     """
     usable = [f.name for f in table.schema if f.name not in ("item_id", "image")]
     if given is None:
-        words = [name for name in usable if _is_text(table.schema.field(name).type)]
+        words = [name for name in usable if is_text(table.schema.field(name).type)]
         return tuple(name for name in words if name.lower() not in CODES)
     for name in given:
         if name not in usable:
@@ -30,7 +31,8 @@ def text_columns(table: pa.Table, given: Sequence[str] | None, what: str) -> tup
     return tuple(given)
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values are strings, or lists of them."""
     return bool(pa.types.is_string(_element(kind)))
 
 
@@ -89,6 +91,12 @@ def matrix_of(
             f"number ({len(bad)} items in all); leave the vector empty"
         )
     return matrix, present
+
+
+def cells_of(table: pa.Table, names: Sequence[str]) -> list[dict[str, Any] | None]:
+    """The cells of some columns, by the column's name; None where a row has none of them."""
+    rows = table.select(list(names)).to_pylist()
+    return [row if any(cell is not None for cell in row.values()) else None for row in rows]
 
 
 def joined_texts(table: pa.Table, names: Sequence[str]) -> list[str | None]:

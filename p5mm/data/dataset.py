@@ -46,7 +46,8 @@ class Dataset:
             Interactions(_renamed(events.known(ids).table, names))
             for events in (self.interactions, self.log)
         )
-        return Dataset(Catalog(table, self.catalog.text, moved), learned, log)
+        catalog = Catalog(table, self.catalog.text, moved, images=self.catalog.images)
+        return Dataset(catalog, learned, log)
 
 
 def open_dataset(config: DataConfig, first_day: bool = False) -> Dataset:

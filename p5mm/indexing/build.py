@@ -189,7 +189,7 @@ def _summary(rows: IndexRows) -> str:
     catalog, made = rows.catalog, rows.manifest.encoders
     views = {view for segment in rows.manifest.segments for view in segment.views}
     counts = ", ".join(f"{of.items:,} {name} vectors" for name, of in made.items())
-    searched = ", ".join(name for name in VIEWS if name in views)
+    searched = ", ".join(name for name in VIEWS if name in views) or "item"
     lines = [f"{len(catalog):,} items: {counts}; searched by {searched}"]
     if "text" not in views and "image" in views and has_text_tower(made["image"].spec):
         lines.append(f"words find pictures by the text tower of {made['image'].spec}")

@@ -33,9 +33,10 @@ class Tower:
     make: Callable[[], Encoder]
 
     @property
-    def source(self) -> str:
-        """The catalog's field that it reads."""
-        return getattr(self.encoder, "source", self.encoder.modality)
+    def source(self) -> str | tuple[str, ...]:
+        """The catalog's field that it reads, or several columns."""
+        source = getattr(self.encoder, "source", self.encoder.modality)
+        return source if isinstance(source, str) else tuple(source)
 
     def raws(self, catalog: Catalog) -> tuple[list[Any | None], list[Quarantined]]:
         """One value an item of the field that it reads, and what is refused of them.

@@ -165,11 +165,13 @@ def _fields(catalog: Catalog, towers: list[Tower]) -> list[tuple[str, list[objec
 
     The encoders see all values: what they learn of them is in their fingerprints.
     """
-    raws = {}
+    raws: dict[str, list[object]] = {}
     for tower in towers:
-        raws[tower.source] = tower.raws(catalog)[0]
+        values = tower.raws(catalog)[0]
+        if isinstance(tower.source, str):
+            raws[tower.source] = values
         if hasattr(tower.encoder, "prepare"):
-            tower.encoder.prepare(raws[tower.source])
+            tower.encoder.prepare(values)
     return [
         (name, values)
         for name, values in raws.items()

@@ -62,6 +62,31 @@ def test_chosen_text_columns_may_be_numbers():
         catalog(item_id=["a"], title=["x"], text=["tilte"])
 
 
+def test_a_column_that_is_no_text_of_the_items_can_be_read_by_an_encoder():
+    items = catalog(item_id=["a", "b"], title=["x", "y"], clip=["a.wav", None], text=["title"])
+    assert items.raw("text") == ["x", "y"]
+    assert items.raw("clip") == ["a.wav", None]
+    items = catalog(item_id=["a", "b", "c"], clip=[b"RIFF", None, b""])
+    assert items.raw("clip") == [b"RIFF", None, None]
+    with pytest.raises(InputError, match=r"unknown catalog field 'item_id'.*Allowed: clip"):
+        items.raw("item_id")
+
+
+def test_several_columns_are_the_cells_of_each_item():
+    items = catalog(item_id=["a", "b", "c"], kind=["tea", None, None], price=[1.5, 2.0, None])
+    expected = [{"kind": "tea", "price": 1.5}, {"kind": None, "price": 2.0}, None]
+    assert items.raw(("kind", "price")) == expected
+    assert items.raw(["price"]) == [{"price": 1.5}, {"price": 2.0}, None]
+    with pytest.raises(InputError, match="did you mean 'price'"):
+        items.raw(["prize"])
+    with pytest.raises(InputError, match="unknown catalog column 'item_id'"):
+        items.raw(["item_id"])
+    items = catalog(item_id=["a"], v=[[1.0, 2.0]], clip=[b"RIFF"], kind=["tea"])
+    for name in ("v", "clip"):
+        with pytest.raises(InputError, match=r"unknown catalog column.*Allowed: kind$"):
+            items.raw(("kind", name))
+
+
 def test_unknown_fields_and_items_are_named():
     items = catalog(item_id=["a"], title=["x"])
     with pytest.raises(InputError, match="unknown catalog field 'image'"):

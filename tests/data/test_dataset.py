@@ -145,4 +145,5 @@ def test_pictures_move_with_renumbered_items(folder):
     other = data.renumbered(1)
     named = [path and path.name for path in other.catalog.raw("image")]
     assert named == other.catalog.table["image"].to_pylist()
+    assert other.catalog.images == data.catalog.images  # below which other columns name files
     assert sorted(map(str, named)) == ["None", "a.png", "c.png"]
