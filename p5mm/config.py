@@ -243,8 +243,9 @@ class ColdConfig:
     def __post_init__(self) -> None:
         if self.neighbours < 1 or self.ridge <= 0:
             raise InputError("cold.neighbours must be at least 1 and cold.ridge above 0")
-        if self.candidates < 0 or self.shortlist < 0:
-            raise InputError("cold.candidates and cold.shortlist must be 0 or more")
+        for name in ("candidates", "shortlist"):
+            if getattr(self, name) < 0:
+                raise InputError(f"cold.{name} is {getattr(self, name)}; give 0 or more")
 
 
 @dataclass(frozen=True)

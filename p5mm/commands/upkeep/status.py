@@ -31,7 +31,7 @@ def sized(size: float) -> str:
 
     Example:
         >>> sized(1_234), sized(5_600_000_000)
-        ('1.2 kB', '5.6 GB')
+        ('1.23 kB', '5.6 GB')
     """
     for unit in ("B", "kB", "MB"):
         if size < 1000:
