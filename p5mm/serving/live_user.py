@@ -18,9 +18,8 @@ from p5mm.files import whole_file
 from p5mm.plain import reading
 from p5mm.ranking.live_history import LiveHistory
 from p5mm.ranking.trained_model import TrainedModel
-from p5mm.retrieval.ties import MARGIN
+from p5mm.retrieval.ties import MARGIN, settle
 from p5mm.serving.requests import item_lists
-from p5mm.serving.server import settled
 
 REMEDY = "begin with the history again"
 
@@ -73,7 +72,8 @@ class LiveUser:
         rows, scores = self.model.scorer.ranked(
             self.live.encoded, history, k + MARGIN, history if filter_seen else None
         )
-        rows, scores = settled(rows, scores, k)
+        settle(rows, scores)
+        rows, scores = rows[:, :k], scores[:, :k]
         real = rows[0] >= 0
         return pa.table(
             {

@@ -14,15 +14,13 @@ from p5mm.data.tables import arrow_table
 from p5mm.data.users import Users
 from p5mm.errors import InputError, shown
 from p5mm.progress import Progress, progress
-from p5mm.retrieval.ties import MARGIN, order_ties
+from p5mm.retrieval.ties import MARGIN, settle
 from p5mm.serving.limits import Limits
 from p5mm.serving.requests import Requests, check_k
 
 BATCH = 64  # users that are ranked at once: what is made of them stays in the cache
 WINDOW = 256 * BATCH  # users that are sorted by length, so that little is padded
 ANSWERS = 4_000_000  # items in the answers of a window
-NEAR = 2e-5  # how far tied scores lie apart at most, by sums in another order,
-FAR = 1.5e-7  # and what share of themselves, by the digits that float32 has
 
 log = logging.getLogger(__name__)
 
@@ -132,8 +130,9 @@ class Server:
                     None if never is None else never.select(users),
                     only.select(users) if limited else None,
                 )
-                found, values = settled(found, values, k)
-                rows[users, : found.shape[1]], scores[users, : found.shape[1]] = found, values
+                settle(found, values)
+                width = min(k, found.shape[1])
+                rows[users, :width], scores[users, :width] = found[:, :width], values[:, :width]
                 counted.update(len(users))
         return rows, scores
 
@@ -144,14 +143,6 @@ class Server:
         if denied is None or never is None:
             return never if denied is None else denied
         return never.beside(denied)
-
-
-def settled(
-    rows: NDArray[np.int64], scores: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The first ``k`` of ranked rows ``[b, n]``; whatever tied scores have stands in row order."""
-    order_ties(rows, scores, NEAR + FAR * np.abs(scores[:, :-1]))
-    return rows[:, :k], scores[:, :k]
 
 
 def _tell_nothing_left(names: Sequence[str], real: NDArray[np.bool_]) -> None:
