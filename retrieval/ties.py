@@ -14,7 +14,7 @@ def settle(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
 
 
 def order_ties(
-    rows: NDArray[np.int64], scores: NDArray[np.float32], near: float | NDArray[np.float32]
+    rows: NDArray[np.int64], scores: NDArray[np.float32], near: float | NDArray[np.floating]
 ) -> None:
     """Sorts the rows of tied scores, in place; the scores stay where they are.
 
