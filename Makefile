@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= passive
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-speed bench-quality clean
+.PHONY: help demo test lint bench bench-speed bench-quality bench-faults clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench-quality: $(VENV)/installed-develop ## quality with three seeds, then tasks
 	$(BIN)/python benchmarks/quality.py --data $(DATA)
 	@for name in views tasks ablation cold permutations; do \
 		echo "== $$name"; $(BIN)/python benchmarks/$$name.py --data $(DATA) || exit 1; done
+
+bench-faults: $(VENV)/installed-develop ## a job killed 50 times at random, then finished: the same table; MODEL=FOLDER
+	$(BIN)/python benchmarks/kills.py $(MODEL)
 
 clean: ## remove what was made here: .venv, caches, builds, p5mm-demo
 	rm -rf $(VENV) build dist *.egg-info p5mm-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,9 +15,11 @@ from p5mm.plain import check_type, read_json, reading
 from p5mm.retrieval.selected import Selected
 from p5mm.retrieval.several import Several
 from p5mm.retrieval.stored import REMEDY, read_faiss, write_faiss
+from p5mm.retrieval.ties import MARGIN, order_ties
 from p5mm.retrieval.tuning import factory_string, import_faiss, tune
 
 FORMAT = 1
+NEAR = 1e-6  # share of the best score that tied scores lie apart at most
 ABOUT = {"format": int, "items": int, "dim": int, "factory": str, "recall@100": float}
 
 
@@ -138,16 +140,16 @@ class VectorIndex:
     def rows_and_scores(
         self, queries: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Rows and scores of the best items, best first; equal scores stand in row order."""
+        """Rows and scores of the best items, best first; ties stand in row order."""
         if k < 1:
             raise InputError(f"k is {k}; ask for at least 1 item")
         queries = _checked(queries, "queries", self.dim)
         if not len(self):  # of an index of some rows none may be found
             return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
-        scores, rows = self._search.search(queries, min(k, len(self)))
-        _order_ties(rows, scores)
+        scores, rows = self._search.search(queries, min(k + MARGIN, len(self)))
         scores[rows < 0] = -np.inf
-        return rows, scores
+        order_ties(rows, scores, NEAR * np.abs(scores[:, :1]))
+        return rows[:, :k], scores[:, :k]
 
     def among(self, rows: NDArray[np.int64]) -> "VectorIndex":
         """The same index when only some rows ``[m]``, ascending, may be found.
@@ -266,14 +268,6 @@ def _check_ids(item_ids: Sequence[str], n: int) -> None:
         raise InputError(f"{len(item_ids)} item ids for {n} vectors; give one each")
     if len(set(item_ids)) != n:
         raise InputError("an item id occurs twice; give each item once")
-
-
-def _order_ties(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
-    """Sorts equal scores by row, in place; faiss leaves their order open."""
-    tied = np.flatnonzero((scores[:, 1:] == scores[:, :-1]).any(axis=1))
-    if len(tied):
-        order = np.lexsort((rows[tied], -scores[tied]))
-        rows[tied] = np.take_along_axis(rows[tied], order, axis=1)
 
 
 def _on_gpus(index: Any) -> Any:

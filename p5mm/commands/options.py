@@ -49,6 +49,35 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options ``--allow``, ``--deny`` and ``--where``."""
+    parser.add_argument(
+        "--allow", metavar="FILE", help="table with item_id: the only items that anybody may get"
+    )
+    parser.add_argument(
+        "--deny", metavar="FILE", help="table with item_id: items that nobody may get"
+    )
+    parser.add_argument(
+        "--where", metavar="CONDITION",
+        help="on columns of the catalog, as in: category == 'Shoes' and price < 50",
+    )  # fmt: skip
+
+
+def item_list(file: str | None) -> list[str] | None:
+    """The items of a file that ``--allow`` or ``--deny`` names; None where none is named.
+
+    Raises:
+        InputError: It is no table with ``item_id``.
+    """
+    if file is None:
+        return None
+    from p5mm.data.tables import id_column, read_table, with_known_names
+
+    table = with_known_names(read_table(file), file, ["item_id"])
+    ids: list[str] = id_column(table, file, "item_id").to_pylist()
+    return ids
+
+
 def attributes(section: type) -> dict[str, str]:
     """What a dataclass's docstring says of each of its attributes, each in one line."""
     text = (section.__doc__ or "").partition("Attributes:\n")[2]

@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from p5mm.commands.options import add_engine
+from p5mm.commands.options import add_engine, add_limits, item_list
 from p5mm.commands.output import add_force, long_target, write_job
 
 COLUMNS = ("user_id", "item_id", "score", "rank")
@@ -32,16 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, metavar="FILE|FOLDER",
         help="table to write: .parquet, .csv or .jsonl; without a suffix a folder of Parquet parts",
     )  # fmt: skip
-    parser.add_argument(
-        "--allow", metavar="FILE", help="table with item_id: the only items that anybody may get"
-    )
-    parser.add_argument(
-        "--deny", metavar="FILE", help="table with item_id: items that nobody may get"
-    )
-    parser.add_argument(
-        "--where", metavar="CONDITION",
-        help="on columns of the catalog, as in: category == 'Shoes' and price < 50",
-    )  # fmt: skip
+    add_limits(parser)
     parser.add_argument("--keep-seen", action="store_true", help="also what a user has taken")
     parser.add_argument(
         "--strict", action="store_true", help="fail where a user or an item is unknown"
@@ -63,19 +54,11 @@ def run(options: argparse.Namespace) -> None:
     recommender = opened(Path(options.model))
     users = users_of(options.users, recommender)
     limits = Limits(
-        None if options.allow is None else _items(options.allow),
-        () if options.deny is None else _items(options.deny),
+        item_list(options.allow),
+        item_list(options.deny) or (),
         where=options.where,
     )
     wanted = Wanted(options.k, not options.keep_seen, limits, options.strict)
     asked, work = recommend_job(recommender, users, Path(options.model), wanted, opened)
     told = ("recommend", "user")
     write_job(target, users, asked, work, told, options.force, NOBODY, cluster)
-
-
-def _items(file: str) -> list[str]:
-    from p5mm.data.tables import id_column, read_table, with_known_names
-
-    table = with_known_names(read_table(file), file, ["item_id"])
-    ids: list[str] = id_column(table, file, "item_id").to_pylist()
-    return ids

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p5mm.commands.options import add_limits, item_list
 from p5mm.commands.output import add_force, is_page, page_module, put, target
 from p5mm.errors import InputError, shown
 from p5mm.terminal import say
@@ -33,10 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the words beside the picture, 0 to 1 (default: 0.5)",
     )  # fmt: skip
     parser.add_argument("-k", "--k", type=int, default=10, help="hits (default: 10)")
-    parser.add_argument(
-        "--where", metavar="CONDITION",
-        help="on columns of the catalog, as in: category == 'Shoes' and price < 50",
-    )  # fmt: skip
+    add_limits(parser)
     parser.add_argument(
         "--trust", action="append", default=[], metavar="SPEC",
         help="an encoder that the index may name although it imports code, opens a path or asks "
@@ -57,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
     _check(options)
     page = None if options.html is None else page_module("p5mm.indexing.search_page")
     index = CatalogIndex.load(options.index, options.trust)
+    index = index.limited(item_list(options.allow), item_list(options.deny) or ())
     if options.where is not None:
         index = index.where(options.where)
     view = options.view or _view(options, index)

@@ -76,6 +76,7 @@ def arrow_table(given: Any, what: str = "the table") -> pa.Table:
     table = given if isinstance(given, pa.Table) else _converted(given, what)
     check_width(table.num_columns, what)
     try:
+        table = table.drop_columns([n for n in table.column_names if _UNNAMED_INDEX.fullmatch(n)])
         names = table.column_names
     except UnicodeDecodeError as error:
         raise InputError(f"{what}: the name of a column is not UTF-8; rename it") from error
@@ -101,8 +102,7 @@ def _converted(given: Any, what: str) -> pa.Table:
             "an Arrow table or a pandas or polars frame, each column of one type; a file is read "
             "by p5mm.data.tables.read_table(path)"
         ) from error
-    unnamed = [name for name in table.column_names if _UNNAMED_INDEX.fullmatch(name)]
-    return table.drop_columns(unnamed).replace_schema_metadata()
+    return table.replace_schema_metadata()
 
 
 def _plain(column: pa.ChunkedArray, name: str, what: str) -> pa.ChunkedArray:

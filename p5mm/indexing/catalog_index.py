@@ -1,6 +1,7 @@
 """What ``p5mm index`` makes: a catalog that is searched by text, by picture and by item."""
 
 import difflib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +25,8 @@ from p5mm.retrieval.index import VectorIndex
 from p5mm.steady import alone
 
 TOWERS = ("image", "text")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -145,10 +148,42 @@ class CatalogIndex(IndexContents):
             InputError: It is none, or no item fulfils it; see `p5mm.indexing.where`.
         """
         rows = rows_where(self.catalog.table, condition)
+        return self._among(rows, f"no item fulfils --where {shown(condition)[:200]}")
+
+    def limited(
+        self, allow: Sequence[str] | None = None, deny: Sequence[str] = ()
+    ) -> "CatalogIndex":
+        """The same index when only some items may be found; an id that nobody knows is told.
+
+        Args:
+            allow: The only ids that may be found; None for all.
+            deny: Ids that may not.
+
+        Raises:
+            InputError: No item is left.
+        """
+        if allow is None and not deny:
+            return self
+        free, rows = np.full(len(self.item_ids), allow is None), self.catalog.rows
+        strange = [item for item in (*(allow or ()), *deny) if item not in rows]
+        if strange:
+            log.warning(
+                "left out of --allow and --deny: %d items that are not in the index, such as '%s'",
+                len(strange),
+                shown(strange[0]),
+            )
+        for ids, wanted in ((allow or (), True), (deny, False)):
+            free[[rows[item] for item in ids if item in rows]] = wanted
+        return self._among(
+            np.flatnonzero(free), "nothing may be found: allow and deny leave no item"
+        )
+
+    def _among(self, rows: NDArray[np.int64], nothing: str) -> "CatalogIndex":
+        """The same index when only some rows may be found; ``nothing`` is said where none may."""
         if self.free is not None:
             rows = rows[np.isin(rows, list(self.free))]
         if not len(rows):
-            raise InputError(f"no item fulfils --where {shown(condition)[:200]}")
+            raise InputError(nothing)
         ids = {self.item_ids[row] for row in rows.tolist()}
         views = {
             name: view.among(np.flatnonzero([item in ids for item in view.item_ids]))

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from p5mm.retrieval.ties import settle
+
 PAGE = 10  # places that all items compete for alike
 BEYOND = 1e3  # how far all items that were not reranked stand below those that were
 GAP = 1e-3  # what the first item beyond the page stands below the last one on it, at the least
@@ -22,7 +24,9 @@ def lifted(scores: NDArray[np.float32], new: NDArray[np.bool_], lift: float) -> 
     """
     if not lift or scores.shape[1] <= PAGE:
         return scores
-    page = np.argsort(-scores, axis=1, kind="stable")[:, :PAGE]
+    order = np.argsort(-scores, axis=1, kind="stable")
+    settle(order, np.take_along_axis(scores, order, axis=1))
+    page = order[:, :PAGE]
     beyond = np.ones_like(new)
     np.put_along_axis(beyond, page, False, axis=1)
     last = np.take_along_axis(scores, page[:, -1:], axis=1)

@@ -1,29 +1,28 @@
 """Recommendations and scores of tables of any length, as jobs that go on after a kill."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from p5mm.data.history_column import read_histories
-from p5mm.data.tables import id_column, with_known_names
-from p5mm.errors import InputError, shown
+from p5mm.data.tables import with_known_names
+from p5mm.errors import InputError
 from p5mm.progress import Progress
 from p5mm.serving.job import Work, folder_digest
 from p5mm.serving.limits import Limits
 from p5mm.serving.long_table import LongTable
 from p5mm.serving.pairs import COLUMNS as PAIR_COLUMNS
 from p5mm.serving.requests import Requests, check_k
-from p5mm.serving.server import Recommends
+from p5mm.serving.server import Recommends, Server
 
 if TYPE_CHECKING:
     from p5mm.serving.recommender import Recommender
 
 R = TypeVar("R")
 
-COLUMNS = ("user_id", "history", "allow", "deny")
 ALL = "all"
 
 
@@ -59,7 +58,7 @@ def users_of(given: str, recommender: Recommends) -> LongTable:
     if given == ALL:
         return LongTable.of(pa.table({"user_id": recommender.model.user_ids}), ALL)
     users = LongTable.open(given)
-    _asked(users.table.slice(0, 0), users.name)
+    Requests.of_table(recommender.model, users.table.slice(0, 0), users.name, strict=True)
     return users
 
 
@@ -132,17 +131,16 @@ class _Recommending:
     wanted: Wanted
 
     def __call__(self, window: pa.Table, before: int, progress: Progress) -> pa.Table:
-        recommender, wanted = self.kept.recommender, self.wanted
-        asked = _asked(window, _behind(self.name, before))
-        limits = replace(wanted.limits, allow_each=asked.allow, deny_each=asked.deny)
-        requests = Requests.of(
-            recommender.model, asked.names, asked.histories, wanted.strict, nobody=True
-        )
-        made = recommender.answer(
-            requests, wanted.k, wanted.filter_seen, limits, wanted.strict, progress
-        )
+        wanted, name = self.wanted, _behind(self.name, before)
+        model = self.kept.recommender.model
+        requests = Requests.of_table(model, window, name, wanted.strict, nobody=True)
+        made = self._server.answer(requests, wanted.k, wanted.filter_seen, progress)
         progress.update(window.num_rows - len(requests))
         return made
+
+    @cached_property
+    def _server(self) -> Server:
+        return self.kept.recommender.server(self.wanted.limits, self.wanted.strict)
 
 
 def score_job(
@@ -163,52 +161,11 @@ class _Scoring:
     strict: bool
 
     def __call__(self, window: pa.Table, before: int, progress: Progress) -> pa.Table:
-        table = with_known_names(window, _behind(self.name, before), PAIR_COLUMNS)
-        return self.kept.recommender.scored(table, self.strict, progress, nobody=True)
+        name = _behind(self.name, before)
+        table = with_known_names(window, name, PAIR_COLUMNS)
+        return self.kept.recommender.scored(table, name, self.strict, progress, nobody=True)
 
 
 def _behind(name: str, before: int) -> str:
     """A name for messages whose rows are counted behind others."""
     return f"{name} behind row {before}" if before else name
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """Who asks: names, histories (None among them means the log's), and what each may get."""
-
-    names: list[str]
-    histories: list[list[str] | None] | None
-    allow: Mapping[str, list[str]]
-    deny: Mapping[str, list[str]]
-
-
-def _asked(table: pa.Table, name: str) -> _Asked:
-    """Users of a table.
-
-    Raises:
-        InputError: A column is not what it should be; the message names the row.
-    """
-    table = with_known_names(table, name, COLUMNS)
-    names: list[str] = id_column(table, name, "user_id").to_pylist()
-    lists = {
-        column: read_histories(table[column], name, column)
-        if column in table.column_names
-        else None
-        for column in COLUMNS[1:]
-    }
-    each = {column: _each(name, names, lists[column], column) for column in ("allow", "deny")}
-    return _Asked(names, lists["history"], each["allow"], each["deny"])
-
-
-def _each(
-    file: str, names: list[str], lists: list[list[str] | None] | None, column: str
-) -> dict[str, list[str]]:
-    """The list of each user who has one."""
-    found: dict[str, list[str]] = {}
-    for name, ids in zip(names, lists or [None] * len(names), strict=True):
-        if ids is not None and found.setdefault(name, ids) != ids:
-            raise InputError(
-                f"{file}: the user '{shown(name)}' stands there twice with another '{column}'; "
-                "give each name one list"
-            )
-    return found

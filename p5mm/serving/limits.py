@@ -10,8 +10,9 @@ from p5mm.data.histories import Histories
 from p5mm.data.users import Users
 from p5mm.errors import InputError
 from p5mm.indexing.where import rows_where
-from p5mm.serving.requests import item_lists
+from p5mm.serving.requests import Ids, Requests, item_lists
 
+LISTS = "lists of what may be shown"  # in messages
 Lists = Mapping[str, Sequence[str]]
 
 
@@ -45,20 +46,41 @@ class Limits:
             return None
         free = np.full(len(model.catalog), self.allow is None)
         for ids, wanted in ((self.allow or (), True), (self.deny, False)):
-            free[item_lists(model, [ids], strict).items] = wanted
+            free[item_lists(model, [ids], strict, LISTS).items] = wanted
         if self.where is not None:
             free &= np.isin(np.arange(len(free)), rows_where(model.catalog.table, self.where))
         if not free.any():
             raise InputError("nothing may be recommended: allow, deny and where leave no item")
         return np.flatnonzero(free)
 
-    def never(self, model: Users, users: Sequence[str], strict: bool) -> Histories | None:
-        """Catalog rows that each user may not get, beside what all may not; None for none."""
-        if not self.deny_each:
+    def never(self, model: Users, asked: Requests, strict: bool) -> Histories | None:
+        """Catalog rows that each may not get, beside what all may not; None for none."""
+        if not self.deny_each and asked.deny is None:
             return None
-        return item_lists(model, [self.deny_each.get(user, ()) for user in users], strict)
+        own = asked.deny or [None] * len(asked)
+        lists = [
+            [*self.deny_each.get(name, ()), *(ids or ())]
+            for name, ids in zip(asked.names, own, strict=True)
+        ]
+        return item_lists(model, lists, strict, LISTS)
 
-    def only(self, model: Users, users: Sequence[str], strict: bool) -> Histories:
-        """The only catalog rows of each user who has such a list; empty for the others."""
-        lists = [list(dict.fromkeys(self.allow_each.get(user, ()))) for user in users]
-        return item_lists(model, lists, strict)
+    def only(
+        self, model: Users, asked: Requests, strict: bool
+    ) -> tuple[NDArray[np.bool_], Histories]:
+        """Whether each has a list of what alone it may get, ``[b]``, and these catalog rows."""
+        own = asked.allow or [None] * len(asked)
+        lists = [
+            _in_both(self.allow_each.get(name), ids)
+            for name, ids in zip(asked.names, own, strict=True)
+        ]
+        there = np.array([ids is not None for ids in lists], dtype=np.bool_)
+        unique = [list(dict.fromkeys(ids or ())) for ids in lists]
+        return there, item_lists(model, unique, strict, LISTS)
+
+
+def _in_both(one: Ids, other: Ids) -> Ids:
+    """What two lists allow together; None allows all."""
+    if one is None or other is None:
+        return other if one is None else one
+    allowed = set(other)
+    return [item for item in one if item in allowed]

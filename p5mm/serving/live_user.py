@@ -18,6 +18,7 @@ from p5mm.files import whole_file
 from p5mm.plain import reading
 from p5mm.ranking.live_history import LiveHistory
 from p5mm.ranking.trained_model import TrainedModel
+from p5mm.retrieval.ties import MARGIN, settle
 from p5mm.serving.requests import item_lists
 
 REMEDY = "begin with the history again"
@@ -69,8 +70,10 @@ class LiveUser:
             raise InputError(f"k is {k}; give 1 or more")
         history = self.live.history
         rows, scores = self.model.scorer.ranked(
-            self.live.encoded, history, k, history if filter_seen else None
+            self.live.encoded, history, k + MARGIN, history if filter_seen else None
         )
+        settle(rows, scores)
+        rows, scores = rows[:, :k], scores[:, :k]
         real = rows[0] >= 0
         return pa.table(
             {

@@ -148,20 +148,27 @@ def _common(known: pa.Table, more: pa.Table, file: Path) -> pa.Table:
                 f"{file}: the column '{shown(field.name)}' is of type {own}, and in the files "
                 f"before it of type {expected}; write all with one type"
             )
-        kinds[field.name] = own if _is_nothing(expected) and not pa.types.is_null(own) else expected
+        kinds[field.name] = own if _says_more(own, expected) else expected
     return pa.schema(kinds).empty_table()
 
 
-def _is_nothing(kind: pa.DataType) -> bool:
-    """Whether it is the type of nulls alone, or of empty lists alone."""
-    return bool(pa.types.is_null(kind) or (pa.types.is_list(kind) and _is_nothing(kind.value_type)))
+def _says_more(own: pa.DataType, known: pa.DataType) -> bool:
+    """Whether a type says what another leaves open, that of nulls or of empty lists alone."""
+    if _is_list(own) and _is_list(known):
+        return _says_more(own.value_type, known.value_type)
+    return bool(pa.types.is_null(known) and not pa.types.is_null(own))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    """Whether it is of lists; how far they may reach (Polars writes large ones) is no matter."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def _agree(one: pa.DataType, other: pa.DataType) -> bool:
     """Whether a column may be of both types: nulls alone are of any, empty lists of any list."""
     if one == other or pa.types.is_null(one) or pa.types.is_null(other):
         return True
-    lists = pa.types.is_list(one) and pa.types.is_list(other)
+    lists = _is_list(one) and _is_list(other)
     return bool(lists and _agree(one.value_type, other.value_type))
 
 

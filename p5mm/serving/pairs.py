@@ -53,7 +53,14 @@ class Pairs:
     items: NDArray[np.int64]
 
     @classmethod
-    def of(cls, table: pa.Table, model: Users, strict: bool, nobody: bool = False) -> "Pairs":
+    def of(
+        cls,
+        table: pa.Table,
+        model: Users,
+        strict: bool,
+        nobody: bool = False,
+        what: str = "pairs",
+    ) -> "Pairs":
         """Read a table with ``item_id``, and ``history`` or ``user_id`` in each row.
 
         A row's history counts, an empty one too; a row without one (null) has that of its user in
@@ -63,13 +70,15 @@ class Pairs:
             table: Plain columns.
             model: Knows the items and the users.
             strict: Whether an unknown user or item is an error; else it is counted and logged.
-            nobody: Whether all users may be unknown where it is no error.
+            nobody: Whether all users, or all items, may be unknown where it is no error.
+            what: Name of the table in messages.
 
         Raises:
             InputError: A column is missing or empty; or a user or item is unknown and ``strict``.
         """
-        items = _item_rows(id_column(table, "pairs", "item_id").to_pylist(), model, strict)
-        askers = _askers(table)
+        ids = id_column(table, what, "item_id").to_pylist()
+        items = _item_rows(ids, model, strict, nobody)
+        askers = _askers(table, what)
         users = list(dict.fromkeys(asker for asker in askers if isinstance(asker, str)))
         lists = list(dict.fromkeys(asker for asker in askers if isinstance(asker, tuple)))
         taken = item_lists(model, lists, strict)
@@ -107,11 +116,13 @@ class Pairs:
         return PairBatch(self.histories.select(askers), candidates, places)
 
 
-def _item_rows(items: Sequence[str], model: Users, strict: bool) -> NDArray[np.int64]:
+def _item_rows(
+    items: Sequence[str], model: Users, strict: bool, nothing: bool
+) -> NDArray[np.int64]:
     """Catalog rows of items, -1 where one is unknown."""
     rows = model.catalog.rows
     strange = [item for item in items if item not in rows]
-    if strange and (strict or len(strange) == len(items)):
+    if strange and (strict or (len(strange) == len(items) and not nothing)):
         raise unknown("item", strange[0], rows)
     if strange:
         log.warning(
@@ -122,31 +133,31 @@ def _item_rows(items: Sequence[str], model: Users, strict: bool) -> NDArray[np.i
     return np.array([rows.get(item, -1) for item in items], dtype=np.int64)
 
 
-def _askers(table: pa.Table) -> list[str | tuple[str, ...]]:
+def _askers(table: pa.Table, what: str) -> list[str | tuple[str, ...]]:
     """Of each row its history, or where it has none its user.
 
     Raises:
         InputError: A row has neither.
     """
     if "history" not in table.column_names:
-        users: list[str | tuple[str, ...]] = id_column(table, "pairs", "user_id").to_pylist()
+        users: list[str | tuple[str, ...]] = id_column(table, what, "user_id").to_pylist()
         return users
-    histories = read_histories(table["history"], "pairs")
+    histories = read_histories(table["history"], what)
     without = np.array([row for row, ids in enumerate(histories) if ids is None], dtype=np.int64)
     if len(without) and "user_id" not in table.column_names:
         raise InputError(
-            f"pairs: there is no 'history' in {rows(without)}, and no column 'user_id'; give "
+            f"{what}: there is no 'history' in {rows(without)}, and no column 'user_id'; give "
             f"{FORMS} (an empty list where nothing is known), or a user of the log"
         )
-    names = _names(table, without) if len(without) else {}
+    names = _names(table, what, without) if len(without) else {}
     return [names[row] if ids is None else tuple(ids) for row, ids in enumerate(histories)]
 
 
-def _names(table: pa.Table, without: NDArray[np.int64]) -> dict[int, str]:
+def _names(table: pa.Table, what: str, without: NDArray[np.int64]) -> dict[int, str]:
     """The users of the rows without a history.
 
     Raises:
         InputError: One is missing.
     """
-    users = id_column(table, "pairs", "user_id", without).to_pylist()
+    users = id_column(table, what, "user_id", without).to_pylist()
     return dict(zip(without.tolist(), users, strict=True))

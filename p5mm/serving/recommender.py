@@ -99,20 +99,21 @@ class Recommender(Recommends):
         """
         table = with_known_names(arrow_table(pairs, "pairs"), "pairs", COLUMNS)
         with progress("score", table.num_rows, "pair") as shown:
-            return self.scored(table, strict, shown)
+            return self.scored(table, "pairs", strict, shown)
 
     def scored(
-        self, table: pa.Table, strict: bool, shown: Progress, nobody: bool = False
+        self, table: pa.Table, what: str, strict: bool, shown: Progress, nobody: bool = False
     ) -> pa.Table:
         """What ``score`` gives of a table of plain columns.
 
         Args:
             table: As for ``score``.
+            what: Name of the table in messages.
             strict: Whether an unknown user or item is an error.
             shown: Counts the pairs.
-            nobody: Whether all users may be unknown where it is no error.
+            nobody: Whether all users, or all items, may be unknown where it is no error.
         """
-        asked = Pairs.of(table, self.model, strict, nobody)
+        asked = Pairs.of(table, self.model, strict, nobody, what)
         scores = np.full(table.num_rows, np.nan, dtype=np.float32)
         scorer = self.model.scorer
         for batch in asked.batches():

@@ -2,29 +2,39 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from p5mm.data.histories import Histories
+from p5mm.data.history_column import read_histories
+from p5mm.data.tables import id_column, with_known_names
 from p5mm.data.users import Users
 from p5mm.errors import InputError, shown, unknown
+
+COLUMNS = ("user_id", "history", "allow", "deny")
+Ids = Sequence[str] | None
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Requests:
-    """Names, and what each of them took.
+    """Names, what each of them took, and what each may get.
 
     Attributes:
-        names: Of the users, as they are given back.
+        names: Of the users, as they are given back; one may ask twice.
         histories: One each, in catalog rows.
+        allow: The only item ids that each may get, None for all; None where nobody has such a list.
+        deny: Item ids that each may not get, likewise.
     """
 
     names: list[str]
     histories: Histories
+    allow: Sequence[Ids] | None = None
+    deny: Sequence[Ids] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,9 +74,42 @@ class Requests:
         taken = item_lists(model, lists, strict)
         return cls._in_order(names, given, taken, logged)
 
+    @classmethod
+    def of_table(
+        cls, model: Users, table: pa.Table, what: str, strict: bool, nobody: bool = False
+    ) -> "Requests":
+        """Requests of the rows of a table.
+
+        Args:
+            model: Knows the users of its log.
+            table: ``user_id``; ``history`` (lists of item ids) for new users; ``allow`` and
+                ``deny`` (lists of item ids) for what each may get.
+            what: Name of the table in messages.
+            strict: As for ``of``.
+            nobody: As for ``of``.
+
+        Raises:
+            InputError: As for ``of``; or a column is not what it should be.
+        """
+        table = with_known_names(table, what, COLUMNS)
+        names: list[str] = id_column(table, what, "user_id").to_pylist()
+        histories, allow, deny = (
+            read_histories(table[column], what, column) if column in table.column_names else None
+            for column in COLUMNS[1:]
+        )
+        requests = cls.of(model, names, histories, strict, nobody)
+        given = histories or [None] * len(names)
+        known = [
+            row for row, name in enumerate(names)
+            if given[row] is not None or name in model.user_rows
+        ]  # fmt: skip
+        return replace(requests, allow=_some(allow, known), deny=_some(deny, known))
+
     def select(self, rows: NDArray[np.int64]) -> "Requests":
         """Some of the requests, in the order given."""
-        return Requests([self.names[row] for row in rows], self.histories.select(rows))
+        names, places = [self.names[row] for row in rows], rows.tolist()
+        lists = _some(self.allow, places), _some(self.deny, places)
+        return Requests(names, self.histories.select(rows), *lists)
 
     @classmethod
     def _of_log(cls, model: Users, names: list[str], strict: bool, nobody: bool) -> "Requests":
@@ -99,13 +142,21 @@ class Requests:
         return cls(kept, Histories.joined([taken, logged.histories]).select(order))
 
 
-def item_lists(model: Users, lists: Sequence[Sequence[str]], strict: bool) -> Histories:
+def _some(lists: Sequence[Ids] | None, rows: Sequence[int]) -> Sequence[Ids] | None:
+    """Some of the lists, where there are any."""
+    return None if lists is None else [lists[row] for row in rows]
+
+
+def item_lists(
+    model: Users, lists: Sequence[Sequence[str]], strict: bool, what: str = "histories"
+) -> Histories:
     """Histories of lists of item ids.
 
     Args:
         model: Knows the items of its catalog.
         lists: Item ids in order of time.
         strict: Whether an unknown item is an error; else it is left out, counted and told.
+        what: What the lists are called where that is told.
 
     Raises:
         InputError: An item is unknown and ``strict``.
@@ -117,8 +168,9 @@ def item_lists(model: Users, lists: Sequence[Sequence[str]], strict: bool) -> Hi
     if strange:
         touched = sum(any(item not in rows for item in history) for history in lists)
         log.warning(
-            "left out of %d histories: %d items that are not in the catalog, such as '%s'",
+            "left out of %d %s: %d items that are not in the catalog, such as '%s'",
             touched,
+            what,
             len(strange),
             shown(strange[0]),
         )

@@ -1,22 +1,28 @@
 """Ranks for many users at once: like lengths together, and only what may be recommended."""
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from p5mm.data.histories import Histories
+from p5mm.data.tables import arrow_table
 from p5mm.data.users import Users
+from p5mm.errors import InputError, shown
 from p5mm.progress import Progress, progress
+from p5mm.retrieval.ties import MARGIN, settle
 from p5mm.serving.limits import Limits
 from p5mm.serving.requests import Requests, check_k
 
 BATCH = 64  # users that are ranked at once: what is made of them stays in the cache
 WINDOW = 256 * BATCH  # users that are sorted by length, so that little is padded
 ANSWERS = 4_000_000  # items in the answers of a window
+
+log = logging.getLogger(__name__)
 
 
 def windows(users: int, k: int) -> Iterator[NDArray[np.int64]]:
@@ -73,27 +79,28 @@ class Server:
         free = np.isin(np.arange(len(free)), rows)
         return cls(model, scorer.within(rows), free, limits, strict)
 
-    def answer(self, asked: Requests, k: int, filter_seen: bool, shown: Progress) -> pa.Table:
+    def answer(self, asked: Requests, k: int, filter_seen: bool, counted: Progress) -> pa.Table:
         """What is recommended, as `Recommends.recommend` gives it.
 
         Args:
             asked: Who asks.
             k: Items that each wants.
             filter_seen: Leave out what the history holds.
-            shown: Counts the users.
+            counted: Counts the users.
         """
         parts, k = [recommendation_table([], [], [], [])], min(k, len(self.model.catalog))
         for users in windows(len(asked), k):
             part = asked.select(users)
-            rows, scores = self.best(part, k, filter_seen, shown)
+            rows, scores = self.best(part, k, filter_seen, counted)
             real = rows >= 0
+            _tell_nothing_left(part.names, real)
             ranks = np.broadcast_to(np.arange(1, rows.shape[1] + 1), rows.shape)
             names, ids = np.repeat(part.names, real.sum(1)), self.model.item_names[rows[real]]
             parts.append(recommendation_table(names, ids, scores[real], ranks[real]))
         return pa.concat_tables(parts)
 
     def best(
-        self, asked: Requests, k: int, filter_seen: bool, shown: Progress
+        self, asked: Requests, k: int, filter_seen: bool, counted: Progress
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The best items of each user, whoever else asks.
 
@@ -101,16 +108,17 @@ class Server:
             asked: ``b`` requests.
             k: Items that each wants.
             filter_seen: Leave out what the history holds.
-            shown: Counts the users.
+            counted: Counts the users.
 
         Returns:
             Rows ``[b, k]``, -1 where no more may be recommended, and scores.
         """
-        never, only = self._limited(asked, filter_seen)
+        never = self._never(asked, filter_seen)
+        own, only = self.limits.only(self.model, asked, self.strict)
+        only = only.without(~self.free)
         rows = np.full((len(asked), k), -1, dtype=np.int64)
         scores = np.full((len(asked), k), -np.inf, dtype=np.float32)
         lengths = np.minimum(asked.histories.lengths, self.scorer.max_history)
-        own = np.array([name in self.limits.allow_each for name in asked.names], dtype=np.bool_)
         for limited in (False, True):
             alike = np.flatnonzero(own == limited)
             alike = alike[np.argsort(lengths[alike], kind="stable")]
@@ -118,21 +126,34 @@ class Server:
                 users = alike[start : start + BATCH]
                 found, values = self.scorer.rank(
                     asked.histories.select(users),
-                    k,
+                    k + MARGIN,
                     None if never is None else never.select(users),
                     only.select(users) if limited else None,
                 )
-                rows[users, : found.shape[1]], scores[users, : found.shape[1]] = found, values
-                shown.update(len(users))
+                settle(found, values)
+                width = min(k, found.shape[1])
+                rows[users, :width], scores[users, :width] = found[:, :width], values[:, :width]
+                counted.update(len(users))
         return rows, scores
 
-    def _limited(self, asked: Requests, filter_seen: bool) -> tuple[Histories | None, Histories]:
-        """Rows that each may not get, None for none; and all that those may who have a list."""
+    def _never(self, asked: Requests, filter_seen: bool) -> Histories | None:
+        """Rows that each may not get; None for none."""
         never = asked.histories if filter_seen else None
-        denied = self.limits.never(self.model, asked.names, self.strict)
-        if denied is not None:
-            never = denied if never is None else never.beside(denied)
-        return never, self.limits.only(self.model, asked.names, self.strict).without(~self.free)
+        denied = self.limits.never(self.model, asked, self.strict)
+        if denied is None or never is None:
+            return never if denied is None else denied
+        return never.beside(denied)
+
+
+def _tell_nothing_left(names: Sequence[str], real: NDArray[np.bool_]) -> None:
+    """Count who gets nothing; ``real`` is ``[b, k]``, True where there is an item."""
+    empty = np.flatnonzero(~real.any(axis=1))
+    if len(empty):
+        log.warning(
+            "%d users get no item, such as '%s': nothing is left that they may get",
+            len(empty),
+            shown(names[empty[0]]),
+        )
 
 
 class Recommends:
@@ -147,7 +168,7 @@ class Recommends:
 
     def recommend(
         self,
-        users: Sequence[str] | None = None,
+        users: Any = None,
         *,
         histories: Sequence[Sequence[str] | None] | None = None,
         k: int = 10,
@@ -159,7 +180,8 @@ class Recommends:
 
         Args:
             users: Ids of the log's users; all of them where both arguments are None. With
-                histories, any names for them.
+                histories, any names for them. Or a table (Arrow, pandas, polars) with ``user_id``,
+                and ``history``, ``allow`` and ``deny`` (lists of item ids) where there are any.
             histories: Item ids in order of time, for users who need not be in the log; a None
                 among them means the log's.
             k: Items a user; fewer only where no more may be recommended.
@@ -172,35 +194,28 @@ class Recommends:
             ``user_id``, ``item_id`` (strings), ``score`` (float32), ``rank`` (int32, from 1).
 
         Raises:
-            InputError: A user or an item is unknown and ``strict``, k is not positive, or nothing
-                may be recommended.
+            InputError: A user or an item is unknown and ``strict``, k is not positive, nothing may
+                be recommended, or a table's columns are not those of users.
         """
         check_k(k)
-        asked, limits = Requests.of(self.model, users, histories, strict), limits or Limits()
-        with progress("recommend", len(asked), "user") as shown:
-            return self.answer(asked, k, filter_seen, limits, strict, shown)
+        asked = self._asked(users, histories, strict)
+        server = self.server(limits or Limits(), strict)
+        with progress("recommend", len(asked), "user") as counted:
+            return server.answer(asked, k, filter_seen, counted)
 
-    def answer(
-        self,
-        asked: Requests,
-        k: int,
-        filter_seen: bool,
-        limits: Limits,
-        strict: bool,
-        shown: Progress,
-    ) -> pa.Table:
-        """What ``recommend`` gives to requests at hand; arguments as there.
+    def server(self, limits: Limits, strict: bool) -> Server:
+        """Serves what may be recommended; see `Server.of`."""
+        return Server.of(self.model, self.scorer, limits, strict)
 
-        Args:
-            asked: Who asks.
-            k: Items a user.
-            filter_seen: Leave out what the history holds.
-            limits: Which items may be recommended.
-            strict: Whether an unknown item in a limit is an error.
-            shown: Counts the users.
-        """
-        server = Server.of(self.model, self.scorer, limits, strict)
-        return server.answer(asked, k, filter_seen, shown)
+    def _asked(
+        self, users: Any, histories: Sequence[Sequence[str] | None] | None, strict: bool
+    ) -> Requests:
+        if not (isinstance(users, Mapping) or hasattr(users, "columns")):
+            return Requests.of(self.model, users, histories, strict)
+        if histories is not None:
+            raise InputError("users are a table, and there are histories beside it; give these as "
+                             "its column 'history'")  # fmt: skip
+        return Requests.of_table(self.model, arrow_table(users, "users"), "users", strict)
 
 
 def recommendation_table(

@@ -7,6 +7,7 @@ import pytest
 from p5mm.commands.main import main
 from p5mm.serving import job
 from p5mm.serving.recommender import Recommender
+from p5mm.serving.server import Server
 
 
 @pytest.fixture
@@ -45,8 +46,6 @@ def test_recommend_shows_what_may_be_shown(model, tmp_path, capsys):
     assert found == {"a": {"r0s1", "r0s2", "r0s3"}, "b": {"r0s2", "r0s3"}, "c": {"r0s2"}}
     users.write_text('{"user_id": "a", "allow": "r0s1"}\n')
     assert "the allow 'r0s1' in row 1" in wrong_use(capsys, *arguments)
-    users.write_text('{"user_id": "a", "deny": ["r0s1"]}\n{"user_id": "a", "deny": []}\n')
-    assert "'a' stands there twice" in wrong_use(capsys, *arguments)
 
 
 def people(folder, count, files):
@@ -86,7 +85,7 @@ def test_a_job_goes_on_and_another_is_refused(model, tmp_path, capsys, monkeypat
     monkeypatch.setattr(job, "WINDOW", 7)
     people(tmp_path / "users", 40, 1)
     arguments = ["recommend", model, "--users", tmp_path / "users", "--out", tmp_path / "parts"]
-    calls, answer = [], Recommender.answer
+    calls, answer = [], Server.answer
 
     def twice(self, *asked):
         calls.append(asked)
@@ -94,7 +93,7 @@ def test_a_job_goes_on_and_another_is_refused(model, tmp_path, capsys, monkeypat
             raise OSError(28, "No space left on device", "parts")
         return answer(self, *asked)
 
-    monkeypatch.setattr(Recommender, "answer", twice)
+    monkeypatch.setattr(Server, "answer", twice)
     assert run(*arguments) == 1
     assert "No space left" in capsys.readouterr().err
     assert run(*arguments) == 0
@@ -176,3 +175,44 @@ def test_what_json_does_not_know_is_written_as_text(model, tmp_path):
     pq.write_table(pairs, tmp_path / "pairs.parquet")
     assert run("score", model, tmp_path / "pairs.parquet", "--out", tmp_path / "s.csv") == 0
     assert "2026-01-02" in (tmp_path / "s.csv").read_text()
+
+
+def test_what_a_row_may_get_depends_on_no_window(model, tmp_path, monkeypatch):
+    rows = [
+        {"user_id": "u1", "allow": ["r0s1"]}, {"user_id": "u1", "allow": None},
+        {"user_id": "u1", "allow": ["r0s2"]}, {"user_id": "u2", "allow": None},
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "users.parquet")
+    arguments = ["recommend", model, "--users", tmp_path / "users.parquet", "--k", "3"]
+    tables = []
+    for window in (1, 2, 9):
+        monkeypatch.setattr(job, "WINDOW", window)
+        assert run(*arguments, "--keep-seen", "--out", tmp_path / f"{window}.csv") == 0
+        tables.append([row.split(",")[:2] for row in (tmp_path / f"{window}.csv").open()])
+    assert tables[0] == tables[1] == tables[2]
+    assert [row[0] for row in tables[0]][1:] == ['"u1"'] * 5 + ['"u2"'] * 3
+
+
+def test_unknown_items_of_everybody_are_told_once(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(job, "WINDOW", 7)
+    (tmp_path / "deny.csv").write_text("item_id\nzzz\n")
+    arguments = ["recommend", model, "--users", "all", "--out", tmp_path / "out"]
+    assert run(*arguments, "--deny", tmp_path / "deny.csv") == 0
+    told = capsys.readouterr().err
+    assert told.count("left out of 1 lists of what may be shown: 1 items that are not in") == 1
+
+
+def test_a_window_of_unknown_items_stops_no_scores(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(job, "WINDOW", 2)
+    items = ["r0s1", "r0s2", "zzz", "zzz", "r0s3", None]
+    pairs = pa.table({"user_id": ["u1"] * 6, "item_id": items})
+    pq.write_table(pairs.slice(0, 5), tmp_path / "pairs.parquet")
+    arguments = ["score", model, tmp_path / "pairs.parquet", "--out", tmp_path / "out.parquet"]
+    assert run(*arguments) == 0
+    assert "not scored: 2 pairs with items that are not in the catalog" in capsys.readouterr().err
+    scores = pq.read_table(tmp_path / "out.parquet")["score"].to_pylist()
+    assert [score is None for score in scores] == [False, False, True, True, False]
+    assert "unknown item 'zzz'" in wrong_use(capsys, *arguments, "--strict")
+    pq.write_table(pairs, tmp_path / "pairs.parquet")  # the row is told, counted in its window
+    told = wrong_use(capsys, *arguments)
+    assert f"{tmp_path}/pairs.parquet behind row 4: row 2 has no item_id" in told

@@ -255,3 +255,23 @@ def test_vectors_of_any_size_are_compared_by_angle(size):
     unit = random / np.linalg.norm(random, axis=1, keepdims=True)
     expected = sorted((unit[1:] @ unit[0]).tolist(), reverse=True)
     assert [hit.score for hit in hits] == pytest.approx(expected, abs=1e-3)
+
+
+def test_only_what_is_allowed_and_not_denied_is_found(pictures, tmp_path, capsys, caplog):
+    index = made(spec="open_clip:tiny/tag").limited(["red 0", "blue 2", "grey 9"], ["red 0"])
+    assert ids(index.search_text("red", 10)) == ids(index.search_item("green 4", 10)) == ["blue 2"]
+    assert "1 items that are not in the index, such as 'grey 9'" in caplog.text
+    with pytest.raises(InputError, match="allow and deny leave no item"):
+        made().limited(["red 0"], ["red 0"])
+    out, near = str(tmp_path / "out"), ["--item", "p7", "--k", "3", "--json"]
+    assert main(["index", str(pictures), "--out", out, "--image-encoder", "tiny",
+                 "--workers", "0"]) == 0  # fmt: skip
+    (tmp_path / "allow.csv").write_text("item_id\np1\np2\np3\np4\n")
+    (tmp_path / "deny.csv").write_text("item_id\np2\n")
+    capsys.readouterr()
+    limits = ["--allow", str(tmp_path / "allow.csv"), "--deny", str(tmp_path / "deny.csv")]
+    assert main(["search", out, *near, *limits]) == 0  # exactly k: there are as many
+    assert {hit["item_id"] for hit in json.loads(capsys.readouterr().out)} == {"p1", "p3", "p4"}
+    (tmp_path / "allow.csv").write_text("item_id\n")
+    assert main(["search", out, *near, *limits]) == 2
+    assert "leave no item" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -133,3 +134,30 @@ def test_a_condition_on_columns(recommender):
         best(recommender, 3, Limits(where="title == 'nothing'"))
     with pytest.raises(InputError, match="unknown column in --where 'colour'"):
         best(recommender, 3, Limits(where="colour == 'red'"))
+
+
+def test_who_asks_twice_has_two_lists_and_who_gets_nothing_is_told(recommender, caplog):
+    """Rows of a table, whatever holds them; a list of the row and one of the name both count."""
+    columns = {
+        "user_id": ["u1", "u1", "u1", "u2", "nobody"],
+        "allow": [["r0s1"], None, ["r0s2"], ["r0s3", "r0s4"], ["r0s1"]],
+        "deny": [None, None, ["r0s2"], ["r0s4"], None],
+    }
+    polars = pytest.importorskip("polars")
+    pandas = pytest.importorskip("pandas")
+    for make in (pa.table, polars.DataFrame, pandas.DataFrame, dict):
+        caplog.clear()
+        limits = Limits(allow_each={"u2": ["r0s4", "r0s3"]}, deny_each={"u1": ["r0s1"]})
+        asked = {"k": 2, "filter_seen": False, "strict": False}
+        plain = recommender.recommend(make(columns), **asked)
+        found = list(zip(plain["user_id"].to_pylist(), plain["item_id"].to_pylist(), strict=True))
+        assert found[0] == ("u1", "r0s1")
+        assert found[3:] == [("u2", "r0s3")]
+        assert len(found) == 4  # the second of u1 gets whatever is best
+        assert "1 users get no item, such as 'u1'" in caplog.text
+        limited = recommender.recommend(make(columns), limits=limits, **asked)
+        assert limited["user_id"].to_pylist() == ["u1", "u1", "u2"]
+    with pytest.raises(InputError, match="give these as its column 'history'"):
+        recommender.recommend(pa.table(columns), histories=[[]])
+    with pytest.raises(InputError, match="users has no column 'user_id'"):
+        recommender.recommend(pa.table({"who": ["u1"]}))

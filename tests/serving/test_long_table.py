@@ -97,3 +97,17 @@ def test_the_digest_changes_with_the_rows(tmp_path):
     other = LongTable.open(written(tmp_path / "c", [2, 6]))
     assert one.digest == same.digest != other.digest
     assert LongTable.of(table(0, 2), "x").digest != LongTable.of(table(0, 3), "x").digest
+
+
+def test_files_of_polars_and_of_pandas_belong_together(tmp_path):
+    """Large lists are lists, empty ones of any type; an index without a name is no column."""
+    polars = pytest.importorskip("polars")
+    pandas = pytest.importorskip("pandas")
+    polars.DataFrame({"user_id": ["a"], "history": [[]]}).write_parquet(tmp_path / "0.parquet")
+    polars.DataFrame({"user_id": ["b"], "history": [["x"]]}).write_parquet(tmp_path / "1.parquet")
+    pq.write_table(pa.table({"user_id": ["c"], "history": [["y"]]}), tmp_path / "2.parquet")
+    frame = pandas.DataFrame({"user_id": ["d"], "history": [["z"]]}, index=[7])
+    frame.to_parquet(tmp_path / "3.parquet")
+    (window,) = LongTable.open(tmp_path).windows(9)
+    assert window["history"].to_pylist() == [[], ["x"], ["y"], ["z"]]
+    assert window.column_names == ["user_id", "history"]
