@@ -1,6 +1,7 @@
 """An approximate faiss index in which only some rows may be found."""
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,13 @@ class Selected:
         self._selector = import_faiss().IDSelectorBatch(self._rows)
         self._more = index.ntotal / max(1, len(rows))
 
+    @cached_property
+    def _exact(self) -> Any:
+        """An exact index of the rows selected alone."""
+        exact = import_faiss().IndexFlatIP(self.d)
+        exact.add(self._index.reconstruct_batch(self._rows))
+        return exact
+
     def among(self, rows: NDArray[np.int64]) -> "Selected":
         """The same index, of which only some of these rows, places ``[m]``, may be found."""
         return Selected(self._index, self._rows[rows])
@@ -41,6 +49,10 @@ class Selected:
         if short.any():  # there are as many: everything is looked at
             everything = _parameters(self._index, self._selector, self._index.ntotal)
             scores[short], rows[short] = self._index.search(queries[short], k, params=everything)
+            short &= (rows < 0).any(axis=1)
+        if short.any():  # a graph of many equal vectors does not lead everywhere
+            scores[short], places = self._exact.search(queries[short], k)
+            rows[short] = self._rows[places]
         return scores, np.where(rows < 0, -1, np.searchsorted(self._rows, rows))
 
 

@@ -70,3 +70,14 @@ def test_an_approximate_part_is_searched_in_place(index):
     kind, whole = index
     selected = isinstance(whole.among(np.arange(10))._index, Selected)
     assert selected == (kind != "exact")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_are_found_among_many_equal_vectors(vectors, kind):
+    """Their graph falls apart, so a search that follows it ends before it has found them."""
+    equal = vectors.copy()
+    equal[: N * 2 // 3] = vectors[0]
+    index = VectorIndex.build([f"i{row}" for row in range(N)], equal, kind, queries=vectors[:200])
+    rows = np.sort(np.random.default_rng(2).choice(N, 30, replace=False))
+    places = index.among(rows).rows(equal[::97], 30)
+    assert (np.sort(places, axis=1) == np.arange(30)).all()
