@@ -42,7 +42,7 @@ from p5mm.serving.checks import (
 )
 from p5mm.steady import read_steadily
 
-VERSION = 9
+VERSION = 10
 PICKLES = {
     ".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".tar",
 }  # fmt: skip
