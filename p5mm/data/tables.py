@@ -13,7 +13,7 @@ import pyarrow.parquet
 
 from p5mm.data.columns import id_column, require_columns, rows, with_known_names
 from p5mm.data.raw_file import ALLOWED, FORMS, check_text, read_bytes
-from p5mm.data.text_tables import check_width, read_delimited, read_jsonl
+from p5mm.data.text_tables import arrow_memory, check_width, read_delimited, read_jsonl
 from p5mm.errors import InputError, shown
 
 __all__ = [
@@ -149,7 +149,7 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
 
 def _parquet(data: pa.Buffer | bytes, path: Path) -> pa.Table:
     with whole_parquet(path):
-        file = pyarrow.parquet.ParquetFile(pa.BufferReader(data))
+        file = pyarrow.parquet.ParquetFile(pa.BufferReader(arrow_memory(data)))
         check_width(len(file.schema_arrow), path)
         return file.read()
 

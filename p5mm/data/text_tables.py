@@ -2,8 +2,10 @@
 
 import json
 from codecs import BOM_UTF8
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,33 +31,24 @@ def read_delimited(
     Raises:
         InputError: A row has more or fewer cells than the header, or is longer than 16 MiB.
     """
-    data = data.removeprefix(BOM_UTF8)
-    wrong: list[pyarrow.csv.InvalidRow] = []
-
-    def keep(row: pyarrow.csv.InvalidRow) -> str:
-        wrong.append(row)
-        return "skip"
-
     quoted = delimiter == ","
-    parsing = pyarrow.csv.ParseOptions(
-        delimiter=delimiter,
-        quote_char='"' if quoted else False,
-        newlines_in_values=quoted,
-        invalid_row_handler=keep,
-    )
+    form = {
+        "delimiter": delimiter, "quote_char": '"' if quoted else False,
+        "newlines_in_values": quoted,
+    }  # fmt: skip
+    source = arrow_memory(data.removeprefix(BOM_UTF8))
+    parsing = pyarrow.csv.ParseOptions(**form)
     try:
-        columns = names or _header(data, parsing)
+        columns = names or _header(source, parsing)
         check_width(len(columns), path)
         if len(columns) == 1 and ";" in columns[0]:
             raise InputError(f"{path} has ';' between its columns; write it with commas or tabs")
-        table = _delimited(data, parsing, columns, names, threads=True)
-        if wrong:
-            wrong.clear()
-            _delimited(data, parsing, columns, names, threads=False)  # only so rows have numbers
+        table = _delimited(source, parsing, columns, names)
     except pa.ArrowInvalid as error:
+        wrong = _wrong_row(source, form, names)
+        if wrong is not None:
+            raise _ragged(wrong, path, delimiter, header=names is None) from error
         raise _unreadable(path, "CSV" if quoted else "TSV", error) from error
-    if wrong:
-        raise _ragged(wrong[0], path, delimiter, header=names is None)
     ids = {alias for name in IDS for alias in aliases_of(name, columns)}
     numbers = [_number(c, name, ids) for name, c in zip(columns, table.columns, strict=True)]
     return pa.table(numbers, names=table.column_names)
@@ -99,25 +92,36 @@ def check_width(columns: int, what: str | Path) -> None:
         )
 
 
-def _header(data: bytes, parsing: pyarrow.csv.ParseOptions) -> list[str]:
+def arrow_memory(data: bytes | pa.Buffer) -> pa.Buffer:
+    """The same bytes in memory of Arrow's own.
+
+    Threads of Arrow may outlive a read for a moment. One that lets go of memory of Python's when
+    the process is about to end aborts it; so does one that lets go of a function.
+    """
+    if isinstance(data, pa.Buffer):  # of a mapped file
+        return data
+    sink = pa.BufferOutputStream()
+    sink.write(data)
+    return sink.getvalue()
+
+
+def _header(source: pa.Buffer, parsing: pyarrow.csv.ParseOptions) -> list[str]:
     """The names in the first row, by the parser that reads the others."""
     reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK)
-    # Closed, or a thread that reads ahead may outlive the process and abort it.
-    with pyarrow.csv.open_csv(pa.BufferReader(data), reading, parsing) as reader:
+    with pyarrow.csv.open_csv(pa.BufferReader(source), reading, parsing) as reader:
         names: list[str] = reader.schema.names
     return names
 
 
 def _delimited(
-    data: bytes,
+    source: pa.Buffer,
     parsing: pyarrow.csv.ParseOptions,
     columns: Sequence[str],
     names: Sequence[str] | None,
-    threads: bool,
 ) -> pa.Table:
     return pyarrow.csv.read_csv(
-        pa.BufferReader(data),
-        pyarrow.csv.ReadOptions(use_threads=threads, block_size=_BLOCK, column_names=names),
+        pa.BufferReader(source),
+        pyarrow.csv.ReadOptions(block_size=_BLOCK, column_names=names),
         parsing,
         pyarrow.csv.ConvertOptions(
             column_types={name: pa.string() for name in columns},
@@ -125,6 +129,24 @@ def _delimited(
             null_values=[""],
         ),
     )
+
+
+def _wrong_row(
+    source: pa.Buffer, form: Mapping[str, Any], names: Sequence[str] | None
+) -> pyarrow.csv.InvalidRow | None:
+    """The first row with more or fewer cells than the header; None where there is none."""
+    wrong: list[pyarrow.csv.InvalidRow] = []
+
+    def keep(row: pyarrow.csv.InvalidRow) -> str:
+        wrong.append(row)
+        return "skip"
+
+    # Without threads rows have numbers, and none lets go of the function.
+    reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK, column_names=names)
+    with suppress(pa.ArrowInvalid):
+        parsing = pyarrow.csv.ParseOptions(**form, invalid_row_handler=keep)
+        pyarrow.csv.read_csv(pa.BufferReader(source), reading, parsing)
+    return wrong[0] if wrong else None
 
 
 def _unreadable(path: Path, form: str, error: Exception) -> InputError:
@@ -200,11 +222,11 @@ def _depths(lines: bytes, depth: int) -> tuple[int, int]:
 def _objects(data: bytes, path: Path, schemas: Sequence[pa.Schema | None]) -> pa.Table:
     """The table by the first of some schemas that fits, without named columns that are absent."""
     failure: Exception | None = None
-    options = pyarrow.json.ReadOptions(block_size=_BLOCK)
+    options, source = pyarrow.json.ReadOptions(block_size=_BLOCK), arrow_memory(data)
     for schema in schemas:
         try:
             table = pyarrow.json.read_json(
-                pa.BufferReader(data), options, pyarrow.json.ParseOptions(explicit_schema=schema)
+                pa.BufferReader(source), options, pyarrow.json.ParseOptions(explicit_schema=schema)
             )
         except pa.ArrowException as error:
             failure = error

@@ -12,6 +12,7 @@ from p5mm.evidence.cold_items import ColdItems
 from p5mm.metrics.validation import validation_metrics
 from p5mm.ranking.places import PAGE
 from p5mm.ranking.scorer import DECODER, Scorer
+from p5mm.retrieval import index
 from p5mm.retrieval.tuning import import_faiss
 from p5mm.training.calibration import (
     ALLOWED_LOSS,
@@ -177,8 +178,9 @@ def test_few_may_be_candidates_and_what_was_taken_is_none(toy):
     assert [set(row[row >= 0]) for row in rows] == [{2, 30}, {2, 3, 30}, {2, 3, 30}]
 
 
-def test_an_approximate_index_shows_in_the_scores(toy):
+def test_an_approximate_index_shows_in_the_scores(toy, monkeypatch):
     """The same candidates for recommendations and for an evaluation."""
+    monkeypatch.setattr(index, "MARGIN", 0)  # a list has five items; who wants more gets all lists
     asking = replace(toy.scorer.asking, candidates=6, newcomers=0, index="IVF8,Flat")
     blind = Scorer.of(toy.network, asking, ColdItems.of(toy.network.items, toy.config.cold),
                       toy.catalog.item_ids)  # fmt: skip
