@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from p5mm.arrays import Expected
 
 BYTE = 127
+NOTHING = 1e-30  # a vector of less is one of zeros: float32 has no scale that is finer
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Vectors:
         if not int8:
             return cls(np.ascontiguousarray(vectors))
         most = np.abs(vectors).max(axis=1, initial=0)
-        scale = np.where(most > 0, most / BYTE, 1).astype(np.float32)
+        scale = np.where(most > NOTHING, most / BYTE, 1).astype(np.float32)
         return cls(np.rint(vectors / scale[:, None]).astype(np.int8), scale)
 
     @classmethod
