@@ -13,7 +13,7 @@ from p5mm.portable.graph import Graph
 from p5mm.portable.settings import Settings
 from p5mm.portable.vectors import Vectors
 from p5mm.ranking.candidates import Candidates, first_allowed, parted
-from p5mm.ranking.places import BEYOND, lifted
+from p5mm.ranking.places import BEYOND, best, lifted
 from p5mm.ranking.shortlist import completed
 
 
@@ -69,8 +69,7 @@ class PortableScorer:
         below = self._scores(self._below, queries, histories, rest)
         rows = np.concatenate([first, rest], axis=1)
         scores = np.concatenate([lifted(reranked, new, self.settings.lift), below], axis=1)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+        return best(rows, scores, k)
 
     def read(self, histories: Histories) -> NDArray[np.float32]:
         """What candidates are looked for with ``[b, d]``: unit queries after whole histories."""

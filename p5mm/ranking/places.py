@@ -10,6 +10,14 @@ BEYOND = 1e3  # how far all items that were not reranked stand below those that 
 GAP = 1e-3  # what the first item beyond the page stands below the last one on it, at the least
 
 
+def best(
+    rows: NDArray[np.int64], scores: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The ``k`` best of rows and their scores, both ``[b, n]``, best first."""
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+
+
 def lifted(scores: NDArray[np.float32], new: NDArray[np.bool_], lift: float) -> NDArray[np.float32]:
     """Scores ``[b, n]`` by which new items stand higher, but for the first ``PAGE`` places.
 

@@ -19,7 +19,7 @@ from p5mm.model.batches import Batch, history_batch, scaled
 from p5mm.model.network import Encoded, Network
 from p5mm.ranking.candidates import Candidates, first_allowed, parted
 from p5mm.ranking.generator import Generator
-from p5mm.ranking.places import BEYOND, lifted
+from p5mm.ranking.places import BEYOND, best, lifted
 from p5mm.ranking.shortlist import Shortlist, completed
 from p5mm.retrieval.index import VectorIndex
 
@@ -247,9 +247,7 @@ class Scorer:
         scores = [self._placed(self.competing(encoded, histories, first), first)]
         if rest.shape[1]:
             scores.append(self._below(encoded, rest))
-        rows, combined = np.concatenate([first, rest], axis=1), np.concatenate(scores, axis=1)
-        order = np.argsort(-combined, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(rows, order, 1), np.take_along_axis(combined, order, 1)
+        return best(np.concatenate([first, rest], axis=1), np.concatenate(scores, axis=1), k)
 
     @torch.inference_mode()
     def rerank(self, encoded: Encoded, histories: Histories, candidates: Tensor) -> Tensor:

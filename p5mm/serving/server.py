@@ -1,6 +1,7 @@
 """Ranks for many users at once: like lengths together, and only what may be recommended."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -156,15 +157,15 @@ def _tell_nothing_left(names: Sequence[str], real: NDArray[np.bool_]) -> None:
         )
 
 
-class Recommends:
+class Recommends(ABC):
     """Recommends the items of a model, whatever runs its network."""
 
     model: Users
 
     @property
+    @abstractmethod
     def scorer(self) -> Ranks:
         """Ranks the items of the model."""
-        raise NotImplementedError
 
     def recommend(
         self,

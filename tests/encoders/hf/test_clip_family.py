@@ -1,7 +1,4 @@
-"""CLIP and its kin as they lie on disk: parity with their libraries, and search by words.
-
-Small and random, in the files that the hub's repositories of these models have.
-"""
+"""CLIP and its kin, small and random, as they lie on disk: parity, and search by words."""
 
 import io
 import json
@@ -293,7 +290,7 @@ def open_clip_siglip(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("open_clip_siglip")
     config = {
-        "embed_dim": 16, "init_logit_bias": -10, "custom_text": True,
+        "embed_dim": 64, "init_logit_bias": -10, "custom_text": True,
         "vision_cfg": {"image_size": 160, "timm_model_name": "test_vit",
                        "timm_model_pretrained": False, "timm_pool": "map", "timm_proj": "none"},
         "text_cfg": {"context_length": 64, "vocab_size": 80, "width": 16, "heads": 2, "layers": 2,
@@ -301,7 +298,6 @@ def open_clip_siglip(tmp_path_factory):
                      "tokenizer_kwargs": {"clean": "canonicalize"}, "pool_type": "last",
                      "norm_kwargs": {"eps": 1e-6}},
     }  # fmt: skip
-    config["embed_dim"] = 64  # of test_vit
     torch.manual_seed(8)
     kinds = {name: config[name] for name in ("embed_dim", "vision_cfg", "text_cfg")}
     model = open_clip.CustomTextCLIP(**kinds, init_logit_bias=-10)
