@@ -241,6 +241,8 @@ def _settle(folder: Path) -> None:
     for where, _, names in os.walk(folder, topdown=False):
         for name in names:
             path = os.path.join(where, name)
+            if os.stat(path).st_nlink > 1:  # of the version before, whose rights are its own
+                continue
             os.chmod(path, rights)  # libraries make theirs 0600
             _sync(path)
         _sync(where)

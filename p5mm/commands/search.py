@@ -79,12 +79,23 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("nothing is looked for: give --text WORDS, --image FILE or --item ID")
     if "item" in given and len(given) > 1:
         raise InputError("--item is searched alone; --text and --image may be given together")
+    if options.text is not None and not _is_unicode(options.text):
+        raise InputError("--text is not UTF-8; give words in UTF-8")
     if options.weight is not None and given != ["text", "image"]:
         raise InputError("--weight is of the words beside a picture: give --text and --image both")
     if options.images is not None and options.html is None:
         raise InputError("--images gives the pictures of a page; name the page with --html FILE")
     if options.html is not None:
         target(options.html, is_page, "earlier page", options.force)
+
+
+def _is_unicode(words: str) -> bool:
+    """Whether words that came as bytes of the command line were UTF-8."""
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _view(options: argparse.Namespace, index: "CatalogIndex") -> str:

@@ -136,5 +136,8 @@ def _unlike(
 
 
 def _unlike_values(one: Sequence[object], other: Sequence[object]) -> NDArray[np.bool_]:
-    pairs = zip(one, other, strict=True)
-    return np.fromiter((a != b for a, b in pairs), dtype=np.bool_, count=len(one))
+    different = [
+        a != b and repr(a) != repr(b)  # within another value, what is no number is unlike itself
+        for a, b in zip(one, other, strict=True)
+    ]
+    return np.array(different, np.bool_)

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from p5mm.errors import InputError, shown
@@ -83,17 +81,19 @@ def _found(
     rows: IndexRows, item_ids: Sequence[str], strict: bool
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """``[n]`` True for the items that go, and the ids that are no items."""
-    asked = pa.array(list(dict.fromkeys(item_ids)), pa.string())
-    there = rows.catalog.table["item_id"].combine_chunks()
-    gone = pc.is_in(there, asked).to_numpy(zero_copy_only=False)
-    unknown = tuple(asked.filter(pc.invert(pc.is_in(asked, there))).to_pylist())
+    if isinstance(item_ids, str):
+        raise InputError(f"'{shown(item_ids[:80])}' is one id; give a list of ids")
+    asked, there = dict.fromkeys(item_ids), rows.catalog.item_ids
+    gone = np.fromiter((item in asked for item in there), np.bool_, count=len(there))
+    known = set(there)
+    unknown = tuple(item for item in asked if item not in known)
     if strict and unknown:
-        near = difflib.get_close_matches(unknown[0], rows.catalog.item_ids, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(str(unknown[0]), rows.catalog.item_ids, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else "."
         raise InputError(
             f"{len(unknown)} of {len(asked)} ids are no items of the index, such as "
-            f"'{shown(unknown[0][:80])}'{hint} Nothing was deleted; of a list (--ids FILE) those "
-            "that are there are deleted"
+            f"'{shown(str(unknown[0])[:80])}'{hint} Nothing was deleted; of a list (--ids FILE) "
+            "those that are there are deleted"
         )
     if gone.all():
         raise InputError(

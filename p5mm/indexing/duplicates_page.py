@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
-from p5mm.data.pictures import Picture, column_pictures
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.duplicates import Group
+from p5mm.indexing.search_page import item_pictures
 from p5mm.pages.page import render_page
 
 GROUPS, TILES = 300, 24
@@ -35,7 +33,7 @@ def duplicates_page(
         title="Near-duplicates",
         shown=shown,
         titles={item: index.title(item) for item in shown},
-        pictures={} if images is None else _pictures(shown, index, images),
+        pictures=item_pictures(index, shown, images) if images is not None and shown else {},
         credits=credits,
         groups=groups[:GROUPS],
         count=len(groups),
@@ -43,11 +41,3 @@ def duplicates_page(
         tiles=TILES,
         threshold=threshold,
     )
-
-
-def _pictures(items: Sequence[str], index: CatalogIndex, images: Path) -> dict[str, Picture]:
-    names = pa.chunked_array([pa.array(map(index.picture_name, items), pa.string())])
-    found = column_pictures(names, images)[0]
-    return {
-        item: picture for item, picture in zip(items, found, strict=True) if picture is not None
-    }

@@ -149,13 +149,21 @@ def write_update(
 
 
 def _before(out: str | Path, force: bool) -> IndexRows | None:
-    """The index that is there; None where there is none that can be read."""
+    """The index that is there; None where there is none, or a damaged or older one.
+
+    Raises:
+        InputError: It cannot be read now, which says nothing of what it holds.
+    """
     if not is_index(out):
         return None
     check_target(out, force)
     try:
         return read_index_rows(out)
     except InputError as error:
+        if isinstance(error.__cause__, OSError | MemoryError) and not isinstance(
+            error.__cause__, FileNotFoundError
+        ):
+            raise
         log.warning("the index that was there is replaced, with its alignment if any: %s", error)
         return None
 
@@ -187,9 +195,10 @@ def _known(before: IndexRows | None, name: str, place: NDArray[np.int64]) -> Mar
 
 def _goes_on(before: IndexRows, catalog: Catalog, towers: list[Tower]) -> bool:
     """Whether what is encoded now can stand beside what the index holds."""
-    now = {tower.encoder.modality: _made_by(tower) for tower in towers}
-    then = {name: (made.fingerprint, made.dim) for name, made in before.manifest.encoders.items()}
-    if now != then:
+    now = {tower.encoder.modality: (tower.spec, *_made_by(tower)) for tower in towers}
+    made = before.manifest.encoders
+    # The spec too: what is opened to search an index is never a folder's word alone.
+    if now != {name: (of.spec, of.fingerprint, of.dim) for name, of in made.items()}:
         log.info("the encoders are not those of the index: all is made anew")
     elif not fit_together(slim(catalog), before.catalog):
         log.info("the columns are not those of the index: all is made anew")

@@ -32,12 +32,13 @@ def joint_vectors(
 ) -> NDArray[np.float32] | None:
     """Mean of an item's picture and text in one space, ``[n, d]`` at unit length.
 
-    Zero where an item has neither; None where there is no such space, or no text in it.
+    Zero where an item has neither; None where there is no such space, or nothing in it. Of some
+    items of an index all may lack one side: what there is of the other is in the view all the same.
     """
     if alignment is None and not one_space(features):
         return None
     pair = [features["image"], features["text"]]
-    if not all(encoded.present.any() for encoded in pair):
+    if not any(encoded.present.any() for encoded in pair):
         return None
     vectors = [
         unit(encoded.vectors) if alignment is None

@@ -333,3 +333,49 @@ def test_an_approximate_index_takes_new_items_and_loses_old_ones(shop, monkeypat
     assert index.views["image"].is_one
     assert index.search_picture(b"m", 1)[0].item_id == "new"
     assert "i7" not in [hit.item_id for hit in index.search_picture(b"n7", 1500)]
+
+
+@pytest.mark.parametrize("side", ["image", "text"])
+def test_an_aligned_index_takes_items_that_have_one_side(shop, side):
+    """A segment without any picture, or without any text, has its joint view all the same."""
+    build(shop, MANY)
+    align_index(shop.out)
+    table = shop.catalog(MANY | {"one": "lone"}).table.to_pylist()
+    table[-1]["name" if side == "image" else "image"] = None
+    catalog = Catalog.from_table(pa.Table.from_pylist(table, shop.catalog(MANY).table.schema),
+                                 text=["name"])  # fmt: skip
+    assert str(build_index(catalog, shop.out, shop.both)).startswith("1 added, 0 changed")
+    index = CatalogIndex.load(shop.out)
+    assert "one" in index.views["joint"].item_ids
+    compact_index(shop.out)
+    whole = CatalogIndex.load(shop.out)
+    assert set(whole.views["joint"].item_ids) == set(index.views["joint"].item_ids)
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), MemoryError()])
+def test_an_index_that_cannot_be_read_now_is_kept(shop, monkeypatch, error):
+    build(shop, MANY)
+    before = files(shop.out)
+
+    def unreadable(_):
+        raise InputError("not now") from error
+
+    monkeypatch.setattr(update_module, "read_index_rows", unreadable)
+    with pytest.raises(InputError, match="not now"):
+        build(shop, MANY | {"new": "n"})
+    assert files(shop.out) == before
+
+
+def test_a_spec_in_a_folder_is_not_believed(shop):
+    """What opens an encoder is what the user gave, even if its fingerprint is the same."""
+    build(shop, MANY)
+    path = shop.out / "config.json"
+    path.write_text(path.read_text().replace('"spec": "counted', '"spec": "hf:evil'))
+    build(shop, MANY | {"new": "n"})
+    assert "evil" not in path.read_text()
+
+
+def test_numbers_that_are_none_within_a_value_are_no_change(shop):
+    column = pa.array([{"x": float("nan")}] * 60)
+    build(shop, MANY, odd=column)
+    assert str(build(shop, MANY, odd=column)) == "0 added, 0 changed, 0 removed, 60 untouched"

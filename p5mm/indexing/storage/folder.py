@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from p5mm.arrays import Expected, check_names, read_arrays, write_arrays
+from p5mm.arrays import Expected, read_arrays, write_arrays
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.alignment import Alignment
 from p5mm.errors import InputError
@@ -320,7 +320,6 @@ def _read_deleted(folder: Path, manifest: Manifest) -> list[Rows]:
     expected = {name: Expected((count,), ("int64",), 0) for name, count in counts.items()}
     arrays = read_arrays(path, expected, REMEDY)
     with reading(path, REMEDY):
-        check_names(arrays, counts)
         for segment in manifest.segments:
             rows = arrays.get(segment.name, nothing)
             if (np.diff(rows) <= 0).any() or (rows >= segment.items).any():

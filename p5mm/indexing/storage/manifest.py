@@ -69,8 +69,14 @@ class Manifest:
 
     @property
     def next_name(self) -> str:
-        """A name that no segment has had."""
+        """A name behind those of all segments.
+
+        Raises:
+            InputError: There is none.
+        """
         last = max((int(segment.name) for segment in self.segments), default=0)
+        if last + 1 >= 10**DIGITS:
+            raise InputError("no number is left for a new segment; type: p5mm compact INDEX")
         return f"{last + 1:0{DIGITS}}"
 
     def write(self, path: Path) -> None:
@@ -145,4 +151,6 @@ def _checked(given: Mapping[str, Any]) -> Manifest:
     if names != sorted(set(names)) or not names or live != given["items"]:
         raise InputError(f"items is {given['items']}, and {live} are in its segments")
     encoders = {name: Made(**values) for name, values in given["encoders"].items()}
+    if not encoders:
+        raise InputError("it names no encoder")
     return Manifest(**{**given, "encoders": encoders, "segments": segments})

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from p5mm.arrays import Expected, check_names, read_array, read_arrays, write_arrays
@@ -87,6 +88,10 @@ def read_rows(folder: Path, segment: Segment) -> Catalog:
     with reading(folder / ITEMS, REMEDY):
         if len(catalog) != segment.items:
             raise InputError(f"it holds {len(catalog)} items, not {segment.items}")
+        if "image" in catalog.table.column_names:
+            kind = catalog.table.schema.field("image").type
+            if not (pa.types.is_string(kind) or pa.types.is_null(kind)):
+                raise InputError(f"its column image is {kind}, not names of files")
     return catalog
 
 
