@@ -47,10 +47,10 @@ def main() -> None:
     with torch.inference_mode():
         theirs, ours = _pair()
         compared = _compared(theirs, ours, options.rounds)
-        grown = _grown(ours, options.rounds)
+        grown, rate = _grown(ours, options.rounds), _rate(ours)
     options.runs.mkdir(parents=True, exist_ok=True)
     _draw(grown, options.runs / "packed.png")
-    append(_block(options.rounds, compared, grown, _rate(ours)), options.runs)
+    append(_block(options.rounds, compared, grown, rate), options.runs)
 
 
 def _pair() -> tuple[T5ForConditionalGeneration, T5]:

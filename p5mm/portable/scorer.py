@@ -139,12 +139,12 @@ class PortableScorer:
         found: NDArray[np.int64],
     ) -> NDArray[np.float32]:
         """The decoder's logits, which reads a shortlist."""
-        columns = self.settings.shortlist.columns(found, self.trained)
-        rows = np.maximum(found[:, columns], 0)
-        facts = self.evidence.facts(logits[:, columns], histories, rows)
+        columns, there = self.settings.shortlist.columns(found, self.trained)
+        rows = np.maximum(np.take_along_axis(found, columns, 1), 0)
+        facts = self.evidence.facts(np.take_along_axis(logits, columns, 1), histories, rows)
         related = self.evidence.relations(histories, rows)
         read = decoder(facts=facts, relations=related, lengths=histories.lengths)
-        return completed(read, found, columns)
+        return completed(read, columns, there, found.shape[1])
 
     def _below(
         self, queries: NDArray[np.float32], _: Histories, found: NDArray[np.int64]

@@ -274,9 +274,11 @@ class Scorer:
         candidates = rows.clamp(min=0)
         if name != DECODER:
             return self.part(name, encoded, histories, candidates)
-        columns = self.asking.shortlist.columns(rows.numpy(), self.network.items.trained.numpy())
-        logits = self.part(name, encoded, histories, candidates[:, torch.from_numpy(columns)])
-        return torch.from_numpy(completed(logits.numpy(), rows.numpy(), columns))
+        trained = self.network.items.trained.numpy()
+        columns, there = self.asking.shortlist.columns(rows.numpy(), trained)
+        read = candidates.gather(1, torch.from_numpy(columns))
+        logits = self.part(name, encoded, histories, read).numpy()
+        return torch.from_numpy(completed(logits, columns, there, rows.shape[1]))
 
     def _combined(self, part: Part, encoded: Encoded, histories: Histories, rows: Tensor) -> Tensor:
         scores = self.retrieval(encoded, rows.clamp(min=0))

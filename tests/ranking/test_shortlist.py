@@ -16,37 +16,44 @@ TRAINED = np.arange(200) < 150
 SHORT = Shortlist(60, 10)
 
 
+def chosen(rows, short=SHORT):
+    columns, there = short.columns(rows, TRAINED)
+    return [line[real].tolist() for line, real in zip(columns, there, strict=True)]
+
+
 def test_the_best_of_both_kinds_are_read():
     both = np.concatenate([np.arange(100), np.arange(150, 190)])
-    columns = SHORT.columns(np.stack([both, both]), TRAINED).tolist()
-    assert columns == [*range(60), *range(100, 110)]
+    assert chosen(both[None]) == [[*range(60), *range(100, 110)]]
 
 
-def test_one_history_with_fewer_items_does_not_move_those_of_others():
-    rows = np.concatenate([np.arange(70), np.arange(150, 170)])[None].repeat(2, axis=0)
-    rows[1, 5:70] = rows[1, 71:] = -1
-    assert SHORT.columns(rows, TRAINED).tolist() == SHORT.columns(rows[:1], TRAINED).tolist()
+ROWS = st.lists(st.integers(-1, 199), min_size=9, max_size=9)
 
 
-def test_few_candidates_are_all_read():
-    rows = np.array([[3, 1, 2, 160], [4, -1, -1, -1]])
-    assert SHORT.columns(rows, TRAINED).tolist() == [0, 1, 2, 3]
+@given(st.lists(ROWS, min_size=1, max_size=4), st.integers(0, 5), st.integers(0, 5))
+def test_what_is_read_of_a_line_is_its_own(rows, taken, new):
+    """Mixed kinds, such as a generator gives, and whoever else asks."""
+    short = Shortlist(taken, new)
+    expected = []
+    for line in rows:
+        kinds = [[c for c, row in enumerate(line) if row >= 0 and TRAINED[row] == kind]
+                 for kind in (True, False)]  # fmt: skip
+        expected.append(sorted(kinds[0][:taken] + kinds[1][:new]))
+    assert chosen(np.array(rows), short) == expected
 
 
 @given(st.integers(1, 4), st.integers(1, 9), st.data())
 def test_what_is_not_read_counts_as_the_least_likely_of_what_is(b, n, data):
-    drawn = st.lists(st.sampled_from([-1, 5]), min_size=n, max_size=n)
+    drawn = st.lists(st.integers(-1, 199), min_size=n, max_size=n)
     rows = np.array([data.draw(drawn) for _ in range(b)])
-    columns = np.array(sorted(data.draw(st.sets(st.integers(0, n - 1), min_size=1))))
-    logits = np.random.default_rng(n).normal(size=(b, len(columns))).astype(np.float32)
-    found = completed(logits, rows, columns)
-    np.testing.assert_array_equal(found[:, columns], logits)
-    assert np.isfinite(found).all()
-    others = np.setdiff1d(np.arange(n), columns)
-    for row in range(b):
-        real = logits[row][rows[row, columns] >= 0]
-        least = float(real.min()) if len(real) else 0.0
-        assert (found[row, others] == least).all()
+    columns, there = Shortlist(2, 1).columns(rows, TRAINED)
+    logits = np.random.default_rng(n).normal(size=columns.shape).astype(np.float32)
+    found = completed(logits, columns, there, n)
+    for line in range(b):
+        real = logits[line][there[line]]
+        read = columns[line][there[line]]
+        np.testing.assert_array_equal(found[line, read], real)
+        least = real.min() if len(real) else 0.0
+        assert (found[line, np.setdiff1d(np.arange(n), read)] == least).all()
 
 
 def test_recommendations_read_a_shortlist(toy):
@@ -67,8 +74,7 @@ def test_recommendations_read_a_shortlist(toy):
 
 
 def test_nobody_has_no_least():
-    none = np.empty((2, 0), np.int64)
-    assert completed(np.empty((2, 0), np.float32), none, SHORT.columns(none, TRAINED)).shape == (
-        2,
-        0,
-    )
+    nobody = np.full((2, 3), -1)
+    columns, there = SHORT.columns(nobody, TRAINED)
+    assert columns.shape == (2, 1)
+    assert not completed(np.ones((2, 1), np.float32), columns, there, 3).any()
