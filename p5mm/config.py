@@ -20,7 +20,8 @@ class DataConfig:
         reader: Form of the data; "auto" tells it by the files that are there.
         catalog: File of the catalog, or a folder of pictures; looked for by name where not given.
         interactions: File of the log; looked for by name where not given.
-        images: Folder of the pictures; posters/, images/ or pictures/ where not given.
+        images: Folder of the pictures; where not given, posters/, images/ or pictures/ of the
+            data's folder, and for an index the catalog's own.
         text: Catalog columns that make an item's text; all columns of strings where not given.
         k_core: Keep users and items with at least this many interactions each; 0 keeps all.
         shuffle_ties: Seed of a random order of what a user took at one time; the order of the

@@ -95,6 +95,7 @@ def foreseen(
     check_target(out, force)
     towers = catalog_encoders(catalog, encoders)
     update = planned(catalog, out, towers, force)
+    _tell_recased(update.change)
     return update.change, costs(update.part, towers, FeatureStore())
 
 
@@ -139,6 +140,10 @@ def _written(update: Update, features: list[Features], out: str | Path, force: b
 
 def _tell_change(change: Change) -> None:
     log.info("%s", change)
+    _tell_recased(change)
+
+
+def _tell_recased(change: Change) -> None:
     if change.recased:
         some = ", ".join(map(shown, change.recased[:5]))
         log.warning(

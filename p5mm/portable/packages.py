@@ -17,6 +17,6 @@ def package(name: str) -> Any:
     except ImportError as error:
         missing = error.name or name
         raise InputError(
-            f"'{missing}' is not installed, and without torch nothing runs without it; "
-            'type: pip install "p5mm[onnx]"'
+            f"'{missing}' is not installed, and exported models need it; "
+            "type: pip install onnx onnxruntime onnxscript (the extra onnx of p5mm)"
         ) from error

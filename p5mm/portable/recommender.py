@@ -25,6 +25,8 @@ class PortableRecommender(Recommends):
             table = recommender.recommend(histories=[["apple", "pear"]], k=5)
     """
 
+    runtime = ONNX
+
     def __init__(self, model: PortableModel) -> None:
         self.model: PortableModel = model
 

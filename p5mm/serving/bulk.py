@@ -53,9 +53,13 @@ def users_of(given: str, recommender: Recommends) -> LongTable:
     """The users of a file or of a folder; ``all`` are those of the model's log.
 
     Raises:
-        InputError: There is none, or the columns are not those of users.
+        InputError: There is none, the columns are not those of users, or the log is empty.
     """
     if given == ALL:
+        if not recommender.model.user_ids:
+            raise InputError(
+                "nobody is in the log of this model; give --users FILE with user_id and history"
+            )
         return LongTable.of(pa.table({"user_id": recommender.model.user_ids}), ALL)
     users = LongTable.open(given)
     Requests.of_table(recommender.model, users.table.slice(0, 0), users.name, strict=True)
@@ -118,7 +122,10 @@ def recommend_job(
         opened: Reads the model where the work is done elsewhere.
     """
     kept = Kept(model, folder_digest(model), opened, recommender)
-    about = {"model": kept.digest, "users": users.digest, "options": asdict(wanted)}
+    about = {
+        "model": kept.digest, "users": users.digest, "options": asdict(wanted),
+        "runtime": recommender.runtime,
+    }  # fmt: skip
     return about, _Recommending(kept, users.name, wanted)
 
 

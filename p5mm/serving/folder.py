@@ -310,13 +310,14 @@ def _read_status(folder: Path) -> dict[str, Any]:
     log = folder / "interactions.parquet"
     with reading(log, REMEDY):
         users = pq.read_table(log, columns=["user_id"])["user_id"]
-    weights = {name: weight for name, weight in fitted.weights.items() if weight}
+    likeness = fitted.likeness or not config.train.epochs  # ranks in the place of the weights
+    weights = {name: of for name, of in fitted.weights.items() if of and not likeness}
     generates = config.retrieval.generate
     return {
         "kind": "model",
         "format": VERSION,
         "items": len(read_items(folder / "items.parquet", REMEDY)),
-        "items_trained": len(fitted.items),
+        "items_trained": len(fitted.items) if config.train.epochs else 0,
         "interactions": len(users),
         "users": pc.count_distinct(users).as_py(),
         "content": fingerprints,
@@ -324,7 +325,8 @@ def _read_status(folder: Path) -> dict[str, Any]:
         "validation": fitted.tried,
         "decoder": bool(weights.get(DECODER)),
         "reranker": weights,
-        "first_day": fitted.likeness or not config.train.epochs,
+        "likeness": likeness,
+        "first_day": not config.train.epochs,
         "index": None if generates else _index_status(folder / "index" / "index.json"),
         "bytes": bytes_in(folder),
     }

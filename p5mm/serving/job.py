@@ -80,6 +80,7 @@ class Job:
             InputError: Another job writes here, or one that was asked for something else has.
             OSError: A part cannot be written; the parts before it are whole.
         """
+        before = self.folder.is_dir()
         with _alone(self.folder), progress(title, table.rows, unit) as shown:
             if anew or (self.scratch and not self._is_same):
                 self._wipe()
@@ -93,7 +94,7 @@ class Job:
                     self._go_on(making, parts)
                 except BaseException:
                     if not parts:  # nothing that could be gone on with
-                        self.clear()
+                        self.clear(remove=not before)
                     raise
             rows: int = sum(part["rows"] for part in parts)
             finish(rows)
@@ -114,14 +115,17 @@ class Job:
         """Whether the folder holds this job."""
         return self._lines()[:1] == [self._first]
 
-    def clear(self) -> None:
-        """Remove the manifest, the parts, and the folder if nothing else is in it."""
+    def clear(self, remove: bool = True) -> None:
+        """Remove the manifest and the parts, and the folder if nothing else is in it."""
         self._wipe()
-        with suppress(OSError):
-            self.folder.rmdir()
+        if remove:
+            with suppress(OSError):
+                self.folder.rmdir()
 
     def _wipe(self) -> None:
-        for path in filter(lambda path: OURS.fullmatch(path.name), [*self.folder.iterdir()]):
+        ours = [path for path in self.folder.iterdir() if OURS.fullmatch(path.name)]
+        # The manifest goes last: after a kill the rest is known for what it is.
+        for path in sorted(ours, key=lambda path: path.name == MANIFEST):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -235,7 +239,8 @@ def _name(number: int) -> str:
 def is_job(folder: Path) -> bool:
     """Whether there is nothing in a folder but a job, and drafts of one that was killed."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return MANIFEST in names and all(OURS.fullmatch(name) for name in names)
+    begun = MANIFEST in names or (bool(names) and all(name.startswith(".") for name in names))
+    return begun and all(OURS.fullmatch(name) for name in names)
 
 
 def folder_digest(folder: Path) -> str:

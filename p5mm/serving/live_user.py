@@ -19,7 +19,7 @@ from p5mm.plain import reading
 from p5mm.ranking.live_history import LiveHistory
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.retrieval.ties import MARGIN, settle
-from p5mm.serving.requests import item_lists
+from p5mm.serving.requests import check_k, item_lists
 
 REMEDY = "begin with the history again"
 
@@ -66,8 +66,7 @@ class LiveUser:
         Raises:
             InputError: k is not positive.
         """
-        if k < 1:
-            raise InputError(f"k is {k}; give 1 or more")
+        check_k(k)
         history = self.live.history
         rows, scores = self.model.scorer.ranked(
             self.live.encoded, history, k + MARGIN, history if filter_seen else None

@@ -55,6 +55,8 @@ class Recommender(Recommends):
             recommender.save("model")
     """
 
+    runtime = "torch"
+
     def __init__(self, model: TrainedModel) -> None:
         self.model: TrainedModel = model
 

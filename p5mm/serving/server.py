@@ -158,9 +158,15 @@ def _tell_nothing_left(names: Sequence[str], real: NDArray[np.bool_]) -> None:
 
 
 class Recommends(ABC):
-    """Recommends the items of a model, whatever runs its network."""
+    """Recommends the items of a model, whatever runs its network.
+
+    Attributes:
+        model: Knows the users and the items.
+        runtime: What runs the network: torch or onnx.
+    """
 
     model: Users
+    runtime: str
 
     @property
     @abstractmethod

@@ -233,3 +233,42 @@ def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module.fcntl, "flock", none)
     assert Job(tmp_path / "out", {}).run(ROWS, doubled, "double", "number") == 23
+
+
+def test_a_wipe_that_is_killed_leaves_what_is_known_as_a_job(tmp_path, monkeypatch):
+    job = Job(tmp_path / "out", {"model": "a"}, scratch=True)
+    job.run(ROWS, doubled, "double", "number")
+    removed, unlink = [], module.Path.unlink
+
+    def dying(path, missing_ok=False):
+        if len(removed) == 3:
+            raise KeyboardInterrupt
+        removed.append(path.name)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(module.Path, "unlink", dying)
+    with pytest.raises(KeyboardInterrupt):
+        job.clear()
+    monkeypatch.undo()
+    assert MANIFEST not in removed
+    assert is_job(job.folder)
+
+
+def test_drafts_alone_are_of_a_job_that_was_killed_at_once(tmp_path):
+    (tmp_path / "out").mkdir()
+    assert not is_job(tmp_path / "out")
+    (tmp_path / "out" / f".{MANIFEST}.draft-1234").write_text("")
+    assert is_job(tmp_path / "out")
+
+
+def test_a_folder_that_was_there_stays(tmp_path):
+    def failing(*_):
+        raise InputError("no")
+
+    for there in (True, False):
+        folder = tmp_path / f"out{there}"
+        if there:
+            folder.mkdir()
+        with pytest.raises(InputError):
+            Job(folder, {"model": "a"}).run(ROWS, failing, "double", "number")
+        assert folder.is_dir() == there

@@ -112,7 +112,8 @@ def _model_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         "training": "first day of a shop" if about["first_day"] else f"{about['epochs']} epochs",
         "validation": f"ndcg@10 of {tried}" if tried else "none",
         "decoder": "ranks" if about["decoder"] else "does not rank",
-        "reranker": ranks or "none, the retriever alone ranks",
+        "reranker": "likeness of content and of words" if about["likeness"]
+        else ranks or "none, the retriever alone ranks",
         "index": "none, candidates are generated" if index is None
         else f"{index['index']} of {index['items']:,} items",
     }  # fmt: skip
