@@ -18,5 +18,5 @@ def package(name: str) -> Any:
         missing = error.name or name
         raise InputError(
             f"'{missing}' is not installed, and exported models need it; "
-            "type: pip install onnx onnxruntime onnxscript (the extra onnx of p5mm)"
+            'type: pip install "p5mm[onnx]"'
         ) from error
