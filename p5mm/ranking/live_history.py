@@ -41,7 +41,8 @@ class LiveHistory:
         length = int(batch.lengths[0])
         rows, ratings = batch.rows[:, :length], batch.ratings[:, :length]
         x = scorer.network.history(scorer.tokens, rows, ratings)
-        memory, kept = _read(scorer, x, (), 0)
+        bias = scorer.network.t5.encoder.position_bias(x.shape[1], causal=True)
+        memory, kept = _read(scorer, x, (), bias)
         return cls(scorer, history, kept, memory)
 
     @torch.inference_mode()
@@ -60,7 +61,8 @@ class LiveHistory:
         mean, spread = scorer.asking.rating_scale
         ratings = torch.tensor([[(rating - mean) / spread]])
         x = scorer.network.history(scorer.tokens, torch.tensor([[item]]), ratings)[:, 1:]
-        states, kept = _read(scorer, x, self.kept, self.memory.shape[1])
+        length = self.memory.shape[1] + x.shape[1]
+        states, kept = _read(scorer, x, self.kept, scorer.appended_bias[..., -length:])
         return LiveHistory(scorer, history, kept, torch.cat([self.memory, states], dim=1))
 
     @property
@@ -74,7 +76,7 @@ class LiveHistory:
 
 
 def _read(
-    scorer: Scorer, x: Tensor, kept: tuple[KeysValues, ...], before: int
+    scorer: Scorer, x: Tensor, kept: tuple[KeysValues, ...], bias: Tensor
 ) -> tuple[Tensor, tuple[KeysValues, ...]]:
     """States ``[1, n, d]`` of further positions ``[1, n, d]``, and all keys and values.
 
@@ -82,11 +84,9 @@ def _read(
         scorer: Whose encoder reads; in evaluation mode.
         x: Embeddings.
         kept: Of each layer, keys and values of the positions before them; empty without any.
-        before: How many these are.
+        bias: ``[1, heads, n, before + n]`` of the position to those before it and to these.
     """
     encoder = scorer.network.t5.encoder
-    length = before + x.shape[1]
-    bias = encoder.position_bias(length, causal=True, first=before)
     grown: list[KeysValues] = []
     for number, block in enumerate(encoder.block):
         attention, feed_forward = block.layer

@@ -156,6 +156,19 @@ class Scorer:
         bias = torch.where(self.network.items.trained, 0.0, -self.handicap)
         return bias.masked_fill(~self.network.items.known, LOWEST)
 
+    @cached_property
+    def appended_bias(self) -> Tensor:
+        """``[1, heads, k, 1 + s * k]`` position bias of one item behind the longest history read.
+
+        Behind a shorter one it is the end of the last axis: the bias knows distances alone.
+        """
+        k = self.network.items.k
+        longest = 1 + self.asking.max_history * k
+        bias: Tensor = self.network.t5.encoder.position_bias(
+            longest, causal=True, first=longest - k
+        )
+        return bias
+
     @torch.inference_mode()
     def encode(self, histories: Histories) -> Encoded:
         """Read each history once; ratings as they were given."""
