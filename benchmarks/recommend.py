@@ -1,13 +1,14 @@
 """Users a second of `p5mm recommend`, its memory, and implicit's recommend on the same users.
 
-    python benchmarks/recommend.py [--users 10000 1000000]
+    python benchmarks/recommend.py [--users 10000 1000000] [--rectools PYTHON]
 
 A shop is made: items with made vectors and Zipf popularity, a log of 60,000 users; a nano model is
 trained on it for an epoch, its decoder weighed as it is (quality means nothing here). Then tables
 of histories (mean 9 items, longest 50) go through the command, each number of users in a process of
-its own, and through implicit's cosine and BPR (pip install implicit), fitted on the same log. Told
-are users a second without the loading of model and libraries, peak memory, and where the time of a
-part of the users goes. Adds a block to results.md below --runs; shop and model are kept there.
+its own, through implicit's cosine and BPR (pip install implicit), fitted on the same log, and with
+--rectools through RecTools' SASRec, by the Python that has it (see rectools_sasrec.py). Told are
+users a second without the loading of model and libraries, peak memory, and where the time of a part
+of the users goes. Adds a block to results.md below --runs; shop and model are kept there.
 """
 
 import argparse
@@ -50,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", nargs="+", type=int, default=[10_000, 1_000_000])
     parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--rectools", type=Path, help="a Python that has rectools[torch]")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     options = parser.parse_args()
     shop = options.runs / f"speed-{options.items}"
@@ -64,6 +66,8 @@ def main() -> None:
     ]
     lines += [_ours(shop, count, options.items) for count in options.users]
     lines += _implicit(shop, min(options.users), options.items)
+    if options.rectools is not None:
+        lines.append(_rectools(options.rectools, shop, min(options.users), options.items))
     append("\n".join([*lines, "", _phases(shop), ""]), options.runs)
 
 
@@ -166,6 +170,17 @@ def _implicit(shop: Path, count: int, items: int) -> list[str]:
         seconds = time.perf_counter() - start
         told.append(f"| implicit's {name} | {count:,} | {count / seconds:,.0f} | |")
     return told
+
+
+def _rectools(python: Path, shop: Path, count: int, items: int) -> str:
+    """A row of RecTools' SASRec, fitted on the log for an epoch, asked for the same users."""
+    script = Path(__file__).with_name("rectools_sasrec.py")
+    tables = [str(shop / "log.parquet"), str(_table(shop, count, items))]
+    done = subprocess.run(
+        [str(python), str(script), *tables], stdout=subprocess.PIPE, text=True, check=True
+    )
+    told = json.loads(done.stdout.splitlines()[-1])
+    return f"| RecTools' SASRec | {count:,} | {count / told['seconds']:,.0f} | {told['mb']:,.0f} |"
 
 
 def _matrix(users: NDArray[np.int64], taken: NDArray[np.int64], items: int) -> Any:

@@ -105,13 +105,15 @@ def _told(model: "TrainedModel") -> list[str]:
     best = max(epochs, key=lambda epoch: epoch["ndcg@10"])
     weights = [f"{name} {weight:g}" for name, weight in model.fitted.weights.items() if weight]
     gained = ", ".join(f"{name} {value:.4f}" for name, value in tried.items())
+    decoder = model.fitted.weights.get("decoder")
     if model.fitted.likeness:
-        weights = ["likeness of content and words, as on a first day"]
+        weights, decoder = ["likeness of content and words, as on a first day"], 0.0
     return [
         f"best epoch {best['epoch']:.0f} of {len(epochs)}: validation "
         f"recall@10 {best['recall@10']:.4f}, ndcg@10 {best['ndcg@10']:.4f} (retriever)",
-        f"reranker: {', '.join(weights) or 'none, the retriever alone ranks'}; "
+        f"reranker: {', '.join(weights) or 'none, the retriever alone ranks'}"
+        f"{'' if decoder else '; the decoder does not rank'}; "
         f"validation ndcg@10 on users not fitted on: {gained}",
-        f"items never taken are lowered by {model.fitted.handicap} on the first page, beyond it by "
-        f"{model.fitted.handicap - model.fitted.lift}",
+        f"items never taken: logits {-model.fitted.handicap:+g} on the first page, "
+        f"{model.fitted.lift - model.fitted.handicap:+g} beyond it",
     ]

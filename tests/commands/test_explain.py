@@ -18,15 +18,7 @@ def run(*arguments):
     return main([str(one) for one in arguments])
 
 
-def wrong_use(capsys, *arguments):
-    """The message of a command that must end with exit code 2."""
-    assert run(*arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    return err
-
-
-def test_explain_tells_what_carries_a_score(model, tmp_path, capsys):
+def test_explain_tells_what_carries_a_score(model, tmp_path, capsys, wrong_use):
     page = tmp_path / "why.html"
     arguments = ["explain", model, "--user", "u1"]
     assert run(*arguments, "--item", "r0s1", "--top", 2, "--html", page) == 0
@@ -41,8 +33,8 @@ def test_explain_tells_what_carries_a_score(model, tmp_path, capsys):
     assert {"carries", "parts", "relations", "attention", "words"} <= set(found["reasons"][0])
     assert run("explain", model, "--history", "r0s1", "r0s2") == 0
     assert "lost without it" in capsys.readouterr().out
-    assert "nobody asks" in wrong_use(capsys, "explain", model)
-    assert "--top is 0" in wrong_use(capsys, *arguments, "--top", 0)
-    assert "--html" in wrong_use(capsys, *arguments, "--data", tmp_path)
+    assert "nobody asks" in wrong_use("explain", model)
+    assert "--top is 0" in wrong_use(*arguments, "--top", 0)
+    assert "--html" in wrong_use(*arguments, "--data", tmp_path)
     (tmp_path / "mine.html").write_text("mine")
-    assert "mine.html" in wrong_use(capsys, *arguments, "--html", tmp_path / "mine.html")
+    assert "mine.html" in wrong_use(*arguments, "--html", tmp_path / "mine.html")

@@ -23,14 +23,7 @@ def run(*arguments):
     return main([str(one) for one in arguments])
 
 
-def wrong_use(capsys, *arguments):
-    assert run(*arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    return err
-
-
-def test_export_then_recommend(model, tmp_path, capsys):
+def test_export_then_recommend(model, tmp_path, capsys, wrong_use):
     out, recs = tmp_path / "exported", tmp_path / "recs.parquet"
     assert run("export", model, "--onnx", out) == 0
     assert f"{out}: " in capsys.readouterr().err
@@ -39,25 +32,25 @@ def test_export_then_recommend(model, tmp_path, capsys):
     assert found["item_id"].equals(wanted["item_id"])
     assert found["score"].to_pylist() == pytest.approx(wanted["score"].to_pylist(), abs=1e-4)
     asked = ["recommend", out, "--users", "all", "--out", tmp_path / "o.parquet"]
-    assert "torch does not run" in wrong_use(capsys, *asked, "--runtime", "torch")
-    assert "'onnx'? Allowed: onnx, torch" in wrong_use(capsys, *asked, "--runtime", "onx")
+    assert "torch does not run" in wrong_use(*asked, "--runtime", "torch")
+    assert "'onnx'? Allowed: onnx, torch" in wrong_use(*asked, "--runtime", "onx")
     (out / "query.onnx").write_bytes(b"")
-    assert "query.onnx" in wrong_use(capsys, *asked)
-    assert "no model folder" in wrong_use(capsys, "evaluate", out)
+    assert "query.onnx" in wrong_use(*asked)
+    assert "no model folder" in wrong_use("evaluate", out)
 
 
-def test_a_model_of_another_format_is_refused(model, tmp_path, capsys):
+def test_a_model_of_another_format_is_refused(model, tmp_path, wrong_use):
     about = json.loads((model / "config.json").read_text())
     old = tmp_path / "old"
     old.mkdir()
     (old / "model.safetensors").write_bytes(b"")
     (old / "config.json").write_text(json.dumps(about | {"p5mm": 3}))
     asked = ["--users", "all", "--out", tmp_path / "o.parquet"]
-    assert "written in format 3" in wrong_use(capsys, "export", old, "--onnx", tmp_path / "x")
-    assert "written in format 3" in wrong_use(capsys, "recommend", old, "--runtime", "onnx", *asked)
+    assert "written in format 3" in wrong_use("export", old, "--onnx", tmp_path / "x")
+    assert "written in format 3" in wrong_use("recommend", old, "--runtime", "onnx", *asked)
     assert not (tmp_path / "x").exists()
 
 
-def test_the_model_is_never_the_export(model, capsys):
-    assert "is no exported model" in wrong_use(capsys, "export", model, "--onnx", model)
+def test_the_model_is_never_the_export(model, wrong_use):
+    assert "is no exported model" in wrong_use("export", model, "--onnx", model)
     assert (model / "model.safetensors").is_file()

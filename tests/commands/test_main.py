@@ -54,15 +54,6 @@ def run(*arguments):
         return error.code
 
 
-def wrong_use(capsys, *arguments):
-    """The message of a command that must end with exit code 2."""
-    assert run(*arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "Traceback" not in err
-    return err
-
-
 def test_train_takes_data_and_overrides(model):
     about = json.loads((model / "config.json").read_text())
     assert about["config"]["train"]["epochs"] == 3
@@ -109,15 +100,15 @@ def test_histories_as_lists_as_json_and_the_logs(model, folder):
     assert not {"r0s1", "r0s2"} & set(mixed["item_id"].to_pylist()[3:6])
 
 
-def test_a_history_that_is_a_text_is_an_error_that_shows_both_forms(model, folder, capsys):
+def test_a_history_that_is_a_text_is_an_error_that_shows_both_forms(model, folder, wrong_use):
     users = folder / "text.jsonl"
     users.write_text('{"user_id": "a", "history": "11"}\n')
-    err = wrong_use(capsys, "recommend", model, "--users", users, "--out", folder / "t.parquet")
+    err = wrong_use("recommend", model, "--users", users, "--out", folder / "t.parquet")
     assert "the history '11' in row 1 is no list of item ids" in err
     assert '["1", "2"]' in err
 
 
-def test_unknown_ids_are_counted_and_strict_stops(model, folder, capsys):
+def test_unknown_ids_are_counted_and_strict_stops(model, folder, capsys, wrong_use):
     users, out = folder / "odd.jsonl", folder / "odd.csv"
     users.write_text(
         '{"user_id": "a", "history": ["r0s1", "nothing"]}\n{"user_id": "nobody"}\n'
@@ -131,7 +122,7 @@ def test_unknown_ids_are_counted_and_strict_stops(model, folder, capsys):
     err = capsys.readouterr().err
     assert "1 items that are not in the catalog, such as 'nothing'" in err
     assert "1 users are not in the log, such as 'nobody'" in err
-    assert "such as 'nobody'" in wrong_use(capsys, *arguments, "--strict")
+    assert "such as 'nobody'" in wrong_use(*arguments, "--strict")
 
 
 def test_score_keeps_the_pairs_in_order(model, folder):
@@ -163,10 +154,10 @@ def test_evaluate_ranks_among_seen_items_too(model, folder, capsys):
     assert "with those that the user had taken already" in page.read_text()
 
 
-def test_a_split_by_time_is_a_key_of_training(folder, capsys):
+def test_a_split_by_time_is_a_key_of_training(folder, wrong_use):
     arguments = ["train", folder / "c.yaml", "--data", folder / "shop", "--out", folder / "new"]
-    assert "data.split" in wrong_use(capsys, *arguments, "--data.split", "tmie")
-    told = wrong_use(capsys, *arguments, "--data.split", "time")  # the toy shop's times are places
+    assert "data.split" in wrong_use(*arguments, "--data.split", "tmie")
+    told = wrong_use(*arguments, "--data.split", "time")  # the toy shop's times are places
     assert "the log has no times" in told
     assert not (folder / "new").exists()
 
@@ -198,13 +189,13 @@ def test_evaluate_writes_a_page_beside_the_json(model, folder, capsys):
 
 
 def test_files_that_evaluate_cannot_write_are_told_before_the_work(
-    model, folder, capsys, monkeypatch
+    model, folder, wrong_use, monkeypatch
 ):
     monkeypatch.setattr("p5mm.evaluation.model_report.evaluate_model", None)  # nobody gets that far
     page, away = folder / "never.html", folder / "none" / "x"
 
     def message(*arguments):
-        return wrong_use(capsys, "evaluate", model, *arguments)
+        return wrong_use("evaluate", model, *arguments)
 
     assert "a folder that exists" in message("--html", away)
     assert "a folder that exists" in message("--html", page, "--json", away)
@@ -217,7 +208,7 @@ def test_files_that_evaluate_cannot_write_are_told_before_the_work(
     assert not page.exists()
 
 
-def test_a_page_without_jinja2_is_told_before_the_work(model, folder, capsys, monkeypatch):
+def test_a_page_without_jinja2_is_told_before_the_work(model, folder, wrong_use, monkeypatch):
     monkeypatch.setattr("p5mm.evaluation.model_report.evaluate_model", None)
     for name in ("pages.page", "evaluation.page"):
         monkeypatch.delitem(sys.modules, f"p5mm.{name}", raising=False)
@@ -225,7 +216,7 @@ def test_a_page_without_jinja2_is_told_before_the_work(model, folder, capsys, mo
         monkeypatch.delattr(sys.modules[f"p5mm.{room}"], leaf, raising=False)
     monkeypatch.setitem(sys.modules, "jinja2", None)
     page = folder / "never.html"
-    assert "pip install jinja2" in wrong_use(capsys, "evaluate", model, "--html", page)
+    assert "pip install jinja2" in wrong_use("evaluate", model, "--html", page)
 
 
 def test_a_failed_page_leaves_the_old_one(model, folder, monkeypatch):
@@ -274,11 +265,11 @@ def test_an_interrupted_training_goes_on(folder, monkeypatch, capsys):
     assert (folder / "half" / "model.safetensors").is_file()
 
 
-def test_wrong_use_is_told_before_anything_is_done(model, folder, capsys):
+def test_wrong_use_is_told_before_anything_is_done(model, folder, wrong_use):
     config, shop, out = folder / "c.yaml", folder / "shop", folder / "not"
 
     def message(*arguments):
-        return wrong_use(capsys, *arguments)
+        return wrong_use(*arguments)
 
     assert "COMMAND" in message()
     assert "unknown command 'trian'; did you mean 'train'" in message("trian")
@@ -316,7 +307,7 @@ def test_a_failure_of_the_machine_is_exit_code_1(model, folder, monkeypatch, cap
     assert "No space left" in capsys.readouterr().err
 
 
-def test_a_folder_that_may_only_be_read_is_told_before_the_work(folder, capsys, monkeypatch):
+def test_a_folder_that_may_only_be_read_is_told_before_the_work(folder, wrong_use, monkeypatch):
     monkeypatch.setattr("p5mm.files.os.access", lambda *given: False)
     monkeypatch.setattr("p5mm.indexing.build.build_index", None)
     monkeypatch.setattr("p5mm.training.fit.fit", None)
@@ -324,7 +315,7 @@ def test_a_folder_that_may_only_be_read_is_told_before_the_work(folder, capsys, 
     index = ["index", folder / "shop" / "catalog.parquet"]
     train = ["train", folder / "c.yaml", "--data", folder / "shop"]
     for arguments in (index, train):
-        err = wrong_use(capsys, *arguments, "--out", shut)
+        err = wrong_use(*arguments, "--out", shut)
         assert f"{shut} cannot be written: its folder may only be read" in err
     assert not (folder / "a").exists()
 
@@ -338,15 +329,15 @@ def test_a_full_disk_is_told_with_the_file_and_without_python(folder, monkeypatc
     assert capsys.readouterr().err.endswith("p5mm: x/vectors.bin: No space left on device\n")
 
 
-def test_no_message_obeys_what_strangers_write(model, folder, capsys):
+def test_no_message_obeys_what_strangers_write(model, folder, wrong_use):
     users = folder / "escape.jsonl"
     users.write_text('{"user_id": "\\u001b[31mred\\nnobody"}\n')
-    err = wrong_use(capsys, "recommend", model, "--users", users, "--out", folder / "e.csv")
+    err = wrong_use("recommend", model, "--users", users, "--out", folder / "e.csv")
     assert "\x1b" not in err
     assert "red nobody" in err
     pairs = folder / "escape.csv"
     pairs.write_text('user_id,item_id\nu1,"\x1b]0;title\x07x"\n')
-    err = wrong_use(capsys, "score", model, pairs, "--out", folder / "e.csv", "--strict")
+    err = wrong_use("score", model, pairs, "--out", folder / "e.csv", "--strict")
     assert "\x1b" not in err
     assert "unknown item" in err
 

@@ -20,15 +20,7 @@ def run(*arguments):
     return main([str(one) for one in arguments])
 
 
-def wrong_use(capsys, *arguments):
-    """The message of a command that must end with exit code 2."""
-    assert run(*arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    return err
-
-
-def test_recommend_shows_what_may_be_shown(model, tmp_path, capsys):
+def test_recommend_shows_what_may_be_shown(model, tmp_path, wrong_use):
     out, users = tmp_path / "limited.parquet", tmp_path / "limited.jsonl"
     (tmp_path / "allow.csv").write_text("item_id\nr0s1\nr0s2\nr0s3\nr0s4\n")
     (tmp_path / "deny.csv").write_text("item_id\nr0s4\n")
@@ -45,7 +37,7 @@ def test_recommend_shows_what_may_be_shown(model, tmp_path, capsys):
         found.setdefault(row["user_id"], set()).add(row["item_id"])
     assert found == {"a": {"r0s1", "r0s2", "r0s3"}, "b": {"r0s2", "r0s3"}, "c": {"r0s2"}}
     users.write_text('{"user_id": "a", "allow": "r0s1"}\n')
-    assert "the allow 'r0s1' in row 1" in wrong_use(capsys, *arguments)
+    assert "the allow 'r0s1' in row 1" in wrong_use(*arguments)
 
 
 def people(folder, count, files):
@@ -81,7 +73,7 @@ def test_a_folder_of_users_becomes_a_folder_of_parts(model, tmp_path, capsys, mo
     assert len((tmp_path / "one.csv").read_text().splitlines()) == 121
 
 
-def test_a_job_goes_on_and_another_is_refused(model, tmp_path, capsys, monkeypatch):
+def test_a_job_goes_on_and_another_is_refused(model, tmp_path, capsys, monkeypatch, wrong_use):
     monkeypatch.setattr(job, "WINDOW", 7)
     people(tmp_path / "users", 40, 1)
     arguments = ["recommend", model, "--users", tmp_path / "users", "--out", tmp_path / "parts"]
@@ -100,7 +92,7 @@ def test_a_job_goes_on_and_another_is_refused(model, tmp_path, capsys, monkeypat
     assert len(calls) == 3 + 4  # the two parts that were whole are not made again
     assert run(*arguments) == 0
     assert len(calls) == 7
-    assert "holds a job with another options" in wrong_use(capsys, *arguments, "--k", "4")
+    assert "holds a job with another options" in wrong_use(*arguments, "--k", "4")
     assert run(*arguments, "--k", "4", "--force") == 0
     assert pq.read_table(tmp_path / "parts").num_rows == 160
 
@@ -119,29 +111,27 @@ def test_scores_of_a_folder_of_pairs(model, tmp_path, monkeypatch):
     assert found["score"].to_pylist() == pytest.approx(wanted["score"].to_pylist(), abs=1e-4)
 
 
-def test_recommend_where_a_condition_holds(model, tmp_path, capsys):
+def test_recommend_where_a_condition_holds(model, tmp_path, wrong_use):
     out = tmp_path / "some.parquet"
     arguments = ["recommend", model, "--users", "all", "--out", out, "--k", "3"]
     assert run(*arguments, "--where", "'ring2' in title") == 0
     assert {item[:2] for item in pq.read_table(out)["item_id"].to_pylist()} == {"r2"}
-    assert "cannot be read" in wrong_use(capsys, *arguments, "--where", "title =")
+    assert "cannot be read" in wrong_use(*arguments, "--where", "title =")
 
 
-def test_no_items_are_refused_and_leave_nothing(model, tmp_path, capsys):
+def test_no_items_are_refused_and_leave_nothing(model, tmp_path, wrong_use):
     out = tmp_path / "out.parquet"
-    assert "k is 0" in wrong_use(
-        capsys, "recommend", model, "--users", "all", "--k", "0", "--out", out
-    )
+    assert "k is 0" in wrong_use("recommend", model, "--users", "all", "--k", "0", "--out", out)
     assert not list(tmp_path.glob("out*"))
 
 
-def test_parts_of_somebody_else_stay(model, tmp_path, capsys):
+def test_parts_of_somebody_else_stay(model, tmp_path, wrong_use):
     """Even with --force: what is beside the file that is named is not p5mm's to clear."""
     other = tmp_path / "out.parquet.parts"
     other.mkdir()
     (other / "part-1.parquet").write_text("a thesis")
     arguments = ["recommend", model, "--users", "all", "--out", tmp_path / "out.parquet", "--force"]
-    assert "is no job of p5mm" in wrong_use(capsys, *arguments)
+    assert "is no job of p5mm" in wrong_use(*arguments)
     assert (other / "part-1.parquet").read_text() == "a thesis"
 
 
@@ -157,13 +147,13 @@ def test_histories_of_nulls_alone_in_some_windows(model, tmp_path, monkeypatch):
     assert pq.read_table(tmp_path / "scored.parquet").num_rows == 4
 
 
-def test_the_input_is_never_the_output(model, tmp_path, capsys):
+def test_the_input_is_never_the_output(model, tmp_path, wrong_use):
     """With --force, too; nor is an output put among the files that the next run would read."""
     people(tmp_path / "people", 4, 2)
     before = sorted(path.name for path in (tmp_path / "people").iterdir())
     for out in ("people", "people/recs", "people/recs.parquet", "people/0.parquet"):
         arguments = ["recommend", model, "--users", tmp_path / "people", "--force"]
-        assert "give another place" in wrong_use(capsys, *arguments, "--out", tmp_path / out)
+        assert "give another place" in wrong_use(*arguments, "--out", tmp_path / out)
     assert sorted(path.name for path in (tmp_path / "people").iterdir()) == before
     assert run("score", model, tmp_path / "people", "--out", tmp_path / "people2") == 2
 
@@ -202,7 +192,7 @@ def test_unknown_items_of_everybody_are_told_once(model, tmp_path, capsys, monke
     assert told.count("left out of 1 lists of what may be shown: 1 items that are not in") == 1
 
 
-def test_a_window_of_unknown_items_stops_no_scores(model, tmp_path, capsys, monkeypatch):
+def test_a_window_of_unknown_items_stops_no_scores(model, tmp_path, capsys, monkeypatch, wrong_use):
     monkeypatch.setattr(job, "WINDOW", 2)
     items = ["r0s1", "r0s2", "zzz", "zzz", "r0s3", None]
     pairs = pa.table({"user_id": ["u1"] * 6, "item_id": items})
@@ -212,7 +202,7 @@ def test_a_window_of_unknown_items_stops_no_scores(model, tmp_path, capsys, monk
     assert "not scored: 2 pairs with items that are not in the catalog" in capsys.readouterr().err
     scores = pq.read_table(tmp_path / "out.parquet")["score"].to_pylist()
     assert [score is None for score in scores] == [False, False, True, True, False]
-    assert "unknown item 'zzz'" in wrong_use(capsys, *arguments, "--strict")
+    assert "unknown item 'zzz'" in wrong_use(*arguments, "--strict")
     pq.write_table(pairs, tmp_path / "pairs.parquet")  # the row is told, counted in its window
-    told = wrong_use(capsys, *arguments)
+    told = wrong_use(*arguments)
     assert f"{tmp_path}/pairs.parquet behind row 4: row 2 has no item_id" in told
