@@ -339,42 +339,6 @@ def test_readers_see_one_version_while_writers_replace_it(tmp_path):
     assert len(versions) > 10
 
 
-def test_what_was_read_while_it_was_replaced_is_read_again(tmp_path):
-    out, seen = tmp_path / "out", []
-    write(out, "old")
-
-    def read(folder):
-        seen.append(version_of(folder))
-        if len(seen) == 1:
-            write(out, "new")
-        if len(seen) == 2:
-            write(out, "newer")
-            raise InputError("a mixture")
-        return seen[-1]
-
-    assert read_steadily(out, read) == "newer"
-    assert seen == ["old", "new", "newer"]
-
-
-def test_an_error_of_a_folder_that_stays_is_told_at_once(tmp_path):
-    write(tmp_path / "out", "old")
-    tries = []
-
-    def read(folder):
-        tries.append(folder)
-        raise InputError("broken")
-
-    for folder in (tmp_path / "out", tmp_path / "nowhere"):
-        with pytest.raises(InputError, match="broken"):
-            read_steadily(folder, read)
-    assert len(tries) == 2
-
-
-def test_endless_replacing_ends(tmp_path):
-    with pytest.raises(InputError, match="again and again"):
-        read_steadily(tmp_path / "out", lambda folder: write(folder, "new"))
-
-
 def test_ways_out_of_a_folder_are_refused(tmp_path):
     out, secret = tmp_path / "out", tmp_path / "secret"
     write(out, "old")

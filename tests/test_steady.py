@@ -1,4 +1,4 @@
-"""Writers of one folder: one after the other, each from what the one before has left."""
+"""Writers of one folder, one after the other, and readers beside them."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ import pytest
 
 from p5mm.errors import InputError
 from p5mm.files import whole_folder
-from p5mm.steady import alone, replaced_in_turn
+from p5mm.steady import alone, read_steadily, replaced_in_turn
 
 COUNTER = """
 import sys
@@ -115,3 +115,39 @@ def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_read_while_it_was_replaced_is_read_again(tmp_path):
+    out, seen = tmp_path / "out", []
+    write(out, "old")
+
+    def read(folder):
+        seen.append((folder / "text").read_text())
+        if len(seen) == 1:
+            write(out, "new")
+        if len(seen) == 2:
+            write(out, "newer")
+            raise InputError("a mixture")
+        return seen[-1]
+
+    assert read_steadily(out, read) == "newer"
+    assert seen == ["old", "new", "newer"]
+
+
+def test_an_error_of_a_folder_that_stays_is_told_at_once(tmp_path):
+    write(tmp_path / "out", "old")
+    tries = []
+
+    def read(folder):
+        tries.append(folder)
+        raise InputError("broken")
+
+    for folder in (tmp_path / "out", tmp_path / "nowhere"):
+        with pytest.raises(InputError, match="broken"):
+            read_steadily(folder, read)
+    assert len(tries) == 2
+
+
+def test_endless_replacing_ends_for_a_reader(tmp_path):
+    with pytest.raises(InputError, match="again and again"):
+        read_steadily(tmp_path / "out", lambda folder: write(folder, "new"))

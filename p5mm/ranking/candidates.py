@@ -1,11 +1,15 @@
 """The candidates of a recommendation: the retriever's best, and the best of the new items."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from p5mm.data.histories import Histories
+from p5mm.model.network import Network
 from p5mm.retrieval.index import VectorIndex
 
 
@@ -139,3 +143,12 @@ def parted(
         found = np.take_along_axis(np.where(there, rows, -1), order, axis=1)
         parts.append(found[:, : int(there.sum(axis=1).max(initial=0))])
     return parts[0], parts[1]
+
+
+def candidate_index(
+    network: Network, vectors: Tensor, item_ids: Sequence[str], kind: str
+) -> VectorIndex:
+    """An index of the items of which something is known; queries look like items."""
+    known = torch.nonzero(network.items.known).flatten()
+    names = [item_ids[row] for row in known.tolist()]
+    return VectorIndex.build(names, vectors[known].numpy(), kind=kind)

@@ -16,8 +16,8 @@ from p5mm.evidence.similarity import WORDS, ItemSimilarity
 from p5mm.evidence.words import Words
 from p5mm.model.content import Content
 from p5mm.model.network import Encoded, Network
-from p5mm.ranking.candidates import Candidates
-from p5mm.ranking.scorer import Asking, Scorer, candidate_index
+from p5mm.ranking.candidates import Candidates, candidate_index
+from p5mm.ranking.scorer import Asking, Scorer
 from p5mm.retrieval.index import VectorIndex
 
 TEXT = "text"

@@ -17,7 +17,7 @@ from p5mm.evidence.relations import Relations
 from p5mm.evidence.similarity import ItemSimilarity
 from p5mm.model.batches import Batch, history_batch, scaled
 from p5mm.model.network import Encoded, Network
-from p5mm.ranking.candidates import Candidates, first_allowed, parted
+from p5mm.ranking.candidates import Candidates, candidate_index, first_allowed, parted
 from p5mm.ranking.generator import Generator
 from p5mm.ranking.places import BEYOND, best, lifted
 from p5mm.ranking.shortlist import Shortlist, completed
@@ -392,12 +392,3 @@ class Among:
         """``[b, len(rows)]`` final scores."""
         whole = replace(histories, items=self.rows[histories.items])
         return self.scorer.scores(whole, self.seen)[:, self.rows]
-
-
-def candidate_index(
-    network: Network, vectors: Tensor, item_ids: Sequence[str], kind: str
-) -> VectorIndex:
-    """An index of the items of which something is known; queries look like items."""
-    known = torch.nonzero(network.items.known).flatten()
-    names = [item_ids[row] for row in known.tolist()]
-    return VectorIndex.build(names, vectors[known].numpy(), kind=kind)

@@ -21,11 +21,11 @@ from p5mm.model.content import Content
 from p5mm.model.network import Network
 from p5mm.model.prompts import Prompt
 from p5mm.model.questions import Question, questions
-from p5mm.ranking.candidates import Candidates
+from p5mm.ranking.candidates import Candidates, candidate_index
 from p5mm.ranking.first_day import FirstDay
 from p5mm.ranking.fitted import Fitted
 from p5mm.ranking.generator import Generator
-from p5mm.ranking.scorer import Asking, Scorer, candidate_index
+from p5mm.ranking.scorer import Asking, Scorer
 from p5mm.ranking.shortlist import Shortlist
 from p5mm.retrieval.index import VectorIndex
 
