@@ -100,6 +100,13 @@ def _reader(given: str, source: Source) -> str:
         return given
     name = detect(source)
     if name is None:
+        catalog = source.catalog or source.table("catalog", "items")
+        if catalog is not None and source.root is not None:
+            raise InputError(
+                f"{catalog} is a catalog, and no interactions are beside it. Name them (--data."
+                "interactions FILE); or let a base recommend without any: --model.base BASE "
+                "--train.epochs 0, where p5mm pretrain makes a base"
+            )
         raise InputError(
             f"no data of a known form is in {source.root}: u.data (MovieLens), "
             "sequential_data.txt and datamaps.json (P5), interactions.* or ratings.* (tables) or "

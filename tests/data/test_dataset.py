@@ -147,3 +147,9 @@ def test_pictures_move_with_renumbered_items(folder):
     assert named == other.catalog.table["image"].to_pylist()
     assert other.catalog.images == data.catalog.images  # below which other columns name files
     assert sorted(map(str, named)) == ["None", "a.png", "c.png"]
+
+
+def test_a_catalog_alone_is_led_to_a_base(folder):
+    (folder / "interactions.csv").unlink()
+    with pytest.raises(InputError, match=r"catalog\.csv is a catalog, .* --model\.base BASE"):
+        open_dataset(DataConfig(str(folder)))
