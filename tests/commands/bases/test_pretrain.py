@@ -124,4 +124,4 @@ def test_a_first_day_needs_no_log(folder, base, capsys):
     assert main(["evaluate", str(folder / "first")]) == 2
     assert "nobody" in capsys.readouterr().err
     assert main([*command, "--train.epochs", "1", "--out", str(folder / "second")]) == 2
-    assert "no data of a known form" in capsys.readouterr().err
+    assert "no interactions are beside it" in capsys.readouterr().err
