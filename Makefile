@@ -35,7 +35,7 @@ bench: $(VENV)/installed-develop ## the benchmarks of speed; results stand in be
 
 bench-speed: $(VENV)/installed-develop ## recommending and packed scoring beside what others use: needs an idle machine
 	$(BIN)/pip install --quiet --editable '.[$(DEVELOP),benchmarks]'
-	@for name in packed full_catalog recommend; do \
+	@for name in packed full_catalog recall_curve recommend; do \
 		echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 bench-quality: $(VENV)/installed-develop ## quality with three seeds, then tasks, ablations, new items, permutations: hours; DATA=FOLDER

@@ -94,16 +94,17 @@ def tune(
     k = min(100, len(vectors))
     _, truth = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
     space, recall = faiss.ParameterSpace(), 0.0
-    for setting in _settings(index, len(vectors)):
+    for setting in efforts(index, len(vectors)):
         if setting:
             space.set_index_parameters(index, setting)
-        recall = _overlap(index.search(queries, k)[1], truth)
+        recall = overlap(index.search(queries, k)[1], truth)
         if recall >= RECALL_GOAL:
             break
     return recall
 
 
-def _settings(index: Any, n: int) -> list[str]:
+def efforts(index: Any, n: int) -> list[str]:
+    """Settings of an index of ``n`` vectors by which it looks harder and harder."""
     faiss = import_faiss()
     refined = isinstance(index, faiss.IndexRefine)
     ivf = faiss.try_extract_index_ivf(getattr(index, "base_index", index))
@@ -120,6 +121,7 @@ def _doublings(low: int, high: int) -> list[int]:
     return [low * 2**i for i in range(int(math.log2(high / low)) + 1)] + [high]
 
 
-def _overlap(rows: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
+def overlap(rows: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
+    """The share of the true rows ``[q, k]`` that was found ``[q, k]``."""
     hits = sum(len(np.intersect1d(a, b)) for a, b in zip(rows, truth, strict=True))
     return hits / truth.size
