@@ -22,8 +22,9 @@ from PIL import Image
 
 from p5mm.encoders.base import Encoder
 from p5mm.encoders.build import make_encoder
-from p5mm.encoders.encode import BATCH, default_workers, encode_items
+from p5mm.encoders.encode import BATCH, encode_items
 from p5mm.encoders.store import FeatureStore
+from p5mm.encoders.values.loading import default_workers
 
 SEED = 0
 

@@ -12,16 +12,38 @@ import pyarrow as pa
 
 from p5mm.cluster import Cluster
 from p5mm.encoders.base import Encoder
-from p5mm.encoders.encode import Encoded, encoded, longest_first
+from p5mm.encoders.encode import Encoded, encoded
+from p5mm.encoders.values.loading import SECONDS, longest_first
+from p5mm.encoders.values.part import Archive, FilePart
+from p5mm.encoders.values.several import flattened
 from p5mm.errors import InputError
 
 PIECE = 8  # batches that a worker is given at once
 
-_PACK: dict[str, Callable[[Any], bytes]] = {"text": str.encode, "bytes": bytes, "path": os.fsencode}
+
+def _part_packed(part: FilePart) -> bytes:
+    archive = part.archive
+    numbers = f"{archive.size} {archive.changed} {part.start} {part.size}"
+    return b"\0".join([os.fsencode(archive.path), part.name.encode(), numbers.encode()])
+
+
+def _part_unpacked(packed: bytes) -> FilePart:
+    path, name, numbers = packed.split(b"\0")
+    size, changed, start, length = map(int, numbers.split())
+    return FilePart(Archive(Path(os.fsdecode(path)), size, changed), name.decode(), start, length)
+
+
+_PACK: dict[str, Callable[[Any], bytes]] = {
+    "text": str.encode,
+    "bytes": bytes,
+    "path": os.fsencode,
+    "part": _part_packed,
+}
 _UNPACK: dict[str, Callable[[bytes], Any]] = {
     "text": bytes.decode,
     "bytes": bytes,
     "path": lambda raw: Path(os.fsdecode(raw)),
+    "part": _part_unpacked,
 }
 
 
@@ -31,7 +53,7 @@ def can_travel(encoder: Encoder, raws: Sequence[Any]) -> bool:
     Vectors stay here: to send them costs more than what is made of them.
     """
     return not hasattr(encoder, "prepare") and all(
-        raw is None or isinstance(raw, str | bytes | Path) for raw in raws
+        raw is None or isinstance(raw, str | bytes | Path | FilePart) for raw in flattened(raws)[0]
     )
 
 
@@ -43,11 +65,13 @@ class Distributed:
         cluster: Where.
         make: Makes the encoder there.
         threads: That load ahead of each encoder; with a worker a core, none are needed.
+        seconds: That one value may take to load.
     """
 
     cluster: Cluster
     make: Callable[[], Encoder]
     threads: int = 0
+    seconds: float = SECONDS
 
     def __call__(
         self, encoder: Encoder, raws: Sequence[Any], rows: list[int], batch_size: int
@@ -61,7 +85,7 @@ class Distributed:
             return
         rows, size = longest_first(raws, rows), PIECE * batch_size
         pieces = [_pack(raws, rows[start : start + size]) for start in range(0, len(rows), size)]
-        work = _Encoding(self.make, encoder.fingerprint, batch_size, self.threads)
+        work = _Encoding(self.make, encoder.fingerprint, batch_size, self.threads, self.seconds)
         for made in self.cluster.map(work, pieces, gpu=True):
             yield _unpacked(made, encoder.dim)
 
@@ -74,6 +98,7 @@ class _Encoding:
     fingerprint: str
     batch_size: int
     threads: int
+    seconds: float
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -94,7 +119,7 @@ class _Encoding:
         known, done, reasons = piece["row"].to_pylist(), list[int](), dict[int, str]()
         vectors: list[bytes] = []
         rows = list(range(len(raws)))
-        for some in encoded(self.encoder, raws, rows, self.batch_size, self.threads):
+        for some in encoded(self.encoder, raws, rows, self.batch_size, self.threads, self.seconds):
             done += some.rows
             vectors += [vector.astype("<f4").tobytes() for vector in some.vectors]
             reasons |= some.reasons
@@ -117,6 +142,8 @@ def _pack(raws: Sequence[Any], rows: list[int]) -> pa.Table:
 def _kind(value: Any) -> str:
     if isinstance(value, str):
         return "text"
+    if isinstance(value, FilePart):
+        return "part"
     return "bytes" if isinstance(value, bytes) else "path"
 
 

@@ -1,16 +1,10 @@
-"""A catalog's raw values to features: threads load ahead, the model encodes, the store keeps.
+"""A catalog's raw values to features: threads load ahead, the model encodes, the store keeps."""
 
-Threads, and not processes: decoding and scaling a picture leave Python's lock, so they are as fast,
-and they need no shared memory, no temporary files and no fork that a system can refuse.
-"""
-
-import os
-from collections import deque
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +13,17 @@ from numpy.typing import NDArray
 
 from p5mm.encoders.base import Encoder, Features, Quarantined
 from p5mm.encoders.store import FeatureStore, FeatureTable, content_keys
+from p5mm.encoders.values.cost import Cost, sample_of
+from p5mm.encoders.values.loading import SECONDS, load_ahead
+from p5mm.encoders.values.several import flattened, pooled
 from p5mm.errors import InputError
 from p5mm.progress import progress
 
 BATCH = 32
-WORTH_WORKERS = 128  # fewer values are loaded sooner than threads help
-MOST_WORKERS = 8  # beyond these, threads wait for Python's lock
+WORTH_A_SAMPLE = 1000  # values from which it is seen before what they will cost
+WORTH_TELLING = 2.0  # seconds
 
-
-@dataclass
-class Batch:
-    """Some loaded values.
-
-    Attributes:
-        rows: The row of each value.
-        values: What ``encoder.load`` made of it.
-        reasons: Row to reason, for what could not be loaded.
-    """
-
-    rows: list[int] = field(default_factory=list)
-    values: list[Any] = field(default_factory=list)
-    reasons: dict[int, str] = field(default_factory=dict)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,20 +54,26 @@ def encode_items(
     batch_size: int = BATCH,
     elsewhere: Encoding | None = None,
     prepared: bool = False,
+    seconds: float = SECONDS,
 ) -> Features:
     """One vector for each raw value; equal contents are encoded once, known ones not at all.
+
+    Of many values a sample is encoded first, and the log tells what all of them will cost.
 
     Args:
         encoder: Gives ``load`` and ``encode``; its ``prepare(raws)``, if any, is called first.
         spec: Kept in the features: what makes this encoder again.
-        raws: One value an item; None where the item lacks this modality. For an encoder whose
-            ``reads_files`` is true a string is the path of a file, and its content is the key.
+        raws: One value an item; None where the item lacks this modality, a tuple where it has
+            several: then its vector is their mean (`p5mm.encoders.values.several.pooled`). For an
+            encoder whose ``reads_files`` is true a string is the path of a file, and its content is
+            the key.
         store: Where vectors are looked up and kept; None computes all of them.
         workers: Threads that load ahead of the model; by default one a core, and none for few
             values or an encoder whose ``one_thread`` is true. 0 loads between the batches.
         batch_size: Values a batch.
         elsewhere: Encodes in the place of this process, as `encoded` does.
         prepared: Whether ``prepare`` was called already, with more values than these.
+        seconds: What takes longer to load is quarantined; not of an encoder with ``one_thread``.
 
     Returns:
         Features in the order of ``raws``; what cannot be loaded is quarantined with its reason.
@@ -91,6 +81,13 @@ def encode_items(
     Raises:
         InputError: The store cannot be used, or the encoder breaks its contract.
     """
+    if any(isinstance(raw, tuple) for raw in raws):
+        values, owners = flattened(raws)
+        every = encode_items(
+            encoder, spec, values, store, workers=workers, batch_size=batch_size,
+            elsewhere=elsewhere, prepared=prepared, seconds=seconds,
+        )  # fmt: skip
+        return pooled(every, owners, len(raws))
     raws = as_files(raws) if getattr(encoder, "reads_files", False) else raws
     if hasattr(encoder, "prepare") and not prepared:
         encoder.prepare(raws)
@@ -108,7 +105,7 @@ def encode_items(
         writer = stack.enter_context(table.writer()) if table is not None else None
         bar = stack.enter_context(progress(f"encode {encoder.modality}", len(todo)))
         made = (
-            encoded(encoder, raws, todo, batch_size, workers)
+            _here(encoder, raws, todo, int(done.sum()), batch_size, workers, seconds)
             if elsewhere is None
             else elsewhere(encoder, raws, todo, batch_size)
         )
@@ -122,20 +119,48 @@ def encode_items(
     broken = (
         Quarantined(row, reasons[first]) for row, first in enumerate(same) if first in reasons
     )
-    return Features(
-        encoder.modality, spec, encoder.fingerprint, vectors[same], done[same], tuple(broken)
-    )
+    if (same != np.arange(len(same))).any():  # else nothing is copied: it may be gigabytes
+        vectors, done = vectors[same], done[same]
+    return Features(encoder.modality, spec, encoder.fingerprint, vectors, done, tuple(broken))
+
+
+def _here(
+    encoder: Encoder,
+    raws: Sequence[Any],
+    rows: list[int],
+    known: int,
+    batch_size: int,
+    workers: int | None,
+    seconds: float,
+) -> Iterator[Encoded]:
+    """As `encoded`; of many rows a sample comes first, and it is told what all of them cost."""
+    if len(rows) >= WORTH_A_SAMPLE:
+        sample = sample_of(rows)
+        for some in (sample[:1], sample[1:]):  # the first makes the encoder warm
+            start = time.perf_counter()
+            yield from encoded(encoder, raws, some, len(some), 0, seconds)
+        each = (time.perf_counter() - start) / (len(sample) - 1)
+        if each * len(rows) >= WORTH_TELLING:
+            log.info("%s", Cost(encoder.modality, known, len(rows), each * len(rows)))
+        taken = set(sample)
+        rows = [row for row in rows if row not in taken]
+    yield from encoded(encoder, raws, rows, batch_size, workers, seconds)
 
 
 def encoded(
-    encoder: Encoder, raws: Sequence[Any], rows: list[int], batch_size: int, workers: int | None
+    encoder: Encoder,
+    raws: Sequence[Any],
+    rows: list[int],
+    batch_size: int,
+    workers: int | None,
+    seconds: float = SECONDS,
 ) -> Iterator[Encoded]:
     """Vectors of some rows, batch by batch; arguments as for ``load_ahead``.
 
     Raises:
         InputError: The encoder breaks its contract.
     """
-    for batch in load_ahead(encoder, raws, rows, batch_size, workers):
+    for batch in load_ahead(encoder, raws, rows, batch_size, workers, seconds):
         yield Encoded(batch.rows, checked(encoder, batch.values), batch.reasons)
 
 
@@ -159,79 +184,6 @@ def checked(encoder: Encoder, values: Sequence[Any]) -> NDArray[np.float32]:
 def as_files(raws: Sequence[Any | None]) -> list[Any | None]:
     """Strings as paths, everything else as it is."""
     return [Path(raw) if isinstance(raw, str) else raw for raw in raws]
-
-
-def load_ahead(
-    encoder: Encoder, raws: Sequence[Any], rows: list[int], batch_size: int, workers: int | None
-) -> Iterator[Batch]:
-    """Batches of loaded values, in the order of ``rows``; texts by falling length.
-
-    Args:
-        encoder: Its ``load`` is called, in threads if there are any.
-        raws: All raw values.
-        rows: Which of them.
-        batch_size: Values a batch.
-        workers: Number of threads; None decides by ``default_workers``.
-    """
-    rows = longest_first(raws, rows)
-    chunks = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    count = default_workers(encoder, len(rows)) if workers is None else workers
-    if count == 0:
-        yield from (_load(encoder, raws, chunk) for chunk in chunks)
-    elif chunks:
-        yield from _by_threads(encoder, raws, chunks, min(count, len(chunks)))
-
-
-def longest_first(raws: Sequence[Any], rows: list[int]) -> list[int]:
-    """Rows by falling length of their texts, so that little is padded; others stay in order."""
-    return sorted(rows, key=lambda row: -_text_length(raws[row]))
-
-
-def default_workers(encoder: Encoder, values: int) -> int:
-    """One thread a core, at most eight; none for few values or where ``load`` wants none."""
-    if values < WORTH_WORKERS or getattr(encoder, "one_thread", False):
-        return 0
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(MOST_WORKERS, cores if isinstance(cores, int) else len(cores))
-
-
-def _by_threads(
-    encoder: Encoder, raws: Sequence[Any], chunks: list[list[int]], count: int
-) -> Iterator[Batch]:
-    left = iter(chunks)
-    with ThreadPoolExecutor(count, "p5mm-load") as threads:
-        ahead: deque[Future[Batch]] = deque()
-        try:
-            for chunk in islice(left, 2 * count):
-                ahead.append(threads.submit(_load, encoder, raws, chunk))
-            while ahead:
-                batch = ahead.popleft().result()
-                for chunk in islice(left, 1):
-                    ahead.append(threads.submit(_load, encoder, raws, chunk))
-                yield batch
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _load(encoder: Encoder, raws: Sequence[Any], chunk: list[int]) -> Batch:
-    batch = Batch()
-    for row in chunk:
-        try:
-            batch.values.append(encoder.load(raws[row]))
-            batch.rows.append(row)
-        except Exception as error:  # whatever a stranger's bytes or encoder raise
-            batch.reasons[row] = _reason(error, raws[row])
-    return batch
-
-
-def _reason(error: Exception, raw: Any) -> str:
-    if isinstance(error, OSError) and isinstance(raw, Path) and str(raw) not in str(error):
-        return f"{type(error).__name__}: {error} ({raw})"
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-
-
-def _text_length(raw: Any) -> int:
-    return len(raw) if isinstance(raw, str) else 0
 
 
 def _first_with(keys: Sequence[bytes | None]) -> NDArray[np.int64]:

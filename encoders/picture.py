@@ -4,6 +4,7 @@ The one door for all pictures: encoders and pages come through it, nothing else 
 """
 
 import io
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from p5mm.encoders.values.part import MOST_BYTES, FilePart, check_size
 
 MAX_PIXELS = 89_478_485  # Pillow's own warning limit: a quarter of a gigabyte as RGB
 MAX_SCANS = 100  # a progressive JPEG has ten; each is a pass over all pixels
@@ -28,11 +31,11 @@ FORMATS = tuple(
 )
 
 
-def read_picture(raw: Path | bytes, at_least: int | None = None) -> Image.Image:
+def read_picture(raw: Path | bytes | FilePart, at_least: int | None = None) -> Image.Image:
     """An upright RGB picture: first frame, transparency on white, 16 bits scaled to 8.
 
     Args:
-        raw: A path, or the bytes of an encoded picture.
+        raw: A path, the bytes of an encoded picture, or where they are in an archive.
         at_least: Sides that are enough for the caller; a JPEG of twice that or more is decoded
             at a half, quarter or eighth of its size, which is several times faster.
 
@@ -55,8 +58,8 @@ def read_picture(raw: Path | bytes, at_least: int | None = None) -> Image.Image:
         raise ValueError(f"broken picture: {str(error) or type(error).__name__}") from error
 
 
-def _read_bytes(raw: Path | bytes) -> bytes:
-    if isinstance(raw, Path):
+def _read_bytes(raw: Path | bytes | FilePart) -> bytes:
+    if isinstance(raw, Path | FilePart):
         raw = _read_file(raw)
     if not isinstance(raw, (bytes, bytearray, memoryview)):
         raise ValueError(f"a picture is a path or bytes, not {type(raw).__name__}")
@@ -65,9 +68,13 @@ def _read_bytes(raw: Path | bytes) -> bytes:
     return bytes(raw)
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(path: Path | FilePart) -> bytes:
     try:
-        return path.read_bytes()
+        if isinstance(path, FilePart):
+            return path.read()
+        with path.open("rb") as file:
+            check_size(os.fstat(file.fileno()).st_size)
+            return file.read(MOST_BYTES)  # and no more, where it grows
     except FileNotFoundError:
         raise ValueError("no such file") from None
     except IsADirectoryError:

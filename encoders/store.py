@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from p5mm.encoders.values.part import FilePart
 from p5mm.errors import InputError
 
 CHUNK = 500  # keys a query; SQLite allows 32,766 parameters, and no more than this pays
@@ -39,7 +40,7 @@ def default_folder() -> Path:
 
 
 def content_key(raw: Any) -> bytes | None:
-    """16 bytes that stand for a content: a file's or picture's bytes, or a text.
+    """16 bytes that stand for a content: a file's or picture's bytes, a text, or several of these.
 
     None for what has no bytes to hash (vectors, unreadable files); it is never stored.
     """
@@ -49,16 +50,21 @@ def content_key(raw: Any) -> bytes | None:
                 return file_digest(file, _blake).digest()
         if isinstance(raw, str):
             return blake2b(raw.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if isinstance(raw, FilePart):
+            raw = raw.read()
         if isinstance(raw, bytes):
             return blake2b(raw, digest_size=16).digest()
-    except OSError:
+        if isinstance(raw, tuple):
+            keys = [content_key(value) or bytes(16) for value in raw]
+            return blake2b(b"".join(keys), digest_size=16).digest() if any(map(any, keys)) else None
+    except (OSError, ValueError):
         pass  # loading it will give the reason
     return None
 
 
 def content_keys(raws: Sequence[Any]) -> list[bytes | None]:
     """`content_key` of many; files are read by a few threads."""
-    if not any(isinstance(raw, Path) for raw in raws):
+    if not any(isinstance(raw, Path | FilePart | tuple) for raw in raws):
         return [content_key(raw) for raw in raws]
     with ThreadPoolExecutor(8) as threads:
         return list(threads.map(content_key, raws, chunksize=64))

@@ -50,6 +50,7 @@ class EncoderConfig:
         text: Spec of the text encoder; none to leave texts out.
         others: Specs of further encoders, such as vector:COLUMN or module:Class.
         workers: Threads that decode pictures; -1 chooses by the machine.
+        load_seconds: What takes longer to load is quarantined, and the work goes on.
         ablate: Modality to what training and serving see of it: real, zero (every item lacks it)
             or shuffled (each item has the vector of another). ``--encoders.ablate.image zero``.
     """
@@ -58,9 +59,12 @@ class EncoderConfig:
     text: str = "embedded"
     others: tuple[str, ...] = ()
     workers: int = -1
+    load_seconds: float = 60.0
     ablate: dict[str, Ablation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not self.load_seconds > 0:
+            raise InputError(f"encoders.load_seconds is {self.load_seconds}; it must be above 0")
         for name, how in self.ablate.items():
             if how not in get_args(Ablation):
                 raise unknown(f"value of encoders.ablate.{name}", how, get_args(Ablation))

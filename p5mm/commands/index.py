@@ -13,6 +13,7 @@ ENCODERS = {
     "text": "--text-encoder",
     "others": "--encoder",
     "workers": "--workers",
+    "load_seconds": "--load-seconds",
 }
 
 

@@ -1,7 +1,7 @@
 """The catalog: items with pictures, texts and vectors, by their own ids."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,17 @@ from p5mm.data.catalog_columns import (
     text_columns,
 )
 from p5mm.data.columns import id_column, with_known_names
-from p5mm.data.pictures import Picture, column_pictures, scan, stem_pictures
+from p5mm.data.pictures import (
+    Picture,
+    Pictures,
+    column_pictures,
+    first_picture,
+    placed,
+    scan,
+    stem_pictures,
+)
+from p5mm.data.shards.items import read_shards
+from p5mm.data.shards.members import is_tar, tars_in
 from p5mm.data.tables import arrow_table, read_table
 from p5mm.errors import InputError, shown, unknown
 from p5mm.plain import reading
@@ -40,14 +50,15 @@ class Catalog:
     Attributes:
         table: The rows: ``item_id`` (string, unique) and whatever columns were given.
         text: Names of the columns that together are an item's text.
-        pictures: Path or bytes of each item's picture, None where absent; None without pictures.
+        pictures: Where each item's picture is, or its bytes; a tuple of several, None where absent.
+            None without pictures.
         quarantine: ``(item_id, reason)`` of pictures that were named but are refused.
         images: The folder that paths in columns are below; None where there is none.
     """
 
     table: pa.Table
     text: tuple[str, ...] = ()
-    pictures: Sequence[Picture | None] | None = None
+    pictures: Sequence[Pictures | None] | None = None
     quarantine: tuple[tuple[str, str], ...] = ()
     images: Path | None = None
 
@@ -58,15 +69,15 @@ class Catalog:
         images: str | Path | None = None,
         text: Sequence[str] | None = None,
     ) -> "Catalog":
-        """A catalog of a table file, or of a folder of pictures (a picture's stem is its id).
+        """A catalog of a table file, a folder of pictures (a stem is an id), or of tar shards.
 
         Args:
-            path: Parquet, CSV, TSV or JSONL with ``item_id``, or a folder.
+            path: Parquet, CSV, TSV or JSONL with ``item_id``, a folder of pictures, a tar, or a
+                folder of tars (`p5mm.data.shards`).
             images: Folder of the pictures; by default paths in the column ``image`` are below
                 the table's own folder. Without such a column a picture's stem is the item's id
-                (in sub-folders: the relative path without suffix); of several the first suffix
-                in the order of `p5mm.data.pictures.SUFFIXES` is taken, and a warning names the
-                others.
+                (in sub-folders: the relative path without suffix), or it lies in a sub-folder
+                called like the item.
             text: Columns that make the text; where None, all string columns but those named like
                 codes (asin, sku, url, ...).
 
@@ -74,8 +85,16 @@ class Catalog:
             InputError: The catalog is missing, empty, or has ids missing or twice.
         """
         path = Path(path)
+        shards = tars_in(path) if path.is_dir() else [path] if is_tar(path) else []
+        if path.is_dir() and (files := scan(path)):
+            _check_no_shards(path, shards)
+            return cls._of_files(path, files)
+        if shards:
+            return cls._of_shards(path, shards, images, text)
         if path.is_dir():
-            return cls._read_folder(path)
+            raise InputError(
+                f"no pictures are in {path}; give a folder of pictures or of tars, or a table"
+            )
         table = read_table(path)
         if images is None and "image" in table.column_names:
             images = path.absolute().parent
@@ -117,12 +136,31 @@ class Catalog:
         return catalog._find_pictures(images)
 
     @classmethod
-    def _read_folder(cls, folder: Path) -> "Catalog":
-        files = scan(folder)
-        if not files:
-            raise InputError(f"no pictures are in {folder}; give a folder of pictures or a table")
-        table = pa.table({"item_id": list(files), "image": list(files.values())})
-        return cls(table)._find_pictures(folder)
+    def _of_files(cls, folder: Path, files: Mapping[str, Sequence[str]]) -> "Catalog":
+        ids = list(files)
+        pictures, refused = placed(list(files.values()), folder)
+        table = _with_names(pa.table({"item_id": ids}), list(files.values()))
+        quarantine = tuple((ids[row], reason) for row, reason in refused)
+        return cls(table, (), pictures, quarantine, folder)
+
+    @classmethod
+    def _of_shards(
+        cls,
+        path: Path,
+        shards: Sequence[Path],
+        images: str | Path | None,
+        text: Sequence[str] | None,
+    ) -> "Catalog":
+        if images is not None:
+            raise InputError(f"the pictures of {path} are in the tar; leave --images out")
+        found = read_shards(shards)
+        words = ["text"] if text is None and found.has_text else text
+        made = cls.from_table(found.table, None, words, what=f"shards {path}")
+        made = replace(made, quarantine=found.quarantine)
+        if not any(found.names):
+            return made
+        table = _with_names(made.table, found.names)
+        return replace(made, table=table, pictures=found.pictures)
 
     def _find_pictures(self, images: str | Path | None) -> "Catalog":
         if images is not None and not Path(images).is_dir():
@@ -175,10 +213,11 @@ class Catalog:
         """The raw value of each item, None where it has none.
 
         Args:
-            source: "image" (a path or bytes), "text" (the text columns joined), the name of one
-                column of texts, of bytes, or of vectors (``[d]`` float32); or several names, of
-                columns of texts, numbers, dates and the like: then the value is the item's cells by
-                name, as Python's own types, None where one is missing.
+            source: "image" (a path, bytes, a `FilePart`, or a tuple of several), "text" (the text
+                columns joined), the name of one column of texts, of bytes, or of vectors (``[d]``
+                float32); or several names, of columns of texts, numbers, dates and the like: then
+                the value is the item's cells by name, as Python's own types, None where one is
+                missing.
 
         Raises:
             InputError: The catalog has no such source.
@@ -210,14 +249,14 @@ class Catalog:
         return cells_of(self.table, names)
 
     def picture(self, item_id: str) -> Picture | None:
-        """Path or bytes of one item's picture.
+        """Where one item's picture is, or its bytes; of several the first.
 
         Raises:
             InputError: The item is unknown.
         """
         if item_id not in self.rows:
             raise unknown("item", item_id, self.rows)
-        return None if self.pictures is None else self.pictures[self.rows[item_id]]
+        return None if self.pictures is None else first_picture(self.pictures[self.rows[item_id]])
 
     @cached_property
     def titles(self) -> list[str]:
@@ -256,7 +295,7 @@ class Catalog:
         except (KeyError, ValueError) as error:
             raise InputError(f"{path} is no saved catalog; read it with Catalog.read") from error
         bare = images is None and "image" in table.column_names
-        if bare and not is_binary(table.schema.field("image").type):
+        if bare and not is_binary(table.schema.field("image").type, in_lists=True):
             return cls(table.replace_schema_metadata(), tuple(text))
         return cls.from_table(table, images, text, what=f"catalog {path}")
 
@@ -288,6 +327,28 @@ def read_items(path: Path, remedy: str) -> Catalog:
         if row.titles and row.text:
             row.raw("text")
         return catalog
+
+
+def _check_no_shards(folder: Path, shards: Sequence[Path]) -> None:
+    whole = [shard.name for shard in shards if shard.suffix.lower() == ".tar"]
+    if whole:
+        raise InputError(
+            f"{folder} holds pictures and tars (such as {shown(whole[0])}); put the one or the "
+            "other elsewhere"
+        )
+
+
+def _with_names(table: pa.Table, names: Sequence[Sequence[str]]) -> pa.Table:
+    """A table with the first picture of each item in ``image``, others in ``more_images``.
+
+    So the column stays one of strings whether or not an item comes to have a second picture.
+    """
+    first = pa.array([some[0] if some else None for some in names], pa.string())
+    table = table.append_column("image", first)
+    more = [list(some[1:]) or None for some in names]
+    if not any(more):
+        return table
+    return table.append_column("more_images", pa.array(more, pa.list_(pa.string())))
 
 
 def _check_unique(ids: pa.ChunkedArray, what: str) -> None:

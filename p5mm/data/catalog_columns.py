@@ -36,8 +36,9 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(_element(kind)))
 
 
-def is_binary(kind: pa.DataType) -> bool:
-    """Whether values are bytes."""
+def is_binary(kind: pa.DataType, in_lists: bool = False) -> bool:
+    """Whether values are bytes, or lists of them where these count too."""
+    kind = _element(kind) if in_lists else kind
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 

@@ -1,4 +1,4 @@
-"""Where an item's picture is: below one folder, and never out of it."""
+"""Where an item's pictures are: below one folder, and never out of it."""
 
 import logging
 import os
@@ -10,84 +10,132 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from p5mm.encoders.values.part import FilePart
 from p5mm.errors import InputError, shown
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 WORTH_LISTING = 1000  # names from which a folder is listed, and its files are not asked one by one
-Picture = Path | bytes
+Picture = Path | bytes | FilePart
+Pictures = Picture | tuple[Picture, ...]  # one, or several of an item
 Refused = list[tuple[int, str]]
 _log = logging.getLogger(__name__)
 
 
-def scan(folder: Path) -> dict[str, str]:
+def scan(folder: Path) -> dict[str, list[str]]:
     """The pictures below a folder by id; hidden files and linked folders are passed over.
 
     An id is the path below the folder without suffix, whatever else is there: ``1014.jpg`` and
-    ``1014.png`` are two pictures of the item ``1014``. The first in the order of `SUFFIXES` is
-    used; a warning names those that are not.
+    ``1014.png`` are two pictures of the item ``1014``.
 
     Returns:
-        Id to path below the folder, in the order of the ids.
+        Id to paths below the folder, in the order of `SUFFIXES`; ids in their order.
     """
-    best = _best(_pictures(folder))
-    return {item: best[item] for item in sorted(best)}
+    names = _pictures(folder)
+    named = _grouped(names, [os.path.splitext(name)[0] for name in names])
+    return {item: named[item] for item in sorted(named)}
 
 
-def stem_pictures(item_ids: Sequence[str], folder: Path) -> tuple[list[Picture | None], Refused]:
-    """The picture of each item by its stem, and the rows that are refused with their reasons.
+def stem_pictures(item_ids: Sequence[str], folder: Path) -> tuple[list[Pictures | None], Refused]:
+    """The pictures of each item by their names, and the rows that are refused with their reasons.
 
-    Of several pictures of an item that is used which `scan` uses.
+    An item's pictures are those whose path below the folder, without suffix, is its id; where
+    there are none, those in the sub-folder that is called so.
     """
     items = set(item_ids)
-    best = _best([name for name in _pictures(folder) if os.path.splitext(name)[0] in items])
-    return _inside([best.get(item) for item in item_ids], folder)
+    names, owners, inside = [], [], []
+    for name in _pictures(folder):
+        stem, parent = os.path.splitext(name)[0], name.rpartition("/")[0]
+        if stem in items:
+            names.append(name)
+            owners.append(stem)
+        elif parent in items:
+            inside.append((name, parent))
+    plain = set(owners)
+    for name, parent in inside:
+        if parent not in plain:
+            names.append(name)
+            owners.append(parent)
+    named = _grouped(names, owners)
+    return placed([named.get(item) for item in item_ids], folder)
 
 
 def column_pictures(
     column: pa.ChunkedArray, folder: Path | None
-) -> tuple[Sequence[Picture | None], Refused]:
-    """The picture of each row of a column of bytes, or of paths below a folder.
+) -> tuple[Sequence[Pictures | None], Refused]:
+    """The pictures of each row of a column of bytes, of paths below a folder, or of lists of these.
 
     Raises:
         InputError: The column holds neither, or paths without a folder.
     """
-    if pa.types.is_null(column.type):
+    kind = column.type
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    lists = lists or pa.types.is_fixed_size_list(kind)
+    kind = kind.value_type if lists else kind
+    if pa.types.is_null(kind):
         return [None] * len(column), []
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        return [cell or None for cell in column.to_pylist()], []
-    if not pa.types.is_string(column.type):
-        raise InputError(f"the column 'image' is {column.type}; give paths or bytes of pictures")
+    cells = column.to_pylist()
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        if not lists:
+            return [cell or None for cell in cells], []
+        return [several([one for one in cell or () if one]) for cell in cells], []
+    if not pa.types.is_string(kind):
+        raise InputError(
+            f"the column 'image' is {column.type}; give paths or bytes of pictures, or lists"
+        )
     if folder is None:
         raise InputError("the column 'image' has paths; say below which folder with --images DIR")
-    return _inside(column.to_pylist(), folder)
+    names = [list(cell or ()) if lists else [cell] for cell in cells]
+    return placed([list(dict.fromkeys(filter(None, some))) for some in names], folder)
 
 
-def _best(names: Sequence[str]) -> dict[str, str]:
-    """Of the pictures of each stem the first by suffix; a warning says which were passed over."""
-    best: dict[str, str] = {}
-    passed: list[str] = []
-    for name in names:
-        stem = os.path.splitext(name)[0]
-        if best.setdefault(stem, name) != name:
-            best[stem], worse = sorted((best[stem], name), key=_preference)
-            passed.append(worse)
-    if passed:
-        some = ", ".join(
-            f"{shown(name)} (used: {shown(best[os.path.splitext(name)[0]])})"
-            for name in sorted(passed, key=_preference)[:5]
+def placed(
+    names: Sequence[Sequence[str] | None], folder: Path
+) -> tuple[list[Pictures | None], Refused]:
+    """The pictures of each row by their names below a folder, and what is refused of them."""
+    owners = [row for row, some in enumerate(names) for _ in some or ()]
+    every, refused = _inside([name for some in names for name in some or ()], folder)
+    found: list[list[Picture]] = [[] for _ in names]
+    for row, picture in zip(owners, every, strict=True):
+        if picture is not None:
+            found[row].append(picture)
+    return [several(some) for some in found], [(owners[place], why) for place, why in refused]
+
+
+def several(pictures: Sequence[Picture]) -> Pictures | None:
+    """One picture by itself, several as a tuple, none as None."""
+    if len(pictures) < 2:
+        return pictures[0] if pictures else None
+    return tuple(pictures)
+
+
+def first_picture(pictures: Pictures | None) -> Picture | None:
+    """The picture that stands for an item where one is shown."""
+    return pictures[0] if isinstance(pictures, tuple) else pictures
+
+
+def _grouped(names: Sequence[str], owners: Sequence[str]) -> dict[str, list[str]]:
+    """Names by their owners, of each in the order of the suffixes; says where there are several."""
+    grouped: dict[str, list[str]] = {}
+    for name, owner in zip(names, owners, strict=True):
+        grouped.setdefault(owner, []).append(name)
+    more = {owner: sorted(of, key=_preference) for owner, of in grouped.items() if len(of) > 1}
+    if more:
+        owner = min(more)
+        _log.info(
+            "%s items have several pictures, %s in all, such as '%s': %s%s; the vector of an item "
+            "is their mean",
+            f"{len(more):,}",
+            f"{sum(map(len, more.values())):,}",
+            shown(owner),
+            ", ".join(map(shown, more[owner][:3])),
+            ", ..." if len(more[owner]) > 3 else "",
         )
-        more = ", ..." if len(passed) > 5 else ""
-        _log.warning(
-            "%d pictures are passed over, of items that have another with the same name: %s%s",
-            len(passed),
-            some,
-            more,
-        )
-    return best
+    return grouped | more
 
 
-def _preference(name: str) -> tuple[int, str]:
-    return SUFFIXES.index(os.path.splitext(name)[1].lower()), name
+def _preference(name: str) -> tuple[str, int, str]:
+    stem, suffix = os.path.splitext(name)
+    return stem, SUFFIXES.index(suffix.lower()), name
 
 
 def _pictures(folder: Path) -> list[str]:

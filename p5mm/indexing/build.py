@@ -15,10 +15,11 @@ from p5mm.encoders.alignment import MIN_PAIRS, SIDES
 from p5mm.encoders.base import Features
 from p5mm.encoders.build import has_text_tower
 from p5mm.encoders.store import FeatureStore
+from p5mm.encoders.values.cost import Cost
 from p5mm.errors import InputError, shown
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.change import Change
-from p5mm.indexing.cost import Cost, costs
+from p5mm.indexing.cost import costs
 from p5mm.indexing.encode import catalog_encoders
 from p5mm.indexing.storage.folder import (
     IndexRows,
@@ -74,7 +75,7 @@ def build_index(
     def prepare() -> Callable[[], Change]:
         update = planned(catalog, out, towers, force)
         _tell_change(update.change)
-        features = encoded(update, towers, encoders.workers, store, cluster)
+        features = encoded(update, towers, encoders, store, cluster)
         return partial(_written, update, features, out, force)
 
     change = replaced_in_turn(out, prepare)

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from p5mm.data.catalog import Catalog
+from p5mm.data.catalog_columns import is_binary
+from p5mm.data.pictures import first_picture
 from p5mm.encoders.alignment import Alignment, train_alignment
 from p5mm.encoders.base import Features
 from p5mm.errors import InputError, shown, unknown
@@ -115,8 +118,8 @@ class CatalogIndex(IndexContents):
         """The file of an item's picture, below the folder of the pictures, where it was a file."""
         if "image" not in self.catalog.table.column_names:
             return None
-        name: str | None = self.catalog.table["image"][self._row(item_id)].as_py()
-        return name
+        name: str | list[str] | None = self.catalog.table["image"][self._row(item_id)].as_py()
+        return next(iter(name), None) if isinstance(name, list) else name
 
     def title(self, item_id: str) -> str:
         """A short name of an item."""
@@ -330,14 +333,21 @@ def slim(catalog: Catalog) -> Catalog:
     Where pictures are files, the column ``image`` says which, below their folder.
     """
     kinds = {field.name: field.type for field in catalog.table.schema}
-    heavy = {*catalog.vectors, *(name for name, kind in kinds.items() if pa.types.is_binary(kind))}
+    coded = (name for name, kind in kinds.items() if is_binary(kind, in_lists=True))
+    heavy = {*catalog.vectors, *coded}
     table = catalog.table.select([name for name in kinds if name not in heavy])
     if "image" not in kinds and catalog.pictures is not None:
-        # A picture that was found by its name: the item's id and a suffix.
-        pairs = zip(catalog.item_ids, catalog.pictures, strict=True)
-        names = [i + p.suffix if isinstance(p, Path) else None for i, p in pairs]
-        table = table.append_column("image", pa.array(names, pa.string()))
+        # A picture that was found by its name, below the folder of the pictures.
+        table = table.append_column("image", pa.array(_names(catalog), pa.string()))
     return Catalog(table, catalog.text)
+
+
+def _names(catalog: Catalog) -> list[str | None]:
+    files = [first_picture(pictures) for pictures in catalog.pictures or ()]
+    if catalog.images is None:
+        return [file.name if isinstance(file, Path) else None for file in files]
+    root = os.path.realpath(catalog.images)
+    return [os.path.relpath(file, root) if isinstance(file, Path) else None for file in files]
 
 
 def _hits(ids: Sequence[Sequence[str]], scores: NDArray[np.float32]) -> list[Hit]:

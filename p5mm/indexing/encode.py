@@ -84,7 +84,7 @@ def encode_catalog(
             contract, or could not use a single one of the values that it was given.
     """
     towers = catalog_encoders(catalog, config, origin=origin, allowed=allowed)
-    features = encode_by(towers, catalog, config.workers, store, cluster)
+    features = encode_by(towers, catalog, config, store, cluster)
     check_any(catalog, towers, features)
     return features
 
@@ -117,7 +117,7 @@ def catalog_encoders(
 def encode_by(
     towers: Sequence[Tower],
     catalog: Catalog,
-    workers: int,
+    config: EncoderConfig,
     store: FeatureStore | None,
     cluster: Cluster | None = None,
     prepared: bool = False,
@@ -127,7 +127,7 @@ def encode_by(
     Args:
         towers: The encoders.
         catalog: The items.
-        workers: Threads that load; -1 for one a core.
+        config: How many threads load, and how long one value may take.
         store: Where vectors are looked up and kept.
         cluster: Where what the store does not know is encoded; here where None.
         prepared: Whether the encoders have seen the values of a larger catalog than this.
@@ -135,7 +135,7 @@ def encode_by(
     Raises:
         InputError: An encoder breaks its contract.
     """
-    return [_encode(catalog, tower, workers, store, cluster, prepared) for tower in towers]
+    return [_encode(catalog, tower, config, store, cluster, prepared) for tower in towers]
 
 
 def check_any(catalog: Catalog, towers: Sequence[Tower], features: Sequence[Features]) -> None:
@@ -161,7 +161,7 @@ def check_any(catalog: Catalog, towers: Sequence[Tower], features: Sequence[Feat
 def _encode(
     catalog: Catalog,
     tower: Tower,
-    workers: int,
+    config: EncoderConfig,
     store: FeatureStore | None,
     cluster: Cluster | None,
     prepared: bool,
@@ -172,10 +172,10 @@ def _encode(
     log.info(
         "%s: %s of %s items by %s", encoder.modality, f"{given:,}", f"{len(raws):,}", tower.spec
     )
-    threads = None if workers < 0 else workers
+    threads = None if config.workers < 0 else config.workers
     elsewhere = None
     if cluster is not None and can_travel(encoder, raws):
-        elsewhere = Distributed(cluster, tower.make, max(0, workers))
+        elsewhere = Distributed(cluster, tower.make, max(0, config.workers), config.load_seconds)
     features = encode_items(
         encoder,
         absolute_spec(tower.spec),
@@ -184,6 +184,7 @@ def _encode(
         workers=threads,
         elsewhere=elsewhere,
         prepared=prepared,
+        seconds=config.load_seconds,
     )
     broken = sorted([*features.quarantine, *refused], key=lambda value: value.row)
     return replace(features, quarantine=tuple(broken))

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from p5mm.data.pictures import Picture, column_pictures
+from p5mm.data.pictures import Picture, first_picture, placed
+from p5mm.data.shards.items import pictures_named
+from p5mm.data.shards.members import is_tar, tars_in
 from p5mm.errors import InputError
 from p5mm.indexing.catalog_index import CatalogIndex, Hit
 from p5mm.pages.page import render_page
@@ -66,21 +68,26 @@ def item_pictures(index: CatalogIndex, items: Sequence[str], images: Path) -> di
     """The pictures of some items of an index, below a folder; none is taken from outside it.
 
     Raises:
-        InputError: There is no such folder, or none of the pictures is below it.
+        InputError: There is no such folder or tar, or none of the pictures is below it.
     """
-    if not images.is_dir():
+    if not images.is_dir() and not is_tar(images):
         raise InputError(f"there is no picture folder {images}; check --images")
     table = index.catalog.table
     if "image" not in table.column_names:
         raise InputError("this index names no picture files; leave --images out")
-    rows = [index.catalog.rows[item] for item in items]
-    found, _ = column_pictures(table["image"].take(rows), images)
-    pictures = {
-        item: picture
-        for item, picture in zip(items, found, strict=True)
-        if picture is not None and (not isinstance(picture, Path) or picture.is_file())
-    }
-    named = [name for name in table["image"].take(rows).to_pylist() if name]
+    names = {item: name for item in items if (name := index.picture_name(item))}
+    pictures: dict[str, Picture] = {}
+    if is_tar(images) or tars_in(images):
+        parts = pictures_named(list(names.values()), images)
+        pictures |= {item: parts[name] for item, name in names.items() if name in parts}
+    else:
+        found, _ = placed([[name] for name in names.values()], images)
+        pictures |= {
+            item: picture
+            for item, several in zip(names, found, strict=True)
+            if (picture := first_picture(several)) is not None
+        }
+    named = list(names.values())
     if named and not pictures:
         raise InputError(
             f"{images} holds none of the pictures found (first: {images / named[0]}); give with "

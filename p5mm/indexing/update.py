@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.cluster import Cluster
+from p5mm.config import EncoderConfig
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.alignment import SIDES, Alignment
 from p5mm.encoders.base import Features
 from p5mm.encoders.store import FeatureStore
+from p5mm.encoders.values.several import flattened
 from p5mm.errors import InputError, shown
 from p5mm.indexing.catalog_index import CatalogIndex, slim
 from p5mm.indexing.change import NEW, Change, changed, fit_together, places, told
@@ -98,7 +100,7 @@ def planned(catalog: Catalog, out: str | Path, towers: list[Tower], force: bool 
 def encoded(
     update: Update,
     towers: list[Tower],
-    workers: int,
+    config: EncoderConfig,
     store: FeatureStore,
     cluster: Cluster | None = None,
 ) -> list[Features]:
@@ -110,7 +112,7 @@ def encoded(
     part = update.part
     if not len(part):
         return []
-    features = encode_by(towers, part, workers, store, cluster, prepared=True)
+    features = encode_by(towers, part, config, store, cluster, prepared=True)
     if update.before is None:
         check_any(part, towers, features)
     return features
@@ -179,7 +181,7 @@ def _fields(catalog: Catalog, towers: list[Tower]) -> list[tuple[str, list[objec
         if isinstance(tower.source, str):
             raws[tower.source] = values
         if hasattr(tower.encoder, "prepare"):
-            tower.encoder.prepare(values)
+            tower.encoder.prepare(flattened(values)[0])
     return [
         (name, values)
         for name, values in raws.items()

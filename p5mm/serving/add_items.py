@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from p5mm.data.catalog import Catalog
-from p5mm.data.pictures import Picture
+from p5mm.data.pictures import Pictures
 from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError, shown
 from p5mm.evidence.cold_items import ColdItems
@@ -131,12 +131,12 @@ def _joined(known: Catalog, new: Catalog) -> Catalog:
             "the new items have a column of another type than those of the model "
             f"({shown(str(error))[:200]}); write it as the model's catalog has it"
         ) from error
-    pictures: list[Picture | None] | None = None
+    pictures: list[Pictures | None] | None = None
     if known.pictures is not None or new.pictures is not None:
         pictures = [*_pictures(known), *_pictures(new)]
     quarantine = (*known.quarantine, *new.quarantine)
     return replace(known, table=table, pictures=pictures, quarantine=quarantine)
 
 
-def _pictures(catalog: Catalog) -> list[Picture | None]:
+def _pictures(catalog: Catalog) -> list[Pictures | None]:
     return [None] * len(catalog) if catalog.pictures is None else list(catalog.pictures)

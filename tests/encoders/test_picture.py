@@ -162,10 +162,10 @@ def test_no_permission(tmp_path, monkeypatch):
     path.chmod(0)
     if os.geteuid() == 0:  # root reads everything
 
-        def refuse(self):
+        def refuse(self, mode):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+        monkeypatch.setattr("pathlib.Path.open", refuse)
     with pytest.raises(ValueError, match="no permission"):
         read_picture(path)
 

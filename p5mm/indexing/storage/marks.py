@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.encoders.store import content_keys
+from p5mm.encoders.values.part import FilePart
 
 KEY, STAMP = 16, 3  # bytes of a key, numbers of a stamp
 NO_STAMP = (0, 0, 0)
@@ -25,8 +26,9 @@ class Marks:
 
     Attributes:
         keys: ``[n, 16]`` uint8, of the content; zero where there is nothing that could be read.
-        stamps: ``[n, 3]`` int64, of a file its size, and when its content and its entry were last
-            changed (ns); zero where it is no file, or so new that it could change unseen.
+        stamps: ``[n, 3]`` int64, of a file its size (of a part of one where it begins), and when
+            its content and its entry were last changed (ns); of several values a hash of theirs.
+            Zero where it is no file, or so new that it could change unseen.
     """
 
     keys: NDArray[np.uint8]
@@ -76,16 +78,24 @@ def marks_of(raws: Sequence[Any | None], before: Marks) -> Marks:
 
 def _stamps(raws: Sequence[Any | None], settled: int) -> NDArray[np.int64]:
     """``[n, 3]`` of files that were last changed before a time."""
-    stamps = []
-    for raw in raws:
-        stamp = NO_STAMP
-        if isinstance(raw, Path):
-            with suppress(OSError):
-                of = os.stat(raw)
-                if of.st_mtime_ns < settled and of.st_ctime_ns < settled:
-                    stamp = of.st_size, of.st_mtime_ns, of.st_ctime_ns
-        stamps.append(stamp)
+    stamps = [_stamp(raw, settled) for raw in raws]
     return np.array(stamps, np.int64).reshape(-1, STAMP)
+
+
+def _stamp(raw: Any | None, settled: int) -> tuple[int, ...]:
+    if isinstance(raw, tuple):
+        each = [_stamp(value, settled) for value in raw]
+        if NO_STAMP in each:
+            return NO_STAMP
+        digest = blake2b(repr(each).encode(), digest_size=8 * STAMP).digest()
+        return tuple(np.frombuffer(digest, "<i8").tolist())
+    with suppress(OSError):
+        if isinstance(raw, Path | FilePart):
+            of = os.stat(raw if isinstance(raw, Path) else raw.archive.path)
+            if of.st_mtime_ns < settled and of.st_ctime_ns < settled:
+                size = of.st_size if isinstance(raw, Path) else raw.start
+                return size, of.st_mtime_ns, of.st_ctime_ns
+    return NO_STAMP
 
 
 def _bytes(raw: Any) -> Any:

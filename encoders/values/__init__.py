@@ -1,0 +1,1 @@
+"""Raw values: parts of files, several of one item, and how they are loaded ahead of a model."""
