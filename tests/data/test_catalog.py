@@ -121,11 +121,13 @@ def test_movie_ids_are_taken_as_item_ids_and_said(caplog):
     assert "the column 'movieId' is taken as 'item_id'" in caplog.text
 
 
-def test_stems_ignore_case_and_take_the_first_suffix(tmp_path):
+def test_stems_ignore_the_case_of_suffixes(tmp_path):
     touch(tmp_path, "a.PNG", "b.png", "b.jpg", "c.txt", "sub/d.webp", ".e.jpg", "7.jpeg")
     items = catalog(tmp_path, item_id=["a", "b", "c", "sub/d", ".e", "7"])
-    names = [None if p is None else p.relative_to(tmp_path).as_posix() for p in items.raw("image")]
-    assert names == ["a.PNG", "b.jpg", None, "sub/d.webp", None, "7.jpeg"]
+    both = (tmp_path / "b.jpg", tmp_path / "b.png")
+    one = [tmp_path / name for name in ("a.PNG", "sub/d.webp", "7.jpeg")]
+    assert items.raw("image") == [one[0], both, None, one[1], None, one[2]]
+    assert items.picture("b") == both[0]
     assert items.quarantine == ()
 
 
@@ -200,7 +202,8 @@ def test_ids_of_a_folder_cover_all_pictures_and_no_neighbour_changes_them(tmp_pa
     pictures = [name for name in names if name.endswith((".jpg", ".png"))]
     scanned = scan(folder)
     assert list(scanned) == sorted({os.path.splitext(name)[0] for name in pictures})
-    assert all(os.path.splitext(picture)[0] == item for item, picture in scanned.items())
+    assert sorted(picture for of in scanned.values() for picture in of) == sorted(set(pictures))
+    assert all(os.path.splitext(p)[0] == item for item, of in scanned.items() for p in of)
     before = set(scanned)
     touch(folder, *(f"{item}.png" for item in before))
     assert set(scan(folder)) == before

@@ -36,7 +36,7 @@ class ShardItems:
 
     Attributes:
         table: ``item_id``, ``text`` where there is a .txt, and the fields of the .json.
-        has_text: Whether there is a .txt.
+        has_text: Whether the column ``text`` is there because of a .txt.
         names: The pictures of each item, by shard and name.
         pictures: Where they are; None where an item has none.
         quarantine: ``(item_id, reason)`` of files that are refused.
@@ -138,17 +138,18 @@ class _Found:
 
 def _table(items: dict[str, _Item], shard: Path) -> tuple[pa.Table, bool]:
     has_text = any("txt" in item.texts for item in items.values())
-    lines = []
+    lines, told = [], False
     for key, item in items.items():
         row: dict[str, Any] = {"item_id": key}
         for suffix, part in item.texts.items():
             try:
-                row |= _read(suffix, part, has_text)
+                row |= (fields := _read(suffix, part, has_text))
+                told |= suffix == "txt" and bool(fields)
             except (ValueError, OSError, RecursionError) as error:
-                told = f"'{part.archive.path.name}/{part.name}' cannot be used: {error}"
-                item.refused.append(shown(told)[:300])
+                name = f"{part.archive.path.name}/{part.name[:200]}"
+                item.refused.append(shown(f"'{name}' cannot be used: {str(error)[:200]}"))
         lines.append(json.dumps(row))
-    return read_jsonl("\n".join(lines).encode(), shard), has_text
+    return read_jsonl("\n".join(lines).encode(), shard), told
 
 
 def _read(suffix: str, part: FilePart, has_text: bool) -> dict[str, Any]:
@@ -162,7 +163,7 @@ def _read(suffix: str, part: FilePart, has_text: bool) -> dict[str, Any]:
         raise ValueError(f"{part.size:,} bytes are more than {MOST_TEXT:,}")
     text = part.read().decode("utf-8-sig")
     if suffix == "txt":
-        return {"text": text.strip() or None}
+        return {"text": text.strip()} if text.strip() else {}
     fields = json.loads(text, parse_constant=_no_number, parse_int=_integer)
     if not isinstance(fields, dict):
         raise ValueError("no JSON object")
