@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from p5mm.encoders.values.part import MOST_BYTES, FilePart, check_size
+from p5mm.encoders.values.part import FilePart, check_size
 
 MAX_PIXELS = 89_478_485  # Pillow's own warning limit: a quarter of a gigabyte as RGB
 MAX_SCANS = 100  # a progressive JPEG has ten; each is a pass over all pixels
@@ -73,8 +73,11 @@ def _read_file(path: Path | FilePart) -> bytes:
         if isinstance(path, FilePart):
             return path.read()
         with path.open("rb") as file:
-            check_size(os.fstat(file.fileno()).st_size)
-            return file.read(MOST_BYTES)  # and no more, where it grows
+            size = os.fstat(file.fileno()).st_size
+            check_size(size)
+            return file.read(size or -1)  # of a pipe all
+    except MemoryError:
+        raise ValueError("there is no memory to read it") from None
     except FileNotFoundError:
         raise ValueError("no such file") from None
     except IsADirectoryError:

@@ -28,7 +28,7 @@ def test_none_of_200_crashes_or_hangs(tmp_path):
 
 
 def test_what_needs_more_memory_than_is_stated_is_a_failure(tmp_path):
-    """Of mutation 14 a table of 300 MB comes out of some kilobytes."""
-    done = run(tmp_path, "--n", "1", "--first", "NUMBER", "--gib", "0.02")
+    """Of mutation 20296 a table of 300 MB comes out of some kilobytes."""
+    done = run(tmp_path, "--n", "1", "--first", "20296", "--gib", "0.02")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "crashed" in done.stdout

@@ -1,5 +1,6 @@
 import io
 import os
+import threading
 import warnings
 import zlib
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from p5mm.encoders.picture import read_picture
+from p5mm.encoders.values.part import Archive, FilePart
 
 
 def as_bytes(picture, form="PNG", **options):
@@ -271,3 +273,30 @@ def test_what_comes_out_is_independent_of_the_file(form):
     picture = read_picture(as_bytes(noise(), form))
     assert type(picture) is Image.Image
     assert picture.resize((8, 8)).rotate(90).convert("L").size == (8, 8)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    path = tmp_path / "a.jpg"
+    with path.open("wb") as file:
+        file.write(as_bytes(ramp()))
+        file.truncate(10 * 2**30)
+    with pytest.raises(ValueError, match=r"10,737,418,240 bytes, over the limit of 536,870,912"):
+        read_picture(path)
+
+
+def test_a_picture_may_come_through_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[as_bytes(ramp())])
+    writer.start()
+    assert read_picture(tmp_path / "pipe").size == ramp().size
+    writer.join()
+
+
+def test_a_picture_in_an_archive(tmp_path):
+    path = tmp_path / "archive"
+    path.write_bytes(b"before" + as_bytes(ramp()) + b"after")
+    part = FilePart(Archive.of(path), "a.png", 6, len(as_bytes(ramp())))
+    assert read_picture(part).tobytes() == read_picture(as_bytes(ramp())).tobytes()
+    path.unlink()
+    with pytest.raises(ValueError, match="no such file"):
+        read_picture(part)
