@@ -43,8 +43,10 @@ bench-quality: $(VENV)/installed-develop ## quality with three seeds, then tasks
 	@for name in views tasks ablation cold permutations; do \
 		echo "== $$name"; $(BIN)/python benchmarks/$$name.py --data $(DATA) || exit 1; done
 
-bench-faults: $(VENV)/installed-develop ## a job killed 50 times at random, then finished: the same table; MODEL=FOLDER
-	$(BIN)/python benchmarks/kills.py $(MODEL)
+bench-faults: $(VENV)/installed-develop ## 10,000 mutated files, 200 kills of an index, and 50 of a job with MODEL=FOLDER
+	$(BIN)/python benchmarks/mutations.py
+	$(BIN)/python benchmarks/index_kills.py
+	$(if $(MODEL),$(BIN)/python benchmarks/kills.py $(MODEL))
 
 clean: ## remove what was made here: .venv, caches, builds, p5mm-demo
 	rm -rf $(VENV) build dist *.egg-info p5mm-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
