@@ -20,8 +20,8 @@ from p5mm.data.tables import read_table
 from p5mm.errors import InputError
 from p5mm.plain import check_type, reading
 
-TRAINED, CHANGED = 10, 11  # of models as they were trained; of those that others would misread
-FORMATS = (TRAINED, CHANGED)
+PLAIN_FORMAT, SINCE_FORMAT = 10, 11  # readers of the first alone would misread the second
+FORMATS = (PLAIN_FORMAT, SINCE_FORMAT)
 SINCE, DELETED, LATER = "since", "deleted.safetensors", "later.parquet"
 ROWS = "rows"
 REMEDY = "train again, or take another copy"
@@ -103,8 +103,9 @@ def write_since(since: Since, about: Mapping[str, Any], draft: Path) -> None:
         write_arrays(draft / DELETED, {ROWS: since.deleted})
     if len(since.later):
         pq.write_table(since.later.table, draft / LATER)
-    form = CHANGED if len(since.deleted) or len(since.later) else TRAINED
-    told = {"p5mm": form} | {name: of for name, of in about.items() if name != "p5mm"}
+    plain = not len(since.deleted) and not len(since.later)
+    told: dict[str, Any] = {"p5mm": PLAIN_FORMAT if plain else SINCE_FORMAT}
+    told |= {name: of for name, of in about.items() if name != "p5mm"}
     (draft / "config.json").write_text(json.dumps(told | {SINCE: since.counts}, indent=2))
 
 

@@ -132,7 +132,7 @@ def test_duplicates_as_table_json_and_page(pictures, capsys, page_of):
         (["delete", "INDEX", "p1", "--ids", "x.txt"], "name the items"),
         (["delete", "INDEX", "p1", "p99x"], "1 of 2 ids are no items"),
         (["delete", "INDEX", "--ids", "nowhere.txt"], "nowhere.txt"),
-        (["delete", "nowhere", "p1"], "no index of p5mm"),
+        (["delete", "nowhere", "p1"], "neither an index nor a model"),
         (["compact", "nowhere"], "no index of p5mm"),
         (["status", "nowhere"], "neither an index nor a model"),
         (["status", "nowhere", "--json"], "neither an index nor a model"),
