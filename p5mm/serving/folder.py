@@ -53,14 +53,11 @@ PICKLES = {
     ".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".tar",
 }  # fmt: skip
 CHECKPOINT = "checkpoint"  # what an unfinished training leaves in the folder of its model
-OURS = {
-    "config.json", "model.safetensors", "content.safetensors", "counts.safetensors",
-    "prompts.txt", "items.parquet", "interactions.parquet", "index", "t5", CHECKPOINT, LATER,
-    DELETED,
-}  # fmt: skip
 OF_ITEMS = (
     "model.safetensors", "content.safetensors", "counts.safetensors", "items.parquet", "index",
 )  # fmt: skip
+PARTS = (*OF_ITEMS, "t5", "prompts.txt", "interactions.parquet")
+OURS = {*PARTS, "config.json", DELETED, LATER, CHECKPOINT}
 CODES = ("codes.books", "codes.digits")
 
 
@@ -95,15 +92,24 @@ def write_model(model: TrainedModel, folder: Path, force: bool = False) -> None:
         InputError: The folder holds something else than a model, or is a file.
         OSError: It cannot be written.
     """
-    import pyarrow.parquet as pq
-
     check_target(folder, force)
     with whole_folder(folder) as draft:
-        _write_t5(model, draft / "t5")
-        lines = [prompt.line for prompt in model.prompts]
-        (draft / "prompts.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        pq.write_table(model.log.table, draft / "interactions.parquet")
-        write_items(model, draft)
+        write_parts(model, draft)
+
+
+def write_parts(model: TrainedModel, draft: Path) -> None:
+    """Write ``PARTS``, and what became of a model.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    _write_t5(model, draft / "t5")
+    lines = [prompt.line for prompt in model.prompts]
+    (draft / "prompts.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    pq.write_table(model.log.table, draft / "interactions.parquet")
+    write_items(model, draft)
 
 
 def write_items(model: TrainedModel, draft: Path) -> None:

@@ -28,6 +28,7 @@ from p5mm.serving.pairs import COLUMNS, Pairs
 from p5mm.serving.requests import Requests, check_k
 from p5mm.serving.server import Recommends
 from p5mm.serving.upkeep.addition import with_items
+from p5mm.serving.upkeep.continuing import continued
 from p5mm.serving.upkeep.deletion import without_items
 from p5mm.serving.upkeep.update import with_interactions
 from p5mm.training.fit import fit
@@ -249,17 +250,20 @@ class Recommender(Recommends):
         """
         return Recommender(without_items(self.model, item_ids, strict))
 
-    def update(self, interactions: Any) -> "Recommender":
-        """A recommender whose users have taken more; nothing is trained.
+    def update(self, interactions: Any, epochs: int = 0) -> "Recommender":
+        """A recommender whose users have taken more.
 
         Args:
             interactions: A table, or a pandas or polars frame, as of a log.
+            epochs: Passes of a training that goes on from the weights; without any only histories
+                change.
 
         Raises:
-            InputError: A column is missing or cannot be used.
+            InputError: A column is missing or cannot be used, or the training cannot go on.
         """
         table = arrow_table(interactions, "interactions")
-        return Recommender(with_interactions(self.model, table, "interactions")[0])
+        model, _ = with_interactions(self.model, table, "interactions")
+        return Recommender(continued(model, epochs) if epochs else model)
 
     def save(self, folder: str | Path, force: bool = False) -> None:
         """Write the model folder: configuration, weights, tokenizer, items, log, index.

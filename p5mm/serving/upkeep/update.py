@@ -12,8 +12,16 @@ from p5mm.data.interactions import Interactions
 from p5mm.data.tables import read_table, with_known_names
 from p5mm.errors import InputError
 from p5mm.ranking.trained_model import TrainedModel
+from p5mm.serving.folder import PARTS, read_model, write_parts
 from p5mm.serving.since import Since
-from p5mm.serving.upkeep.rows import ModelRows, check_writable, read_model_rows, write_rows
+from p5mm.serving.upkeep.continuing import continued
+from p5mm.serving.upkeep.rows import (
+    ModelRows,
+    changed_folder,
+    check_writable,
+    read_model_rows,
+    write_rows,
+)
 from p5mm.steady import replaced_in_turn
 
 TIME = "timestamp"
@@ -82,6 +90,31 @@ def update_model(folder: str | Path, interactions: str | Path) -> Update:
         return partial(_write, folder, rows, later, done)
 
     return replaced_in_turn(folder, prepare)
+
+
+def continue_model(folder: str | Path, epochs: int) -> None:
+    """Let the training of a model's folder go on, on all that its users have taken.
+
+    Args:
+        folder: Of the model.
+        epochs: As for `continued`.
+
+    Raises:
+        InputError: The folder is no model, or as `continued` says.
+        OSError: It cannot be written.
+    """
+
+    def prepare() -> Callable[[], None]:
+        model = read_model(Path(folder))
+        check_writable(folder)
+        return partial(_write_whole, folder, continued(model, epochs))
+
+    replaced_in_turn(folder, prepare)
+
+
+def _write_whole(folder: str | Path, model: TrainedModel) -> None:
+    with changed_folder(folder, PARTS) as draft:
+        write_parts(model, draft)
 
 
 def _write(folder: str | Path, rows: ModelRows, later: Interactions, done: Update) -> Update:
