@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from p5mm.errors import InputError
 
@@ -116,6 +117,14 @@ def holds_only(folder: Path, names: set[str]) -> bool:
     return folder.is_dir() and {path.name for path in folder.iterdir()} <= names
 
 
+def link(source: Path, target: Path) -> None:
+    """A file, or all files of a folder, under a second name; copied where there are no links."""
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=_link_file)
+    else:
+        _link_file(source, target)
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[os.stat_result | None]:
     """What a folder is, kept from being anything else; None where there is none.
@@ -171,6 +180,14 @@ def sweep(target: Path) -> None:
                     shutil.rmtree(draft)
             finally:
                 os.close(descriptor)
+
+
+def _link_file(source: str | Path, target: str | Path) -> Any:
+    try:
+        os.link(source, target)
+    except OSError:  # other file systems, too many links: what is wrong shows in the copy, too
+        shutil.copy2(source, target)
+    return target
 
 
 def _free_for(target: Path, kind: Callable[[int], bool]) -> bool:

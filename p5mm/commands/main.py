@@ -12,7 +12,7 @@ from p5mm import __version__
 from p5mm.errors import InputError, unknown
 from p5mm.terminal import safe
 
-UPKEEP = ("status", "delete", "compact", "duplicates")
+UPKEEP = ("status", "add", "delete", "update", "compact", "duplicates")
 VERBS = (
     "index",
     "align",

@@ -126,6 +126,22 @@ class Interactions:
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
+    def joined(self, later: "Interactions") -> "Interactions":
+        """Both logs as one; what is of one time stands in this order."""
+        tables = [self.table, later.table]
+        return Interactions(_sorted(pa.concat_tables(tables, promote_options="permissive")))
+
+    def beyond(self, known: "Interactions") -> "Interactions":
+        """What a user did not take before, there or here: the first time counts."""
+        both = pa.concat_tables(
+            [log.table.select(_NAMES[:3]) for log in (known, self)], promote_options="permissive"
+        )
+        users, items = (_codes(_encode(both[name])) for name in _NAMES[:2])
+        order = np.lexsort((both["timestamp"].to_numpy(), items, users))
+        first = np.ones(len(order), np.bool_)
+        first[order[1:]] = (np.diff(users[order]) != 0) | (np.diff(items[order]) != 0)
+        return self._where(first[len(known) :])
+
     @cached_property
     def _users(self) -> pa.DictionaryArray:
         return _encode(self.table["user_id"])
@@ -218,6 +234,10 @@ class Interactions:
                 f"catalog has {theirs}; the ids of both must be written alike"
             )
         return self._where(keep)
+
+    def among(self, item_ids: Sequence[str]) -> int:
+        """How many are with these items."""
+        return int((self._rows_of(item_ids) >= 0).sum())
 
     def dropped(self, item_ids: Sequence[str]) -> Dropped:
         """What `histories` leaves out."""

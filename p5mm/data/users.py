@@ -23,13 +23,23 @@ class Users:
     log: Interactions
 
     @property
+    def taken(self) -> Interactions:
+        """All that users took: the log, and what has come since it was learned from."""
+        return self.log
+
+    @property
+    def offered(self) -> Mapping[str, int]:
+        """The row of each item that may be recommended."""
+        return self.catalog.rows
+
+    @property
     def user_ids(self) -> list[str]:
         """Ids of the users of the log, in the order of their rows."""
         return self._known[0]
 
     @property
     def histories(self) -> Histories:
-        """Everything that the users of the log took, in catalog rows."""
+        """Everything that the users took, in catalog rows."""
         return self._known[1]
 
     @cached_property
@@ -44,4 +54,4 @@ class Users:
 
     @cached_property
     def _known(self) -> tuple[list[str], Histories]:
-        return self.log.known(self.catalog.item_ids).histories(self.catalog.item_ids)
+        return self.taken.known(self.catalog.item_ids).histories(self.catalog.item_ids)

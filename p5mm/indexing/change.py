@@ -72,7 +72,7 @@ def changed(
     was = place[known]
     different = np.zeros(len(known), np.bool_)
     for name in dict.fromkeys([*catalog.table.column_names, *before.catalog.table.column_names]):
-        different |= _unlike(
+        different |= unlike(
             _cells(catalog.table, name, known), _cells(before.catalog.table, name, was)
         )
     for name, now in marks.items():
@@ -119,9 +119,7 @@ def _cells(table: pa.Table, name: str, rows: NDArray[np.int64]) -> pa.Array | pa
     return table[name].take(pa.array(rows))
 
 
-def _unlike(
-    one: pa.Array | pa.ChunkedArray, other: pa.Array | pa.ChunkedArray
-) -> NDArray[np.bool_]:
+def unlike(one: pa.Array | pa.ChunkedArray, other: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
     """``[n]`` True where two columns differ; two nulls, and two that are no number, are alike."""
     try:
         kinds = [pa.schema([("x", column.type)]) for column in (one, other)]

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from p5mm.errors import InputError, shown
 from p5mm.indexing.catalog_index import CatalogIndex
@@ -55,7 +54,8 @@ def delete_items(folder: str | Path, item_ids: Sequence[str], strict: bool = Tru
     def prepare() -> Callable[[], Deletion]:
         rows = read_index_rows(folder)
         check_target(folder)
-        return partial(_delete, folder, rows, *_found(rows, item_ids, strict))
+        names, unknown = named(rows.catalog.item_ids, item_ids, strict, "index")
+        return partial(_delete, folder, rows, names, unknown)
 
     return replaced_in_turn(folder, prepare)
 
@@ -77,37 +77,46 @@ def compact_index(folder: str | Path) -> None:
     replaced_in_turn(folder, prepare)
 
 
-def _found(
-    rows: IndexRows, item_ids: Sequence[str], strict: bool
-) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-    """``[n]`` True for the items that go, and the ids that are no items."""
+def named(
+    there: Sequence[str], item_ids: Sequence[str], strict: bool, what: str
+) -> tuple[frozenset[str], tuple[str, ...]]:
+    """The items that go, and the ids that are no items.
+
+    Args:
+        there: All items.
+        item_ids: That are to go.
+        strict: Whether every id must be an item's.
+        what: Whose items they are, for messages: "index".
+
+    Raises:
+        InputError: An id is unknown and ``strict``, or no item would be left.
+    """
     if isinstance(item_ids, str):
         raise InputError(f"'{shown(item_ids[:80])}' is one id; give a list of ids")
-    asked, there = dict.fromkeys(item_ids), rows.catalog.item_ids
-    gone = np.fromiter((item in asked for item in there), np.bool_, count=len(there))
-    known = set(there)
+    asked, known = dict.fromkeys(item_ids), set(there)
     unknown = tuple(item for item in asked if item not in known)
     if strict and unknown:
-        near = difflib.get_close_matches(str(unknown[0]), rows.catalog.item_ids, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(str(unknown[0]), there, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else "."
         raise InputError(
-            f"{len(unknown)} of {len(asked)} ids are no items of the index, such as "
+            f"{len(unknown)} of {len(asked)} ids are no items of the {what}, such as "
             f"'{shown(str(unknown[0])[:80])}'{hint} Nothing was deleted; of a list (--ids FILE) "
             "those that are there are deleted"
         )
-    if gone.all():
+    gone = frozenset(known.intersection(asked))
+    if len(gone) == len(known):
         raise InputError(
-            f"these are all {len(gone):,} items of the index; delete its folder instead"
+            f"these are all {len(gone):,} items of the {what}; delete its folder instead"
         )
     return gone, unknown
 
 
 def _delete(
-    folder: str | Path, rows: IndexRows, gone: NDArray[np.bool_], unknown: tuple[str, ...]
+    folder: str | Path, rows: IndexRows, names: frozenset[str], unknown: tuple[str, ...]
 ) -> Deletion:
-    if gone.any():
-        ids = rows.catalog.item_ids
-        names = {ids[row] for row in np.flatnonzero(gone)}
+    there = rows.catalog.item_ids
+    if names:
+        gone = np.fromiter((item in names for item in there), np.bool_, count=len(there))
         left = [refused for refused in rows.quarantine if refused.item_id not in names]
         write_change(folder, rows, gone, None, left)
-    return Deletion(int(gone.sum()), unknown, int((~gone).sum()))
+    return Deletion(len(names), unknown, len(there) - len(names))

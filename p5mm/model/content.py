@@ -115,33 +115,45 @@ class Content:
                 made = ways[how](made, name, np.random.default_rng(seed))
         return made
 
-    def extended(self, features: Sequence[Features], items: int) -> "Content":
-        """The content of more items, by the maps learned from the first ones.
+    def placed(
+        self, features: Sequence[Features], rows: NDArray[np.int64], items: int
+    ) -> "Content":
+        """The content of as many items or more, by the maps learned of the first ones.
 
-        Where a modality is ablated, the new items lack it, or get vectors of known items.
+        An item keeps what the features do not have of it. Where a modality is ablated, known items
+        keep what they have, and new ones lack it, or get vectors of known items.
+
+        Args:
+            features: Of ``m`` items.
+            rows: ``[m]`` int64, where these stand.
+            items: How many there are then.
 
         Raises:
             InputError: The features come from other encoders than the model's.
         """
         by_name = {encoded.modality: encoded for encoded in features}
-        vectors, present = {}, {}
+        vectors, present, more = {}, {}, items - self.items
         for name, known in self.vectors.items():
-            new, there = np.zeros((items, known.shape[1]), np.float32), np.zeros(items, np.bool_)
-            if name in by_name:
-                encoded = by_name[name]
-                encoder, how = _parsed(self.fingerprints[name])
-                if encoded.fingerprint != encoder:
-                    raise InputError(
-                        f"the {name} vectors were made by another encoder ({encoded.spec}) than "
-                        "the model's; encode the new items with the model's own encoders"
-                    )
-                if how != ZERO:
-                    new, there = self.maps[name](encoded.vectors, encoded.present), encoded.present
-                if how == SHUFFLED:
-                    new = self._strange(name, there)
-            vectors[name] = np.concatenate([known, new])
-            present[name] = np.concatenate([self.present[name], there])
-        return Content(self.items + items, vectors, present, self.fingerprints, self.maps)
+            vectors[name] = np.pad(known, ((0, more), (0, 0)))
+            present[name] = np.pad(self.present[name], (0, more))
+            if name not in by_name:
+                continue
+            encoder, how = _parsed(self.fingerprints[name])
+            encoded = by_name[name]
+            if encoded.fingerprint != encoder:
+                raise InputError(
+                    f"the {name} vectors were made by another encoder ({encoded.spec}) than "
+                    "the model's; encode the items with the model's own encoders"
+                )
+            if how == ZERO:
+                continue
+            there = encoded.present & ((how == REAL) | (rows >= self.items))
+            made = self.maps[name](encoded.vectors, encoded.present)
+            if how == SHUFFLED:
+                made = self._strange(name, there)
+            vectors[name][rows[there]] = made[there]
+            present[name][rows[there]] = True
+        return Content(items, vectors, present, self.fingerprints, self.maps)
 
     def _strange(self, name: str, present: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Vectors of known items, drawn at random, where ``present`` ``[n]``; zero elsewhere."""

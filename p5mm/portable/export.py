@@ -66,7 +66,7 @@ def write_export(
         about = {"kind": KIND, "format": FORMAT, "settings": asdict(settings)}
         (draft / "config.json").write_text(json.dumps(about, indent=2))
         model.catalog.write(draft / "items.parquet")
-        pq.write_table(model.log.table, draft / "interactions.parquet")
+        pq.write_table(model.taken.table, draft / "interactions.parquet")
         write_arrays(draft / "arrays.safetensors", _arrays(scorer, settings))
         _index(model, int8).save(draft / "index")
         longest = settings.max_history
@@ -134,15 +134,18 @@ def _arrays(scorer: Scorer, settings: Settings) -> Mapping[str, Any]:
     pairs = PairValues.of([getattr(relations.counts, name) for name in PAIRS])
     arrays |= {f"pairs.{part}": getattr(pairs.places, part) for part in SPARSE}
     arrays |= {"pairs.values": pairs.values, "taken": relations.counts.taken}
-    return arrays | {"bias": scorer.bias, "known": items.known, "trained": items.trained}
+    return arrays | {"bias": scorer.bias, "known": scorer.findable, "trained": items.trained}
 
 
 def _index(model: TrainedModel, int8: bool) -> VectorIndex:
-    """The index of the candidates; in bytes where it is an exact one and bytes are asked for."""
+    """The index of the candidates without what is deleted; an exact one in bytes on request."""
     found = model.scorer.candidates
     if not isinstance(found, Candidates):
         raise InputError("the model has no index")
-    if not int8 or found.index.factory != "Flat":
+    exact = found.index.factory == "Flat"
+    if not model.deleted and not (int8 and exact):
         return found.index
-    known = np.flatnonzero(model.scorer.network.items.known.numpy())
-    return VectorIndex.build(found.index.item_ids, model.scorer.vectors.numpy()[known], BYTES)
+    rows, ids = np.flatnonzero(model.scorer.findable), model.catalog.item_ids
+    kind = BYTES if int8 and exact else model.config.retrieval.index
+    vectors = np.ascontiguousarray(model.scorer.vectors.numpy()[rows])
+    return VectorIndex.build([ids[row] for row in rows.tolist()], vectors, kind)

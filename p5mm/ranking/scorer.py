@@ -17,6 +17,7 @@ from p5mm.evidence.relations import Relations
 from p5mm.evidence.similarity import ItemSimilarity
 from p5mm.model.batches import Batch, history_batch, scaled
 from p5mm.model.network import Encoded, Network
+from p5mm.ranking.among import Among
 from p5mm.ranking.candidates import Candidates, candidate_index, first_allowed, parted
 from p5mm.ranking.generator import Generator
 from p5mm.ranking.places import BEYOND, best, lifted
@@ -67,6 +68,7 @@ class Scorer:
         relations: That the decoder reads; None where it is not weighed.
         weights: Weight of the decoder's logit and of each similarity beside the retrieval logit;
             empty leaves the retriever alone.
+        deleted: ``[n]`` bool, True for items that are found by nobody; None where all may be.
     """
 
     network: Network
@@ -79,6 +81,7 @@ class Scorer:
     similarity: ItemSimilarity | None = None
     relations: Relations | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    deleted: NDArray[np.bool_] | None = None
 
     @classmethod
     @torch.inference_mode()
@@ -134,9 +137,15 @@ class Scorer:
 
     def within(self, rows: NDArray[np.int64]) -> "Scorer":
         """The same scorer when only some catalog rows may be candidates."""
-        return replace(self, candidates=self.candidates.among(rows))
+        return replace(self, candidates=self.candidates.among(rows[self.findable[rows]]))
 
-    def among(self, rows: NDArray[np.int64], seen: bool = False) -> "Among":
+    def without(self, deleted: NDArray[np.bool_]) -> "Scorer":
+        """The same scorer that finds some items ``[n]`` for nobody; histories may hold them."""
+        if not deleted.any():
+            return self
+        return replace(self, deleted=deleted).within(np.arange(len(deleted)))
+
+    def among(self, rows: NDArray[np.int64], seen: bool = False) -> Among:
         """A ranker of some of the items, in their own numbers: position in ``rows``.
 
         Args:
@@ -151,10 +160,16 @@ class Scorer:
         return self.asking.max_history
 
     @cached_property
+    def findable(self) -> NDArray[np.bool_]:
+        """``[n]`` True where something is known of an item, and it is not deleted."""
+        known: NDArray[np.bool_] = self.network.items.known.numpy()
+        return known if self.deleted is None else known & ~self.deleted
+
+    @cached_property
     def bias(self) -> Tensor:
         """``[n]`` added to every logit: minus the handicap where an item was never taken."""
         bias = torch.where(self.network.items.trained, 0.0, -self.handicap)
-        return bias.masked_fill(~self.network.items.known, LOWEST)
+        return bias.masked_fill(~torch.from_numpy(self.findable), LOWEST)
 
     @cached_property
     def appended_bias(self) -> Tensor:
@@ -360,10 +375,9 @@ class Scorer:
         rows = only.padded()
         if never is not None:
             rows = first_allowed(rows, never, len(self.vectors), rows.shape[1])
-        known, trained = self.network.items.known.numpy(), self.network.items.trained.numpy()
-        rows = np.where(known[rows], rows, -1)
+        rows = np.where(self.findable[rows], rows, -1)
         logits = self._logits(encoded, torch.from_numpy(rows).clamp(min=0)).numpy()
-        return parted(rows, logits, trained)
+        return parted(rows, logits, self.network.items.trained.numpy())
 
     def _logits(self, encoded: Encoded, candidates: Tensor) -> Tensor:
         items = F.embedding(candidates, self.vectors)
@@ -378,17 +392,3 @@ class Scorer:
     def _read(self, histories: Histories) -> Histories:
         """The last items of each history, as many as the network reads."""
         return histories.tail(np.minimum(histories.lengths, self.asking.max_history))
-
-
-@dataclass(frozen=True)
-class Among:
-    """A scorer of some items of a catalog: histories and scores count in those items only."""
-
-    scorer: Scorer
-    rows: NDArray[np.int64]
-    seen: bool = False
-
-    def scores(self, histories: Histories) -> NDArray[np.float32]:
-        """``[b, len(rows)]`` final scores."""
-        whole = replace(histories, items=self.rows[histories.items])
-        return self.scorer.scores(whole, self.seen)[:, self.rows]

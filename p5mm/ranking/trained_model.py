@@ -1,7 +1,7 @@
 """What a training leaves behind, and what follows from it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -37,7 +37,7 @@ class TrainedModel(Users):
     Attributes:
         config: Everything that the training depended on.
         catalog: All items that can be recommended.
-        log: Every interaction: the histories of known users, and what they have seen.
+        log: Every interaction at the time of the training.
         content: Vectors of the catalog's items.
         network: Trained.
         tokenizer: Of the prompts.
@@ -46,6 +46,9 @@ class TrainedModel(Users):
         fitted: What training found besides the weights.
         saved_index: The candidates' index as it was saved; made anew where None.
         origin: The folder that it was read from; None where it was trained here.
+        later: The interactions that have come since; of histories, and of what is seen.
+        deleted: Ids of items that are served no more; histories may hold them.
+        added: How many items, the last of the catalog, the training did not have.
     """
 
     config: Config
@@ -59,6 +62,27 @@ class TrainedModel(Users):
     fitted: Fitted
     saved_index: VectorIndex | None = None
     origin: str | None = None
+    later: Interactions = field(default_factory=Interactions.empty)
+    deleted: frozenset[str] = frozenset()
+    added: int = 0
+
+    @cached_property
+    def taken(self) -> Interactions:
+        """All that users took: the log of the training, and what has come since."""
+        return self.log.joined(self.later) if len(self.later) else self.log
+
+    @cached_property
+    def offered(self) -> Mapping[str, int]:
+        """The row of each item that may be recommended."""
+        rows = self.catalog.rows
+        return {item: rows[item] for item in rows if item not in self.deleted}
+
+    @cached_property
+    def as_trained(self) -> "TrainedModel":
+        """The model without deletions and later interactions: what an evaluation is of."""
+        if not self.deleted and not len(self.later):
+            return self
+        return replace(self, deleted=frozenset(), later=Interactions.empty())
 
     @cached_property
     def core(self) -> Interactions:
@@ -94,7 +118,12 @@ class TrainedModel(Users):
 
     @cached_property
     def scorer(self) -> Scorer:
-        """Retriever and reranker with item vectors made once."""
+        """Retriever and reranker with item vectors made once; finds no deleted item."""
+        gone = np.array([item in self.deleted for item in self.catalog.item_ids], np.bool_)
+        return self._scorer.without(gone)
+
+    @property
+    def _scorer(self) -> Scorer:
         asked = asking(self.config, self.fitted.prompt, self.fitted.rating_scale)
         if self.has_likeness:
             known = self.content, self.catalog
@@ -120,6 +149,14 @@ class TrainedModel(Users):
             return found.index
         kind, ids = self.config.retrieval.index, self.catalog.item_ids
         return candidate_index(self.network, self.scorer.vectors, ids, kind)
+
+    @cached_property
+    def offered_index(self) -> VectorIndex:
+        """The part of ``index`` that is not deleted."""
+        if not self.deleted:
+            return self.index
+        ids = self.index.item_ids
+        return self.index.among(np.flatnonzero([item not in self.deleted for item in ids]))
 
     def questions(self, family: str) -> list[Question]:
         """The ways to ask for a task: its seen prompts, then the held-out ones.

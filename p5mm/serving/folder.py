@@ -19,7 +19,6 @@ from p5mm.errors import InputError
 from p5mm.evidence.counts import PAIRS, Counts
 from p5mm.files import holds_only, refuse_other_output, whole_folder
 from p5mm.fusion.base import fusions
-from p5mm.indexing.status import bytes_in
 from p5mm.model.build import build_network, without_path
 from p5mm.model.content import Content
 from p5mm.model.item_codes import ItemCodes
@@ -31,28 +30,35 @@ from p5mm.model.t5 import T5, load_t5
 from p5mm.model.tokenizer import check_tokenizer, load_tokenizer, save_tokenizer
 from p5mm.plain import read_json, reading
 from p5mm.ranking.first_day import width
-from p5mm.ranking.scorer import DECODER
 from p5mm.ranking.trained_model import TrainedModel
-from p5mm.retrieval.index import VectorIndex, check_index, read_about
+from p5mm.retrieval.index import VectorIndex, check_index
 from p5mm.serving.checks import (
     check_codes,
     check_fitted,
     check_settings,
     read_settings,
 )
+from p5mm.serving.since import (
+    DELETED,
+    FORMATS,
+    LATER,
+    REMEDY,
+    Since,
+    read_since,
+    write_since,
+)
 from p5mm.steady import read_steadily
 
-VERSION = 10
 PICKLES = {
     ".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".tar",
 }  # fmt: skip
 CHECKPOINT = "checkpoint"  # what an unfinished training leaves in the folder of its model
-OURS = {
-    "config.json", "model.safetensors", "content.safetensors", "counts.safetensors",
-    "prompts.txt", "items.parquet", "interactions.parquet", "index", "t5", CHECKPOINT,
-}  # fmt: skip
+OF_ITEMS = (
+    "model.safetensors", "content.safetensors", "counts.safetensors", "items.parquet", "index",
+)  # fmt: skip
+PARTS = (*OF_ITEMS, "t5", "prompts.txt", "interactions.parquet")
+OURS = {*PARTS, "config.json", DELETED, LATER, CHECKPOINT}
 CODES = ("codes.books", "codes.digits")
-REMEDY = "train again, or take another copy"
 
 
 def is_model(folder: Path) -> bool:
@@ -86,21 +92,41 @@ def write_model(model: TrainedModel, folder: Path, force: bool = False) -> None:
         InputError: The folder holds something else than a model, or is a file.
         OSError: It cannot be written.
     """
-    import pyarrow.parquet as pq
-
     check_target(folder, force)
     with whole_folder(folder) as draft:
-        _write_t5(model, draft / "t5")
-        write_arrays(draft / "model.safetensors", _own_weights(model.network))
-        model.content.save(draft / "content.safetensors")
-        lines = [prompt.line for prompt in model.prompts]
-        (draft / "prompts.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        _write_counts(model.counts, draft / "counts.safetensors")
-        model.catalog.write(draft / "items.parquet")
-        pq.write_table(model.log.table, draft / "interactions.parquet")
-        if not model.config.retrieval.generate:
-            model.index.save(draft / "index")
-        (draft / "config.json").write_text(json.dumps(_describe(model), indent=2))
+        write_parts(model, draft)
+
+
+def write_parts(model: TrainedModel, draft: Path) -> None:
+    """Write ``PARTS``, and what became of a model.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    _write_t5(model, draft / "t5")
+    lines = [prompt.line for prompt in model.prompts]
+    (draft / "prompts.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    pq.write_table(model.log.table, draft / "interactions.parquet")
+    write_items(model, draft)
+
+
+def write_items(model: TrainedModel, draft: Path) -> None:
+    """Write what changes of a model when its items do: ``OF_ITEMS``, and what became of it.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    write_arrays(draft / "model.safetensors", _own_weights(model.network))
+    model.content.save(draft / "content.safetensors")
+    _write_counts(model.counts, draft / "counts.safetensors")
+    model.catalog.write(draft / "items.parquet")
+    if not model.config.retrieval.generate:
+        model.index.save(draft / "index")
+    rows = [model.catalog.rows[item] for item in model.deleted]
+    since = Since(np.array(sorted(rows), np.int64), model.later, model.added)
+    write_since(since, _describe(model), draft)
 
 
 def read_model(folder: Path) -> TrainedModel:
@@ -112,13 +138,19 @@ def read_model(folder: Path) -> TrainedModel:
     return read_steadily(folder, _read)
 
 
-def model_status(folder: str | Path) -> dict[str, Any]:
-    """What a model is, as plain values; its weights are not read.
+def read_log(path: Path, nobody: bool = True) -> Interactions:
+    """The log of a model.
+
+    Args:
+        path: Of its Parquet file.
+        nobody: Whether it may be empty, as on a first day.
 
     Raises:
-        InputError: The folder is no model of this format, or a file in it is missing or broken.
+        InputError: It is no log, or empty.
     """
-    return read_steadily(folder, _read_status)
+    table = read_table(path)
+    table.validate(full=True)
+    return Interactions.empty() if nobody and not table.num_rows else Interactions.from_table(table)
 
 
 def refuse_pickles(folder: Path) -> None:
@@ -161,7 +193,6 @@ def _describe(model: TrainedModel) -> dict[str, Any]:
         value = config["data"][name]
         config["data"][name] = value if value and not Path(value).is_absolute() else None
     return {
-        "p5mm": VERSION,
         "config": config,
         "fingerprints": model.content.fingerprints,
         "fitted": asdict(model.fitted),
@@ -169,7 +200,7 @@ def _describe(model: TrainedModel) -> dict[str, Any]:
 
 
 def _read(folder: Path) -> TrainedModel:
-    _check_form(folder)
+    check_form(folder)
     about = read_json(folder / "config.json", REMEDY)
     with reading(folder / "config.json", REMEDY):
         config, fitted, fingerprints = read_settings(about)
@@ -189,12 +220,10 @@ def _read(folder: Path) -> TrainedModel:
         check_tokenizer(tokenizer, t5.config.vocab_size)
     network = _read_network(folder / "model.safetensors", config, content, t5, fitted.levels)
     with reading(folder / "interactions.parquet", REMEDY):
-        table = read_table(folder / "interactions.parquet")
-        table.validate(full=True)
-        nobody = not config.train.epochs and not table.num_rows  # a first day
-        log = Interactions.empty() if nobody else Interactions.from_table(table)
+        log = read_log(folder / "interactions.parquet", nobody=not config.train.epochs)
         log.known(catalog.item_ids)  # there must be some
     counts = _read_counts(folder / "counts.safetensors", items)
+    since = read_since(folder, about, items)
     index = None
     if not config.retrieval.generate:
         index = VectorIndex.load(folder / "index")
@@ -205,12 +234,12 @@ def _read(folder: Path) -> TrainedModel:
         prompts = read_prompts(folder / "prompts.txt")
     return TrainedModel(
         config, catalog, log, content, network.eval(), tokenizer, prompts, counts, fitted,
-        index, str(folder),
+        index, str(folder), since.later, since.deleted_of(catalog.item_ids), since.added,
     )  # fmt: skip
 
 
-def _check_form(folder: Path) -> None:
-    """Check that it is a model folder of this version, without pickles.
+def check_form(folder: Path) -> None:
+    """Check that it is a model folder of a form that is read, without pickles.
 
     Raises:
         InputError: It is not.
@@ -221,9 +250,10 @@ def _check_form(folder: Path) -> None:
             "p5mm train CONFIG.yaml --out MODEL makes one"
         )
     version = read_json(folder / "config.json", REMEDY).get("p5mm")
-    if version != VERSION:
+    if version not in FORMATS:
+        read = " and ".join(map(str, FORMATS))
         raise InputError(
-            f"{folder} was written in format {str(version)[:20]}; this p5mm reads format {VERSION}"
+            f"{folder} was written in format {str(version)[:20]}; this p5mm reads formats {read}"
         )
     refuse_pickles(folder)
 
@@ -296,42 +326,3 @@ def _read_counts(path: Path, items: int) -> Counts:
         Expected((items,), ("float32",), 0).check(arrays["taken"], "taken")
         pairs = {name: square_csr(arrays, name, items) for name in PAIRS}
         return Counts(**pairs, taken=arrays["taken"])
-
-
-def _read_status(folder: Path) -> dict[str, Any]:
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    _check_form(folder)
-    path = folder / "config.json"
-    about = read_json(path, REMEDY)
-    with reading(path, REMEDY):
-        config, fitted, fingerprints = read_settings(about)
-    log = folder / "interactions.parquet"
-    with reading(log, REMEDY):
-        users = pq.read_table(log, columns=["user_id"])["user_id"]
-    likeness = fitted.likeness or not config.train.epochs  # ranks in the place of the weights
-    weights = {name: of for name, of in fitted.weights.items() if of and not likeness}
-    generates = config.retrieval.generate
-    return {
-        "kind": "model",
-        "format": VERSION,
-        "items": len(read_items(folder / "items.parquet", REMEDY)),
-        "items_trained": len(fitted.items) if config.train.epochs else 0,
-        "interactions": len(users),
-        "users": pc.count_distinct(users).as_py(),
-        "content": fingerprints,
-        "epochs": len(fitted.log),
-        "validation": fitted.tried,
-        "decoder": bool(weights.get(DECODER)),
-        "reranker": weights,
-        "likeness": likeness,
-        "first_day": not config.train.epochs,
-        "index": None if generates else _index_status(folder / "index" / "index.json"),
-        "bytes": bytes_in(folder),
-    }
-
-
-def _index_status(path: Path) -> dict[str, Any]:
-    about = read_about(path)
-    return {"index": about["factory"], "items": about["items"], "recall@100": about["recall@100"]}

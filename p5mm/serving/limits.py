@@ -46,9 +46,11 @@ class Limits:
             return None
         free = np.full(len(model.catalog), self.allow is None)
         for ids, wanted in ((self.allow or (), True), (self.deny, False)):
-            free[item_lists(model, [ids], strict, LISTS).items] = wanted
+            free[item_lists(model.offered, [ids], strict, LISTS).items] = wanted
         if self.where is not None:
             free &= np.isin(np.arange(len(free)), rows_where(model.catalog.table, self.where))
+        offered = np.fromiter(model.offered.values(), np.int64)
+        free &= np.isin(np.arange(len(free)), offered)
         if not free.any():
             raise InputError("nothing may be recommended: allow, deny and where leave no item")
         return np.flatnonzero(free)
@@ -62,7 +64,7 @@ class Limits:
             [*self.deny_each.get(name, ()), *(ids or ())]
             for name, ids in zip(asked.names, own, strict=True)
         ]
-        return item_lists(model, lists, strict, LISTS)
+        return item_lists(model.offered, lists, strict, LISTS)
 
     def only(
         self, model: Users, asked: Requests, strict: bool
@@ -75,7 +77,7 @@ class Limits:
         ]
         there = np.array([ids is not None for ids in lists], dtype=np.bool_)
         unique = [list(dict.fromkeys(ids or ())) for ids in lists]
-        return there, item_lists(model, unique, strict, LISTS)
+        return there, item_lists(model.offered, unique, strict, LISTS)
 
 
 def _in_both(one: Ids, other: Ids) -> Ids:

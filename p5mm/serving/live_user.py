@@ -43,7 +43,10 @@ class LiveUser:
         Raises:
             InputError: An item is unknown.
         """
-        return cls(model, LiveHistory.of(model.scorer, item_lists(model, [history], strict=True)))
+        return cls(
+            model,
+            LiveHistory.of(model.scorer, item_lists(model.catalog.rows, [history], strict=True)),
+        )
 
     def append(self, item_id: str, rating: float = float("nan")) -> "LiveUser":
         """The same user after one item more.

@@ -81,7 +81,7 @@ class Pairs:
         askers = _askers(table, what)
         users = list(dict.fromkeys(asker for asker in askers if isinstance(asker, str)))
         lists = list(dict.fromkeys(asker for asker in askers if isinstance(asker, tuple)))
-        taken = item_lists(model, lists, strict)
+        taken = item_lists(model.catalog.rows, lists, strict)
         logged = Requests.of(model, users, None, strict, nobody) if users else None
         parts = [taken] if logged is None else [taken, logged.histories]
         names = [*lists, *([] if logged is None else logged.names)]
@@ -120,7 +120,7 @@ def _item_rows(
     items: Sequence[str], model: Users, strict: bool, nothing: bool
 ) -> NDArray[np.int64]:
     """Catalog rows of items, -1 where one is unknown."""
-    rows = model.catalog.rows
+    rows = model.offered
     strange = [item for item in items if item not in rows]
     if strange and (strict or (len(strange) == len(items) and not nothing)):
         raise unknown("item", strange[0], rows)

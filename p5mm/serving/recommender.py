@@ -21,13 +21,16 @@ from p5mm.progress import Progress, progress
 from p5mm.ranking.headlines import check_writes, written_headlines
 from p5mm.ranking.scorer import Scorer
 from p5mm.ranking.trained_model import TrainedModel
-from p5mm.serving.add_items import add_items
 from p5mm.serving.explanation import Explanation, explain
 from p5mm.serving.folder import read_model, write_model
 from p5mm.serving.live_user import LiveUser
 from p5mm.serving.pairs import COLUMNS, Pairs
 from p5mm.serving.requests import Requests, check_k
 from p5mm.serving.server import Recommends
+from p5mm.serving.upkeep.addition import with_items
+from p5mm.serving.upkeep.continuing import continued
+from p5mm.serving.upkeep.deletion import without_items
+from p5mm.serving.upkeep.update import with_interactions
 from p5mm.training.fit import fit
 
 SIMILAR = pa.schema(
@@ -201,7 +204,7 @@ class Recommender(Recommends):
             InputError: An item is unknown, or k is not positive.
         """
         check_k(k)
-        index = self.model.index
+        index = self.model.offered_index
         vectors = self.model.scorer.vectors[torch.from_numpy(self._item_rows(item_ids))]
         nearest, scores = index.search(vectors.numpy(), min(k + 1, len(index)))
         rows = [
@@ -221,6 +224,8 @@ class Recommender(Recommends):
     ) -> "Recommender":
         """A recommender that also knows new items, by their content alone; nothing is trained.
 
+        Items that it knows take the content that is given; what is deleted comes back.
+
         Args:
             new: A catalog to be encoded, or a catalog index whose vectors are taken.
             store: Where item vectors are kept; the user's cache folder where None.
@@ -228,9 +233,37 @@ class Recommender(Recommends):
                 open a path or ask a hub; those of p5mm itself need no trust.
 
         Raises:
-            InputError: An item is known already, or the index was made by other encoders.
+            InputError: A column is of another type than the model's, or the index was made by
+                other encoders.
         """
-        return Recommender(add_items(self.model, new, store or FeatureStore(), trust))
+        return Recommender(with_items(self.model, new, store or FeatureStore(), trust)[0])
+
+    def delete_items(self, item_ids: Sequence[str], strict: bool = True) -> "Recommender":
+        """A recommender that serves some items no more; histories may hold them.
+
+        Args:
+            item_ids: Which.
+            strict: Whether every id must be an item's; else those that are none are passed over.
+
+        Raises:
+            InputError: An id is unknown, or no item would be left.
+        """
+        return Recommender(without_items(self.model, item_ids, strict))
+
+    def update(self, interactions: Any, epochs: int = 0) -> "Recommender":
+        """A recommender whose users have taken more.
+
+        Args:
+            interactions: A table, or a pandas or polars frame, as of a log.
+            epochs: Passes of a training that goes on from the weights; without any only histories
+                change.
+
+        Raises:
+            InputError: A column is missing or cannot be used, or the training cannot go on.
+        """
+        table = arrow_table(interactions, "interactions")
+        model, _ = with_interactions(self.model, table, "interactions")
+        return Recommender(continued(model, epochs) if epochs else model)
 
     def save(self, folder: str | Path, force: bool = False) -> None:
         """Write the model folder: configuration, weights, tokenizer, items, log, index.
@@ -262,7 +295,7 @@ class Recommender(Recommends):
         return Requests.of(self.model, users, None, strict=True).histories
 
     def _item_rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
-        rows = self.model.catalog.rows
+        rows = self.model.offered
         for item in item_ids:
             if item not in rows:
                 raise unknown("item", item, rows)

@@ -1,7 +1,7 @@
 """Who asks for recommendations: users of the log, or histories that are given."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,7 +71,7 @@ class Requests:
         lists = [history for history in histories if history is not None]
         without = [name for name, g in zip(names, given, strict=True) if not g]
         logged = cls._of_log(model, without, strict, nobody or bool(lists))
-        taken = item_lists(model, lists, strict)
+        taken = item_lists(model.catalog.rows, lists, strict)
         return cls._in_order(names, given, taken, logged)
 
     @classmethod
@@ -148,12 +148,15 @@ def _some(lists: Sequence[Ids] | None, rows: Sequence[int]) -> Sequence[Ids] | N
 
 
 def item_lists(
-    model: Users, lists: Sequence[Sequence[str]], strict: bool, what: str = "histories"
+    rows: Mapping[str, int],
+    lists: Sequence[Sequence[str]],
+    strict: bool,
+    what: str = "histories",
 ) -> Histories:
     """Histories of lists of item ids.
 
     Args:
-        model: Knows the items of its catalog.
+        rows: The row of each item.
         lists: Item ids in order of time.
         strict: Whether an unknown item is an error; else it is left out, counted and told.
         what: What the lists are called where that is told.
@@ -161,7 +164,6 @@ def item_lists(
     Raises:
         InputError: An item is unknown and ``strict``.
     """
-    rows = model.catalog.rows
     strange = [item for history in lists for item in history if item not in rows]
     if strange and strict:
         raise unknown("item", strange[0], rows)

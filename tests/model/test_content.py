@@ -7,6 +7,8 @@ from p5mm.encoders.base import Features
 from p5mm.errors import InputError
 from p5mm.model.content import Content
 
+NEW = np.arange(60, 67)
+
 
 def features(name, n=60, dim=4, seed=0, absent=5, fingerprint=None):
     vectors = np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32)
@@ -108,14 +110,14 @@ def test_ablated_content_is_saved_and_loaded(ablate, tmp_path):
     again = Content.load(tmp_path / "c.safetensors", 60, content.fingerprints)
     assert_same(again, content)
     new = [features("image", n=7, seed=5, absent=0)]
-    assert_same(again.extended(new, 7), content.extended(new, 7))
+    assert_same(again.placed(new, NEW, 67), content.placed(new, NEW, 67))
 
 
 def test_new_items_are_ablated_too():
     content = made()
     new = [features("image", n=7, seed=5, absent=2), features("text", n=7, dim=3, absent=0)]
-    real = content.extended(new, 7)
-    ablated = content.ablated({"image": "zero", "text": "shuffled"}).extended(new, 7)
+    real = content.placed(new, NEW, 67)
+    ablated = content.ablated({"image": "zero", "text": "shuffled"}).placed(new, NEW, 67)
     assert ablated.items == 67
     assert not ablated.present["image"].any()
     assert not ablated.vectors["image"].any()
@@ -129,7 +131,7 @@ def test_new_items_of_another_encoder_are_refused_whatever_is_ablated():
     new = [features("image", n=7, fingerprint="image 2")]
     for ablate in ({}, {"image": "zero"}, {"image": "shuffled"}):
         with pytest.raises(InputError, match="made by another encoder"):
-            made().ablated(ablate).extended(new, 7)
+            made().ablated(ablate).placed(new, NEW, 67)
 
 
 def test_upright_content_is_the_same_but_turned():

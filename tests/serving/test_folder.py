@@ -327,6 +327,6 @@ def test_a_reader_sees_the_old_model_or_the_new(model, toy, monkeypatch):
 
     monkeypatch.setattr(module, "read_items", read)
     calls = []
-    monkeypatch.setattr(module, "_check_form", lambda path: calls.append(path))
+    monkeypatch.setattr(module, "check_form", lambda path: calls.append(path))
     assert read_model(model).fitted == toy.fitted
     assert len(calls) == 2

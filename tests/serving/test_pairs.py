@@ -20,6 +20,7 @@ def model():
     rated = Histories(known.items, known.offsets, np.full(len(known.items), 4, np.float32))
     return SimpleNamespace(
         catalog=SimpleNamespace(rows=ITEMS),
+        offered=ITEMS,
         user_rows={user: row for row, user in enumerate(LOG)},
         histories=rated,
     )

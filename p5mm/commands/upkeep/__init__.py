@@ -1,1 +1,1 @@
-"""Verbs that look after an index: what is in it, what leaves it, its room on the disk."""
+"""Verbs that look after an index or a model: what is in it, what comes and goes, its room."""

@@ -1,13 +1,18 @@
-"""Delete items of an index, at once; compact gives the room back."""
+"""Delete items of an index or a model, at once; compact gives the room of an index back."""
 
 import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from p5mm.terminal import say
+
+if TYPE_CHECKING:
+    from p5mm.indexing.deletion import Deletion
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``p5mm delete``."""
-    parser.add_argument("index", help="folder of the index")
+    parser.add_argument("folder", help="folder of an index or of a model")
     parser.add_argument("item", nargs="*", metavar="ID", help="an item; each must be there")
     parser.add_argument(
         "--ids", metavar="FILE",
@@ -17,18 +22,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Take items out of an index."""
+    """Take items out of an index, or let a model serve them no more."""
     from p5mm.errors import InputError, shown
-    from p5mm.indexing.deletion import delete_items
 
     if bool(options.item) == (options.ids is not None):
         raise InputError("name the items: ID [ID ...], or a list of them with --ids FILE")
     item_ids = options.item or _listed(options.ids)
-    done = delete_items(options.index, item_ids, strict=options.ids is None)
+    what, delete = _deleting(options.folder)
+    done = delete(options.folder, item_ids, options.ids is None)
     if done.unknown:
         some = ", ".join(shown(item[:80]) for item in done.unknown[:5])
-        say(f"{len(done.unknown):,} ids are no items of the index: {some}")
-    say(f"{options.index}: {done.deleted:,} deleted, {done.left:,} left")
+        say(f"{len(done.unknown):,} ids are no items of the {what}: {some}")
+    say(f"{options.folder}: {done.deleted:,} deleted, {done.left:,} left")
+
+
+def _deleting(folder: str) -> "tuple[str, Callable[[str, list[str], bool], Deletion]]":
+    """What is in a folder, and what deletes items of it."""
+    from p5mm.commands.upkeep.status import kind_of
+
+    if kind_of(folder) == "index":
+        from p5mm.indexing.deletion import delete_items
+
+        return "index", delete_items
+    from p5mm.serving.upkeep.deletion import delete_from_model
+
+    return "model", delete_from_model
 
 
 def _listed(path: str) -> list[str]:

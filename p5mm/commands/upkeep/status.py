@@ -40,24 +40,35 @@ def sized(size: float) -> str:
     return f"{size:.3g} GB"
 
 
-def _status(folder: str) -> dict[str, Any]:
+def kind_of(folder: str) -> str:
+    """Whether a folder is an index's or a model's.
+
+    Raises:
+        InputError: It is neither.
+    """
     from pathlib import Path
 
     from p5mm.errors import InputError
     from p5mm.indexing.storage.manifest import is_index
 
     if is_index(folder):
-        from p5mm.indexing.status import index_status
-
-        return index_status(folder)
+        return "index"
     if (Path(folder) / "model.safetensors").is_file():
-        from p5mm.serving.folder import model_status
-
-        return model_status(folder)
+        return "model"
     raise InputError(
         f"{folder} is neither an index nor a model of p5mm; p5mm index CATALOG --out DIR makes "
         "an index, p5mm train CONFIG.yaml --out DIR a model"
     )
+
+
+def _status(folder: str) -> dict[str, Any]:
+    if kind_of(folder) == "index":
+        from p5mm.indexing.status import index_status
+
+        return index_status(folder)
+    from p5mm.serving.upkeep.status import model_status
+
+    return model_status(folder)
 
 
 def _index_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -104,11 +115,13 @@ def _model_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     tried = ", ".join(f"{name} {value:.4f}" for name, value in about["validation"].items())
     ranks = ", ".join(f"{name} {weight:g}" for name, weight in about["reranker"].items())
     content = ", ".join(about["content"]) or "none"
-    index = about["index"]
+    index, since = about["index"], about["since"]
     lines = {
         "model": f"format {about['format']}, {sized(about['bytes'])}",
         "items": f"{about['items']:,}, {about['items_trained']:,} trained; content: {content}",
         "log": f"{about['interactions']:,} interactions of {about['users']:,} users",
+        "since": f"{since['added']:,} items added, {since['deleted']:,} deleted; "
+        f"{since['later']:,} interactions",
         "training": "first day of a shop" if about["first_day"] else f"{about['epochs']} epochs",
         "validation": f"ndcg@10 of {tried}" if tried else "none",
         "decoder": "ranks" if about["decoder"] else "does not rank",

@@ -11,11 +11,9 @@ stay are the same files, by hard links.
 """
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +24,7 @@ from p5mm.arrays import Expected, read_arrays, write_arrays
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.alignment import Alignment
 from p5mm.errors import InputError
-from p5mm.files import holds_only, refuse_other_output, whole_folder
+from p5mm.files import holds_only, link, refuse_other_output, whole_folder
 from p5mm.indexing.storage.contents import (
     IndexContents,
     Refused,
@@ -159,7 +157,7 @@ def write_change(
     }
     with whole_folder(folder) as draft:
         for segment, _ in kept:
-            _link(folder / SEGMENTS / segment.name, draft / SEGMENTS / segment.name)
+            link(folder / SEGMENTS / segment.name, draft / SEGMENTS / segment.name)
         if new is not None:
             segment = _new_segment(new, draft, rows.manifest.next_name)
             kept.append((segment, np.empty(0, np.int64)))
@@ -168,7 +166,7 @@ def write_change(
                 for name, made in encoders.items()
             }
         if rows.manifest.aligned:
-            _link(folder / ALIGNED, draft / ALIGNED)
+            link(folder / ALIGNED, draft / ALIGNED)
         _write_rest(draft, encoders, kept, quarantine)
 
 
@@ -227,22 +225,6 @@ def _write_rest(
         encoders,
         tuple(segment for segment, _ in segments),
     ).write(draft / "config.json")
-
-
-def _link(source: Path, target: Path) -> None:
-    """A file, or all files of a folder, under a second name; copied where there are no links."""
-    if source.is_dir():
-        shutil.copytree(source, target, copy_function=_link_file)
-    else:
-        _link_file(source, target)
-
-
-def _link_file(source: str | Path, target: str | Path) -> Any:
-    try:
-        os.link(source, target)
-    except OSError:  # other file systems, too many links: what is wrong shows in the copy, too
-        shutil.copy2(source, target)
-    return target
 
 
 def _read(folder: Path) -> IndexContents:

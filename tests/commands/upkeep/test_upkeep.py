@@ -132,7 +132,7 @@ def test_duplicates_as_table_json_and_page(pictures, capsys, page_of):
         (["delete", "INDEX", "p1", "--ids", "x.txt"], "name the items"),
         (["delete", "INDEX", "p1", "p99x"], "1 of 2 ids are no items"),
         (["delete", "INDEX", "--ids", "nowhere.txt"], "nowhere.txt"),
-        (["delete", "nowhere", "p1"], "no index of p5mm"),
+        (["delete", "nowhere", "p1"], "neither an index nor a model"),
         (["compact", "nowhere"], "no index of p5mm"),
         (["status", "nowhere"], "neither an index nor a model"),
         (["status", "nowhere", "--json"], "neither an index nor a model"),
@@ -169,3 +169,104 @@ def test_the_status_of_a_model(toy, tmp_path, capsys):
     assert "decoder     ranks" in told
     (tmp_path / "model" / "config.json").write_text("{}")
     assert run(capsys, "status", tmp_path / "model")[0] == 2
+
+
+@pytest.fixture
+def model(toy, tmp_path):
+    from p5mm.serving.folder import write_model
+
+    write_model(toy, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def recommended(capsys, model, users):
+    out = model.parent / "out.jsonl"
+    code, _, err = run(capsys, "recommend", model, "--users", users, "--k", 60, "--out", out)
+    assert code == 0, err
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def test_the_life_of_a_model(model, toys, capsys):
+    users, new = model.parent / "users.jsonl", model.parent / "new.jsonl"
+    users.write_text(json.dumps({"user_id": "eve", "history": ["r2s2", "r2s3", "r2s4"]}))
+    items = [
+        {"item_id": "r2new", "title": "ring2 step5", "style": toys.style(2, 5)},
+        {"item_id": "r0s2", "title": "ring0 step2"},
+        {"item_id": "r0s3", "title": "ring3 step9"},
+    ]
+    new.write_text("\n".join(map(json.dumps, items)))
+    code, told, err = run(capsys, "add", model, new, "--dry-run", "--list")
+    assert (code, told) == (0, "+ r2new\n~ r0s3\n")
+    assert "1 added, 1 changed, 1 known" in err
+    assert "nothing was written" in err
+    assert "r2new" not in {row["item_id"] for row in recommended(capsys, model, users)}
+    code, told, err = run(capsys, "add", model, new, "--list")
+    assert (code, told) == (0, "+ r2new\n~ r0s3\n")
+    first = [row["item_id"] for row in recommended(capsys, model, users)]
+    assert "r2new" in first[:10]
+    assert "0 added, 0 changed, 3 known" in run(capsys, "add", model, new)[2]
+
+    best = next(item for item in first if item != "r2new")
+    code, _, err = run(capsys, "delete", model, "r2new", best)
+    assert (code, "2 deleted, 40 left" in err) == (0, True)
+    left = [row["item_id"] for row in recommended(capsys, model, users)]
+    assert not {"r2new", best} & set(left)
+
+    log = model.parent / "log.csv"
+    log.write_text("user_id,item_id,timestamp\nu0,r3s3,30\nu0,r3s3,31\nu0,other,32\n")
+    before = recommended(capsys, model, "all")
+    code, told, err = run(capsys, "update", model, "--interactions", log)
+    assert (code, told) == (0, "")
+    assert "2 interactions joined (0 new users), 1 known; 1 with items that are not in" in err
+    after = recommended(capsys, model, "all")
+    changed = {row["user_id"] for row in [*before, *after] if row not in before or row not in after}
+    assert changed == {"u0"}
+    about = json.loads(run(capsys, "status", model, "--json")[1])
+    assert about["since"] == {"deleted": 2, "later": 2, "added": 1}
+    told = run(capsys, "status", model)[1]
+    assert "since" in told
+    assert "1 items added, 2 deleted; 2 interactions" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["add", "MODEL", "nowhere.csv"], "nowhere.csv"),
+        (["add", "nowhere", "NEW"], "no model folder"),
+        (["add", "MODEL", "MODEL"], "no pictures are in"),
+        (["add", "MODEL", "NEW", "--images", "nowhere"], "no picture folder nowhere"),
+        (["add", "MODEL", "ODD"], "a column of another type than that of the model"),
+        (["add", "MODEL"], "required: catalog"),
+        (["delete", "MODEL", "R0S1"], "1 of 1 ids are no items of the model, such as 'R0S1'"),
+        (["delete", "MODEL"], "name the items"),
+        (["update", "MODEL"], "nothing is asked for"),
+        (["update", "MODEL", "--epochs", "-1"], "--epochs is -1"),
+        (["update", "MODEL", "--epochs", "2"], "has learned rating of its retriever"),
+        (["update", "nowhere", "--epochs", "2"], "no model folder"),
+        (["update", "nowhere", "--interactions", "NEW"], "no model folder"),
+        (["update", "MODEL", "--interactions", "NEW"], "no column 'user_id'"),
+        (["update", "MODEL", "--interactions", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_wrong_use_of_a_model(model, capsys, arguments, message):
+    new, odd = model.parent / "new.jsonl", model.parent / "odd.jsonl"
+    new.write_text('{"item_id": "n", "title": "ring0"}')
+    odd.write_text('{"item_id": "n", "title": 5}')
+    places = {"MODEL": model, "NEW": new, "ODD": odd}
+    inode = model.stat().st_ino
+    code, told, err = run(capsys, *[places.get(one, one) for one in arguments])
+    assert (code, told) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert model.stat().st_ino == inode
+
+
+def test_a_model_of_another_format_is_told(model, capsys):
+    path = model / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"p5mm": 99}))
+    new = model.parent / "new.jsonl"
+    new.write_text('{"item_id": "n", "title": "ring0", "user_id": "u"}')
+    for arguments in (["add", model, new], ["delete", model, "r0s1"],
+                      ["update", model, "--interactions", new], ["status", model]):  # fmt: skip
+        code, _, err = run(capsys, *arguments)
+        assert (code, "written in format 99; this p5mm reads formats 10 and 11" in err) == (2, True)

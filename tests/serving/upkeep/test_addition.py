@@ -8,9 +8,11 @@ import pytest
 
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.base import Features
+from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.serving.recommender import Recommender
+from p5mm.serving.upkeep.addition import with_items
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +55,64 @@ def test_a_grown_model_is_saved_and_loaded(plain, newcomers, tmp_path):
     assert again.recommend(histories=history).equals(grown.recommend(histories=history))
 
 
-def test_items_known_already_are_refused(plain, toys):
-    with pytest.raises(InputError, match="known already, such as 'cold'"):
-        plain.add_items(toys.toy_catalog())
+def test_known_items_with_the_same_content_stay_bit_for_bit(plain, toys, caplog):
+    grown, done = with_items(plain.model, toys.toy_catalog(), FeatureStore())
+    assert grown is plain.model
+    assert (done.added, done.changed, done.known) == ((), (), len(plain.model.catalog))
+    assert not done
+
+
+def test_what_changes_is_replaced_and_what_is_not_said_stays(plain, newcomers):
+    model = plain.model
+    rows = [
+        {"item_id": "r0s1", "title": "ring3 step7"},  # says nothing of the style
+        {"item_id": "r2s2", "title": None},
+        {"item_id": "r2s3", "title": "ring2 step3"},
+        {"item_id": "R2S3", "title": "ring2 step3"},
+    ]
+    grown, done = with_items(model, Catalog.from_table(pa.Table.from_pylist(rows)), FeatureStore())
+    assert (done.added, done.changed, done.known) == (("R2S3",), ("r0s1",), 2)
+    assert done.recased == ("R2S3",)
+    assert done.lines() == ["+ R2S3", "~ r0s1"]
+    row, before = model.catalog.rows, model.content.vectors["text"]
+    now = grown.content.vectors["text"]
+    np.testing.assert_allclose(now[row["r0s1"]], before[row["r3s7"]], atol=1e-6)
+    rest = np.delete(np.arange(len(model.catalog)), row["r0s1"])
+    np.testing.assert_array_equal(now[rest], before[rest])
+    style = grown.content.vectors["style"]
+    np.testing.assert_array_equal(style[:-1], model.content.vectors["style"])
+    cells = {cell["item_id"]: cell for cell in grown.catalog.table.to_pylist()}
+    assert cells["r0s1"]["title"] == "ring3 step7"
+    assert cells["r2s2"]["title"] == "ring2 step2"
+    assert cells["r0s1"]["style"] == model.catalog.table.to_pylist()[row["r0s1"]]["style"]
+    assert grown.added == 1
+
+
+def test_a_deleted_item_comes_back_with_its_new_content(plain):
+    gone = plain.delete_items(["r0s1", "r0s2"])
+    back, done = with_items(
+        gone.model,
+        Catalog.from_table(pa.table({"item_id": ["r0s1"], "title": ["ring3 step7"]})),
+        FeatureStore(),
+    )
+    assert (done.added, done.changed, done.known) == (("r0s1",), (), 0)
+    assert back.deleted == {"r0s2"}
+    assert len(back.catalog) == len(plain.model.catalog)
+    assert back.added == 0
+    row = back.catalog.rows
+    texts = back.content.vectors["text"]
+    np.testing.assert_allclose(texts[row["r0s1"]], texts[row["r3s7"]], atol=1e-6)
+
+
+def test_texts_of_other_columns_are_told(plain):
+    with pytest.raises(InputError, match="texts are made of title, and the catalog has name"):
+        plain.add_items(Catalog.from_table(pa.table({"item_id": ["n"], "name": ["ring0"]})))
+
+
+def test_an_item_of_which_nothing_is_known_is_told(plain, caplog):
+    grown = plain.add_items(Catalog.from_table(pa.table({"item_id": ["n"], "price": [1]})))
+    assert "1 new items have nothing that the model reads, such as 'n'" in caplog.text
+    assert "n" not in grown.recommend(k=50)["item_id"].to_pylist()
 
 
 def test_an_index_made_by_other_encoders_is_refused(plain, newcomers):
@@ -116,5 +173,5 @@ def test_a_column_of_a_wider_type_is_taken(plain, toys):
 
 def test_a_column_of_another_type_is_told(plain, toys):
     table = pa.table({"item_id": ["new 5"], "title": [7], "style": [toys.style(2, 5)]})
-    with pytest.raises(InputError, match="a column of another type than those of the model"):
+    with pytest.raises(InputError, match="a column of another type than that of the model"):
         plain.add_items(Catalog.from_table(table))
