@@ -285,6 +285,23 @@ def read_base(folder: str | Path, dropout: float | None = None) -> Base:
     return Base(config, t5, tokenizer, dims, fingerprints, weights, learned, words, levels)
 
 
+def base_status(folder: str | Path) -> dict[str, Any]:
+    """What a base is, as plain values.
+
+    Raises:
+        InputError: It is no base folder, is damaged, or was written by another p5mm.
+    """
+    base = read_base(folder)
+    return {
+        "kind": "base",
+        "format": VERSION,
+        "learned": [asdict(of) for of in base.learned],
+        "content": base.fingerprints,
+        "words": list(base.words),
+        "bytes": sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()),
+    }
+
+
 def check_memory(folder: Path, copies: int) -> None:
     """Refuse a base that is larger than the memory, before it is opened.
 

@@ -83,6 +83,25 @@ def read_export(folder: Path) -> PortableModel:
     return read_steadily(folder, _read)
 
 
+def export_status(folder: str | Path) -> dict[str, Any]:
+    """What an exported model is, as plain values; its networks are not opened.
+
+    Raises:
+        InputError: It is none of this format, or is damaged.
+    """
+    folder = Path(folder)
+    settings = _read_settings(folder)
+    return {
+        "kind": "export",
+        "format": FORMAT,
+        "items": len(read_items(folder / "items.parquet", REMEDY)),
+        "content": list(settings.modalities),
+        "decoder": bool(settings.weights.decoder),
+        "int8": settings.int8,
+        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+    }
+
+
 def _read(folder: Path) -> PortableModel:
     settings = _read_settings(folder)
     catalog = read_items(folder / "items.parquet", REMEDY)

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from p5mm.commands.main import main
 from p5mm.errors import InputError
 from p5mm.portable.folder import OURS, is_export, is_replaceable, read_export
 
@@ -119,3 +120,18 @@ def test_nothing_is_followed_out_of_the_folder(folder, exported):
     (folder / "query.onnx").unlink()
     (folder / "query.onnx").symlink_to(exported / "query.onnx")
     refused(folder, "query.onnx", "leads out of")
+
+
+def test_its_status(exported, in_bytes, whole, capsys):
+    told = []
+    for folder in (exported, in_bytes):
+        assert main(["status", str(folder), "--json"]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    assert [of["int8"] for of in told] == [False, True]
+    assert told[0]["items"] == len(whole.catalog)
+    assert told[0]["decoder"]
+    assert told[1]["bytes"] < told[0]["bytes"]
+    assert main(["status", str(exported)]) == 0
+    assert "exported model" in capsys.readouterr().out
+    assert main(["delete", str(exported), "r0s1"]) == 2
+    assert "p5mm export it again" in capsys.readouterr().err

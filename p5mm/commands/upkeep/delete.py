@@ -37,16 +37,28 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _deleting(folder: str) -> "tuple[str, Callable[[str, list[str], bool], Deletion]]":
-    """What is in a folder, and what deletes items of it."""
-    from p5mm.commands.upkeep.status import kind_of
+    """What is in a folder, and what deletes items of it.
 
-    if kind_of(folder) == "index":
+    Raises:
+        InputError: Nothing can be deleted there.
+    """
+    from p5mm.commands.upkeep.status import kind_of
+    from p5mm.errors import InputError
+
+    kind = kind_of(folder)
+    if kind == "index":
         from p5mm.indexing.deletion import delete_items
 
-        return "index", delete_items
-    from p5mm.serving.upkeep.deletion import delete_from_model
+        return kind, delete_items
+    if kind == "model":
+        from p5mm.serving.upkeep.deletion import delete_from_model
 
-    return "model", delete_from_model
+        return kind, delete_from_model
+    advice = {
+        "base": "a base knows no items",
+        "export": "delete them from the model, and p5mm export it again",
+    }
+    raise InputError(f"{folder} is neither an index nor a model of p5mm: {advice[kind]}")
 
 
 def _listed(path: str) -> list[str]:

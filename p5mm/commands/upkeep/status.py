@@ -1,4 +1,4 @@
-"""Say what an index or a model is: items, vectors, what is deleted, room on the disk."""
+"""Say what an index, a model, an exported one or a base is: items, vectors, room on the disk."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from p5mm.terminal import safe
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``p5mm status``."""
-    parser.add_argument("folder", help="folder of an index or of a model")
+    parser.add_argument("folder", help="folder of an index, a model, an exported model or a base")
     parser.add_argument("--json", action="store_true", help="JSON on standard output, alone")
 
 
@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(about))
         return
-    lines = _index_lines(about) if about["kind"] == "index" else _model_lines(about)
+    lines = LINES[about["kind"]](about)
     width = max(len(name) for name, _ in lines)
     for name, told in lines:
         print(f"{name:<{width}}  {safe(told)}".rstrip())
@@ -41,10 +41,10 @@ def sized(size: float) -> str:
 
 
 def kind_of(folder: str) -> str:
-    """Whether a folder is an index's or a model's.
+    """What a folder holds: index, model, base or export.
 
     Raises:
-        InputError: It is neither.
+        InputError: None of these.
     """
     from pathlib import Path
 
@@ -53,8 +53,11 @@ def kind_of(folder: str) -> str:
 
     if is_index(folder):
         return "index"
-    if (Path(folder) / "model.safetensors").is_file():
-        return "model"
+    for name, kind in (
+        ("model.safetensors", "model"), ("base.json", "base"), ("query.onnx", "export"),
+    ):  # fmt: skip
+        if (Path(folder) / name).is_file():
+            return kind
     raise InputError(
         f"{folder} is neither an index nor a model of p5mm; p5mm index CATALOG --out DIR makes "
         "an index, p5mm train CONFIG.yaml --out DIR a model"
@@ -62,13 +65,16 @@ def kind_of(folder: str) -> str:
 
 
 def _status(folder: str) -> dict[str, Any]:
-    if kind_of(folder) == "index":
-        from p5mm.indexing.status import index_status
-
-        return index_status(folder)
-    from p5mm.serving.upkeep.status import model_status
-
-    return model_status(folder)
+    match kind_of(folder):
+        case "index":
+            from p5mm.indexing.status import index_status as status
+        case "model":
+            from p5mm.serving.upkeep.status import model_status as status
+        case "base":
+            from p5mm.model.base import base_status as status
+        case _:
+            from p5mm.portable.folder import export_status as status
+    return status(folder)
 
 
 def _index_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -86,9 +92,8 @@ def _index_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         lines.append(("quarantined", f"{about['quarantined']:,} values (quarantine.parquet)"))
     if about["worth_compacting"]:
         back, many = sized(about["bytes_of_deleted"]), len(about["segments"])
-        lines.append(
-            ("advice", f"p5mm compact gives back {back}, and makes one of {many} segments")
-        )
+        one = f", and makes one of {many} segments" if many > 1 else ""
+        lines.append(("advice", f"p5mm compact gives back {back}{one}"))
     return lines
 
 
@@ -131,3 +136,26 @@ def _model_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         else f"{index['index']} of {index['items']:,} items",
     }  # fmt: skip
     return list(lines.items())
+
+
+def _base_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    lines = [("base", f"format {about['format']}, {sized(about['bytes'])}")]
+    for shop in about["learned"]:
+        told = f"{shop['items']:,} items, {shop['users']:,} users; validation ndcg@10 by content"
+        lines.append((f"learned {shop['name']}", f"{told} {shop['ndcg']:.4f}"))
+    lines.append(("content", ", ".join(about["content"])))
+    return [*lines, ("writes", ", ".join(about["words"]) or "nothing")]
+
+
+def _export_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    numbers = "bytes" if about["int8"] else "floats"
+    return [
+        ("exported model", f"format {about['format']}, {sized(about['bytes'])}; {numbers}"),
+        ("items", f"{about['items']:,}; content: {', '.join(about['content']) or 'none'}"),
+        ("decoder", "ranks" if about["decoder"] else "does not rank"),
+    ]
+
+
+LINES = {
+    "index": _index_lines, "model": _model_lines, "base": _base_lines, "export": _export_lines,
+}  # fmt: skip

@@ -58,6 +58,10 @@ def test_a_base_is_told_and_kept(folder, capsys):
     assert "south: validation ndcg@10 " in out
     about = json.loads((folder / "told" / "base.json").read_text())
     assert [of["name"] for of in about["learned"]] == ["north", "south"]
+    assert main(["status", str(folder / "told")]) == 0
+    assert "learned north" in capsys.readouterr().out
+    assert main(["delete", str(folder / "told"), "r0s1"]) == 2
+    assert "a base knows no items" in capsys.readouterr().err
     assert not (folder / "told" / "checkpoint").exists()
     assert str(folder) not in (folder / "told" / "base.json").read_text()
 
