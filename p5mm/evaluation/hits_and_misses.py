@@ -54,7 +54,7 @@ def hits_and_misses(report: Report, model: TrainedModel) -> HitsAndMisses | None
     """
     if MAIN not in report.per_user:
         return None
-    ranks = 1.0 / report.per_user[MAIN]["mrr"]
+    ranks, model = 1.0 / report.per_user[MAIN]["mrr"], model.as_trained
     cases = model.split.cases(report.protocol["split"])
     if len(ranks) != len(cases):
         raise InputError(

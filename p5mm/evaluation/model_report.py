@@ -28,7 +28,8 @@ def evaluate_model(
 ) -> Report:
     """The report of a model: the whole catalog ranked, and the tasks that it was trained on.
 
-    Warnings of the leakage linter are logged.
+    Deleted items count, interactions that came after the training do not. Warnings of the leakage
+    linter are logged.
 
     Args:
         model: Trained.
@@ -42,6 +43,9 @@ def evaluate_model(
         LeakageError: The model could see what it is asked for.
         InputError: Nothing is held out.
     """
+    if model.as_trained is not model:
+        log.info("evaluated as it was trained: what is deleted counts, what came later does not")
+        model = model.as_trained
     cases = model.split.cases(split)
     if not len(cases):
         raise InputError(

@@ -23,6 +23,7 @@ from p5mm.training.fitting import Fitting
 from p5mm.training.task_objective import RANKING, Task, make_tasks
 from p5mm.training.training_data import TrainingData, training_digest
 
+GENTLE = 0.3  # share of the learning rate: by all of it more is forgotten than learned
 NO_DIGEST = ""  # of histories that an evaluation can be of: there are none
 
 log = logging.getLogger(__name__)
@@ -38,17 +39,19 @@ def continued(model: TrainedModel, epochs: int) -> TrainedModel:
     Raises:
         InputError: The model has learned what another retriever would not fit, or nothing.
     """
-    config = replace(model.config, train=replace(model.config.train, epochs=epochs))
+    settings = model.config.train
+    settings = replace(settings, epochs=epochs, learning_rate=GENTLE * settings.learning_rate)
+    config = replace(model.config, train=settings)
     tasks = _tasks(model)
     events = model.taken
     learned = events.known(model.catalog.item_ids).core(config.data.k_core)
     data = TrainingData.of(Dataset(model.catalog, learned, events), config.data.split)
-    fitting = Fitting(config, copy.deepcopy(model.network), data, model.content)
+    stays = Fitting(config, copy.deepcopy(model.network), data, model.content)
     cases = data.split.cases("valid")
-    before = validation_metrics(fitting.scorer(()).among(data.rows), cases)["ndcg@10"]
+    before = validation_metrics(stays.scorer(()).among(data.rows), cases)["ndcg@10"]
+    fitting = replace(stays, network=copy.deepcopy(model.network))
     items = fitting.network.items
     items.trained = items.trained | data.trained
-    fitting = replace(fitting)  # what it has made of the items that were new is forgotten
     train = data.train
     log.info(
         "go on: %d histories, %d targets, %d epochs at most", len(train), len(train.items), epochs
@@ -56,6 +59,9 @@ def continued(model: TrainedModel, epochs: int) -> TrainedModel:
     passes = fitting.retriever()
     best = max(epoch["ndcg@10"] for epoch in passes)
     log.info("retriever: validation ndcg@10 %.4f before, %.4f after", before, best)
+    if best <= before:
+        log.warning("the retriever stays as it was: what it has learned now ranks no better")
+        fitting = stays
     weights, similarities, tried, (handicap, lift) = fitting.calibrate(model.fitted.prompt, tasks)
     fitted = replace(
         model.fitted, weights=weights, similarities=similarities, tried=tried, handicap=handicap,

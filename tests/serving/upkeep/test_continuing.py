@@ -132,3 +132,16 @@ def test_a_decoder_that_reads_the_retriever_is_refused(toy, early):
     nothing = replace(early.config, train=replace(early.config.train, epochs=0))
     with pytest.raises(InputError, match="first day, which has learned nothing"):
         continued(replace(early, config=nothing), 1)
+
+
+def test_a_retriever_that_ranks_worse_is_left(joined, monkeypatch, caplog):
+    from p5mm.training.fitting import Fitting
+
+    worse = [{"epoch": 1, "ndcg@10": 0.0, "recall@10": 0.0, "loss": 1.0, "seconds": 1.0}]
+    monkeypatch.setattr(Fitting, "retriever", lambda self: worse)
+    kept = continued(joined, 1)
+    assert "the retriever stays as it was" in caplog.text
+    for name, weight in joined.network.state_dict().items():
+        assert weight.equal(kept.network.state_dict()[name])
+    assert kept.log.table.equals(joined.taken.table)
+    assert model_findings(kept.as_trained) is not None

@@ -104,8 +104,9 @@ def test_nothing_may_be_recommended_of_what_is_deleted(toy):
 
 
 def test_an_export_serves_no_deleted_item(toy, tmp_path):
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(name)
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
     from p5mm.portable.export import write_export
     from p5mm.portable.recommender import PortableRecommender
 
