@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from p5mm.config import RetrievalConfig
+from p5mm.data.histories import Histories
 from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError
 from p5mm.serving.folder import read_model, write_model
@@ -204,3 +205,15 @@ def test_counts_from_a_stranger(folder, since):
     path.write_text(json.dumps(about | {"since": since}))
     with pytest.raises(InputError, match=r"config\.json"):
         read_model(folder)
+
+
+def test_the_scorer_itself_finds_no_deleted_item(toy):
+    """Whatever lists it is given, and whatever it is narrowed to again."""
+    scorer, row = without_items(toy, ["r0s0"]).scorer, toy.catalog.rows["r0s0"]
+    asked = Histories.from_lists([[toy.catalog.rows["r0s9"]]])
+    only = Histories.from_lists([[row, row + 1]])
+    rows, _ = scorer.rank(asked, 5, None, only)
+    assert row not in rows
+    assert row + 1 in rows
+    assert row not in scorer.within(np.arange(len(toy.catalog))).rank(asked, 50)[0]
+    assert scorer.scores(asked)[0].argmin() == row
