@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from p5mm.data.histories import Histories
-from p5mm.model.network import Network
 from p5mm.retrieval.index import VectorIndex
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from p5mm.model.network import Network
 
 
 @dataclass(frozen=True)
@@ -146,9 +149,9 @@ def parted(
 
 
 def candidate_index(
-    network: Network, vectors: Tensor, item_ids: Sequence[str], kind: str
+    network: "Network", vectors: "Tensor", item_ids: Sequence[str], kind: str
 ) -> VectorIndex:
     """An index of the items of which something is known; queries look like items."""
-    known = torch.nonzero(network.items.known).flatten()
+    known = network.items.known.nonzero().flatten()
     names = [item_ids[row] for row in known.tolist()]
     return VectorIndex.build(names, vectors[known].numpy(), kind=kind)
