@@ -20,7 +20,7 @@ from p5mm.data.tables import read_table
 from p5mm.errors import InputError
 from p5mm.plain import check_type, reading
 
-PLAIN_FORMAT, SINCE_FORMAT = 10, 11  # readers of the first alone would misread the second
+PLAIN_FORMAT, SINCE_FORMAT = 11, 12  # readers of the first alone would misread the second
 FORMATS = (PLAIN_FORMAT, SINCE_FORMAT)
 SINCE, DELETED, LATER = "since", "deleted.safetensors", "later.parquet"
 ROWS = "rows"
