@@ -44,10 +44,12 @@ class PairValues:
     ) -> NDArray[np.float32]:
         """``[b, n, s, m]`` at rows ``[b, s]`` and columns ``candidates`` ``[b, n]``."""
         b, n, s = len(rows), candidates.shape[1], rows.shape[1]
-        past = np.broadcast_to(rows[:, None], (b, n, s)).ravel()
+        asked, past = np.unique(rows, return_inverse=True)
+        past = np.broadcast_to(past.reshape(b, 1, s), (b, n, s)).ravel()
         own = np.broadcast_to(candidates[..., None], (b, n, s)).ravel()
-        # scipy gives a matrix where none is asked for
-        found = np.asarray(self.places[past, own] if past.size else [], dtype=np.int64)
+        # scipy looks at a whole matrix before it looks anything up, so it gets a small one; and it
+        # gives a matrix where none is asked for
+        found = np.asarray(self.places[asked][past, own] if past.size else [], dtype=np.int64)
         return self.values[found.ravel()].reshape(b, n, s, self.values.shape[1])
 
 
