@@ -88,12 +88,20 @@ def cosine_neighbours(counts: Any, kept: int, shrink: float = 0.0) -> Any:
 
 def strongest(matrix: Any, kept: int) -> Any:
     """CSR float32 of the ``kept`` highest positive values of each row; of equals the first."""
-    pairs = matrix.tocoo()
-    order = np.lexsort((pairs.col, -pairs.data, pairs.row))
-    rows, columns, data = pairs.row[order], pairs.col[order], pairs.data[order]
-    starts = np.searchsorted(rows, np.arange(pairs.shape[0]))
-    keep = (np.arange(len(rows)) - starts[rows] < kept) & (data > 0)
+    whole = matrix.tocsr()
+    ends = whole.indptr
+    least = np.zeros(whole.shape[0])  # what is lower is not kept: few are left to be sorted
+    for row in np.flatnonzero(np.diff(ends) > kept).tolist():
+        values = whole.data[ends[row] : ends[row + 1]]
+        least[row] = np.partition(values, len(values) - kept)[len(values) - kept]
+    owners = np.repeat(np.arange(whole.shape[0]), np.diff(ends))
+    there = (whole.data > 0) & (whole.data >= least[owners])
+    rows, columns, data = owners[there], whole.indices[there], whole.data[there]
+    order = np.lexsort((columns, -data, rows))
+    rows, columns, data = rows[order], columns[order], data[order]
+    starts = np.searchsorted(rows, np.arange(whole.shape[0]))
+    keep = np.arange(len(rows)) - starts[rows] < kept
     entries = (data[keep].astype(np.float32), (rows[keep], columns[keep]))
-    kept_pairs = sp.csr_matrix(entries, shape=pairs.shape)
+    kept_pairs = sp.csr_matrix(entries, shape=whole.shape)
     kept_pairs.sort_indices()  # a pair is looked up faster
     return kept_pairs

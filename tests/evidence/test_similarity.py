@@ -1,11 +1,15 @@
 """ItemSimilarity against sums written out by hand."""
 
 import numpy as np
+import scipy.sparse as sp
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from p5mm.data.histories import Histories
 from p5mm.evidence.recency import recency
-from p5mm.evidence.similarity import ItemSimilarity, cooccurrence, cosine_neighbours
+from p5mm.evidence.similarity import ItemSimilarity, cooccurrence, cosine_neighbours, strongest
 
 DECAY, KEPT = 0.5, 300
 LOG = Histories.from_lists([[0, 1, 2], [1, 2], [2, 3], [4]])
@@ -59,3 +63,18 @@ def test_many_candidates_cost_less_and_are_scored_alike():
     many = torch.arange(5).repeat(3, 10)  # beyond 8 times the catalog: by one matrix product
     few = similarity("content.text", ASKED, many[:, :5])
     torch.testing.assert_close(similarity("content.text", ASKED, many), few.repeat(1, 10))
+
+
+@given(
+    arrays(np.float64, (7, 9), elements=st.integers(-2, 4).map(float)),
+    st.integers(1, 10),
+)
+def test_the_strongest_are_those_that_sorting_puts_first(values, kept):
+    wanted = np.zeros_like(values)
+    for row, of in enumerate(values):
+        best = [column for column in np.argsort(-of, kind="stable")[:kept] if of[column] > 0]
+        wanted[row, best] = of[best]
+    for form in (sp.csr_matrix, sp.csc_matrix, sp.coo_matrix):
+        found = strongest(form(values), kept)
+        np.testing.assert_array_equal(found.toarray(), wanted)
+        assert found.has_sorted_indices
