@@ -51,7 +51,10 @@ def content_key(raw: Any) -> bytes | None:
         if isinstance(raw, str):
             return blake2b(raw.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         if isinstance(raw, FilePart):
-            raw = raw.read()
+            whole = _blake()
+            for piece in raw.pieces():
+                whole.update(piece)
+            return bytes(whole.digest())
         if isinstance(raw, bytes):
             return blake2b(raw, digest_size=16).digest()
         if isinstance(raw, tuple):

@@ -63,8 +63,11 @@ class EncoderConfig:
     ablate: dict[str, Ablation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.load_seconds > 0:
-            raise InputError(f"encoders.load_seconds is {self.load_seconds}; it must be above 0")
+        if not 0 < self.load_seconds <= 1e6:
+            raise InputError(
+                f"encoders.load_seconds is {self.load_seconds}; it must be above 0, and at most "
+                "1000000 (eleven days)"
+            )
         for name, how in self.ablate.items():
             if how not in get_args(Ablation):
                 raise unknown(f"value of encoders.ablate.{name}", how, get_args(Ablation))

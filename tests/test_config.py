@@ -61,6 +61,7 @@ def test_dotted_keys_override_the_file(write):
         ("model: {t5: nano}", ["--modle.fusion", "gate"], "did you mean 'model.fusion'"),
         ("train: {epochs: many}", [], r"c\.yaml: .*train\.epochs.*int.*many"),
         ("train: {precision: fp8}", [], r"train\.precision"),
+        ("encoders: {load_seconds: .inf}", [], "load_seconds is inf; it must be"),
         ("cold: {candidates: -1}", [], r"cold\.candidates is -1; give 0 or more"),
         ("model: {t5: nano}", ["--train.epochs"], "expected one argument"),
         ("model: {t5: nano}", ["train"], "train"),

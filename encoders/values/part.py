@@ -1,6 +1,7 @@
 """A part of a file: a raw value that lies in a larger file, as a picture does in a tar."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Archive:
             OSError: There is none.
         """
         now = os.stat(path)
-        return cls(path, now.st_size, now.st_mtime_ns)
+        return cls(Path(os.path.abspath(path)), now.st_size, now.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +56,22 @@ class FilePart:
             ValueError: The archive is no longer what it was, or they are too many.
             OSError: It cannot be read.
         """
+        return b"".join(self.pieces(self.size))
+
+    def pieces(self, size: int = 1 << 20) -> Iterator[bytes]:
+        """The bytes, at most some at once; as ``read``."""
         check_size(self.size)
         with self.archive.path.open("rb") as file:
             now = os.fstat(file.fileno())
             if (now.st_size, now.st_mtime_ns) != (self.archive.size, self.archive.changed):
                 raise ValueError(f"{self.archive.path} was changed while it was read")
             file.seek(self.start)
-            data = file.read(self.size)
-        if len(data) < self.size:
+            left = self.size
+            while left and (piece := file.read(min(size, left))):
+                left -= len(piece)
+                yield piece
+        if left:
             raise ValueError(f"{self.archive.path} ends in the middle of {self.name}")
-        return data
 
 
 def check_size(size: int) -> None:

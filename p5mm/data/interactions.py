@@ -1,6 +1,7 @@
 """The log: who took what, when."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -280,11 +281,32 @@ class Interactions:
     @property
     def has_clock(self) -> bool:
         """Whether times of different users compare: they are no mere places in a file or line."""
-        users, times = _codes(self._users), self.table["timestamp"].to_numpy()
-        places = np.arange(len(self))
+        times = np.sort(self.table["timestamp"].to_numpy())
+        return not self._in_line and not np.array_equal(times, np.arange(len(self)))
+
+    def behind(self, known: "Interactions") -> "Interactions":
+        """The same order with times behind a log without times, which so remains without."""
+        times = self.table["timestamp"].to_numpy()
+        if known._in_line:
+            taken = Counter(known.table["user_id"].to_pylist())
+            before = [taken[user] for user in self.table["user_id"].to_pylist()]
+            placed = np.array(before, np.int64) + self._places_in_line
+        else:
+            placed = np.empty(len(self), np.int64)
+            placed[np.argsort(times, kind="stable")] = len(known) + np.arange(len(self))
+        place = self.table.column_names.index("timestamp")
+        return Interactions(self.table.set_column(place, "timestamp", pa.array(placed)))
+
+    @property
+    def _in_line(self) -> bool:
+        """Whether each time is the place among its user's."""
+        return np.array_equal(self.table["timestamp"].to_numpy(), self._places_in_line)
+
+    @property
+    def _places_in_line(self) -> NDArray[np.int64]:
+        users = _codes(self._users)
         starts = np.flatnonzero(np.diff(users, prepend=-1))
-        in_line = np.array_equal(times, places - starts[users])
-        return not in_line and not np.array_equal(np.sort(times), places)
+        return np.arange(len(self)) - starts[users]
 
     def _where(self, keep: NDArray[np.bool_]) -> "Interactions":
         return self if keep.all() else Interactions(self.table.filter(pa.array(keep)))

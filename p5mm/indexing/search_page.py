@@ -80,11 +80,12 @@ def item_pictures(index: CatalogIndex, items: Sequence[str], images: Path) -> di
     if is_tar(images) or tars_in(images):
         parts = pictures_named(list(names.values()), images)
         pictures |= {item: parts[name] for item, name in names.items() if name in parts}
-    else:
-        found, _ = placed([[name] for name in names.values()], images)
+    if images.is_dir():
+        files = {item: name for item, name in names.items() if item not in pictures}
+        found, _ = placed([[name] for name in files.values()], images)
         pictures |= {
             item: picture
-            for item, several in zip(names, found, strict=True)
+            for item, several in zip(files, found, strict=True)
             if (picture := first_picture(several)) is not None
         }
     named = list(names.values())

@@ -45,8 +45,10 @@ class Limits:
         if self.allow is None and not self.deny and self.where is None:
             return None
         free = np.full(len(model.catalog), self.allow is None)
-        for ids, wanted in ((self.allow or (), True), (self.deny, False)):
-            free[item_lists(model.offered, [ids], strict, LISTS).items] = wanted
+        for known, ids, wanted in (
+            (model.offered, self.allow or (), True), (model.catalog.rows, self.deny, False),
+        ):  # fmt: skip
+            free[item_lists(known, [ids], strict, LISTS).items] = wanted
         if self.where is not None:
             free &= np.isin(np.arange(len(free)), rows_where(model.catalog.table, self.where))
         offered = np.fromiter(model.offered.values(), np.int64)
@@ -64,7 +66,7 @@ class Limits:
             [*self.deny_each.get(name, ()), *(ids or ())]
             for name, ids in zip(asked.names, own, strict=True)
         ]
-        return item_lists(model.offered, lists, strict, LISTS)
+        return item_lists(model.catalog.rows, lists, strict, LISTS)
 
     def only(
         self, model: Users, asked: Requests, strict: bool

@@ -127,6 +127,20 @@ def test_pictures_in_lists_of_bytes_are_encoded_once(shop):
     assert "image" not in CatalogIndex.load(shop.out).catalog.table.column_names
 
 
+def test_pictures_in_lists_of_paths_are_found_again(shop, tmp_path):
+    for name in ("tea", "pot"):
+        (tmp_path / "pics").mkdir(exist_ok=True)
+        (tmp_path / "pics" / f"{name}.png").write_bytes(name.encode())
+    cells = pa.array([["tea.png", "pot.png"], ["pot.png"], None])
+    table = pa.table({"item_id": list("abc"), "image": cells})
+    for _ in range(2):
+        catalog = Catalog.from_table(table, images=tmp_path / "pics")
+        build_index(catalog, shop.out, PICTURES)
+        index = CatalogIndex.load(shop.out)
+        assert [index.picture_name(item) for item in "abc"] == ["tea.png", "pot.png", None]
+    np.testing.assert_allclose(vectors(shop.out)["a"], mean_of("tea", "pot"), rtol=1e-5)
+
+
 def test_the_cost_of_many_is_told_before_and_the_sample_is_not_wasted(shop, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(encode, "WORTH_TELLING", 0.0)

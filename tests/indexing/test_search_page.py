@@ -2,6 +2,7 @@
 
 import json
 import re
+import tarfile
 
 import numpy as np
 import pyarrow as pa
@@ -60,6 +61,13 @@ def test_pictures_of_the_hits_and_of_the_query_are_inside(index, shop):
     assert not re.search(r'(src|href)="(?!#|data:)', page)
     assert pictures_of(search_page(index, Asked("red"), hits)) == 0
     assert "Nothing was found" in search_page(index, Asked("red"), [])
+
+
+def test_a_tar_beside_the_pictures_is_no_shard(index, shop):
+    with tarfile.open(shop / "backup.tar", "w") as tar:
+        tar.add(shop / "a.png", "b.png")
+    hits = [Hit(item, 0.5, rank) for rank, item in enumerate(index.item_ids, 1)]
+    assert pictures_of(search_page(index, Asked("red"), hits, shop)) == 2
 
 
 def test_a_folder_without_the_pictures_is_told(index, shop, tmp_path):

@@ -123,7 +123,7 @@ def _model_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     index, since = about["index"], about["since"]
     lines = {
         "model": f"format {about['format']}, {sized(about['bytes'])}",
-        "items": f"{about['items']:,}, {about['items_trained']:,} trained; content: {content}",
+        "items": f"{about['items']:,}, {about['items_in_log']:,} in the log; content: {content}",
         "log": f"{about['interactions']:,} interactions of {about['users']:,} users",
         "since": f"{since['added']:,} items added, {since['deleted']:,} deleted; "
         f"{since['later']:,} interactions",

@@ -33,4 +33,4 @@ def run(options: argparse.Namespace) -> None:
         say(f"{options.model}: {update_model(options.model, options.interactions)}")
     if options.epochs:
         continue_model(options.model, options.epochs)
-        say(f"{options.model}: has learned what came; index, weights of the score are new")
+        say(f"{options.model}: pairs, weights of the score and index are of all that users took")

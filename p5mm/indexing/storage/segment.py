@@ -90,7 +90,8 @@ def read_rows(folder: Path, segment: Segment) -> Catalog:
             raise InputError(f"it holds {len(catalog)} items, not {segment.items}")
         if "image" in catalog.table.column_names:
             kind = catalog.table.schema.field("image").type
-            if not (pa.types.is_string(kind) or pa.types.is_null(kind)):
+            one = kind.value_type if pa.types.is_list(kind) else kind
+            if not (pa.types.is_string(one) or pa.types.is_null(one)):
                 raise InputError(f"its column image is {kind}, not names of files")
     return catalog
 

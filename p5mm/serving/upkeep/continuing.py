@@ -61,7 +61,7 @@ def continued(model: TrainedModel, epochs: int) -> TrainedModel:
     log.info("retriever: validation ndcg@10 %.4f before, %.4f after", before, best)
     if best <= before:
         log.warning("the retriever stays as it was: what it has learned now ranks no better")
-        fitting = stays
+        fitting, passes = stays, model.fitted.log
     weights, similarities, tried, (handicap, lift) = fitting.calibrate(model.fitted.prompt, tasks)
     fitted = replace(
         model.fitted, weights=weights, similarities=similarities, tried=tried, handicap=handicap,

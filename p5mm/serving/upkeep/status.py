@@ -43,7 +43,7 @@ def _read_status(folder: Path) -> dict[str, Any]:
         "kind": "model",
         "format": about["p5mm"],
         "items": len(read_items(folder / "items.parquet", REMEDY)) - since["deleted"],
-        "items_trained": len(fitted.items) if config.train.epochs else 0,
+        "items_in_log": len(fitted.items) if config.train.epochs else 0,
         "interactions": len(users),
         "users": pc.count_distinct(users).as_py(),
         "since": since,

@@ -137,6 +137,8 @@ def _joined(
     if TIME not in table.column_names:
         given = _behind(given, known, trained if len(trained) else later, what)
     new = given.beyond(known)
+    if TIME not in table.column_names:  # repeats are gone: no gap may look like a time
+        new = new.behind(known)
     users = len(set(new.user_ids).difference(known.user_ids))
     unknown = len(new) - new.among(item_ids)
     return later.joined(new), Update(len(new), len(given) - len(new), unknown, users)

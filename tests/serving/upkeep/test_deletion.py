@@ -217,3 +217,12 @@ def test_the_scorer_itself_finds_no_deleted_item(toy):
     assert row + 1 in rows
     assert row not in scorer.within(np.arange(len(toy.catalog))).rank(asked, 50)[0]
     assert scorer.scores(asked)[0].argmin() == row
+
+
+def test_what_is_deleted_may_stand_in_a_list_of_what_nobody_gets(toy):
+    smaller = Recommender(toy).delete_items(["r0s5"])
+    wanted = smaller.recommend(["u0", "u1"], k=5)
+    for limits in (Limits(deny=["r0s5"]), Limits(deny_each={"u0": ["r0s5"]})):
+        assert smaller.recommend(["u0", "u1"], k=5, limits=limits).equals(wanted)
+    with pytest.raises(InputError, match="unknown item 'r0s5'"):
+        smaller.recommend(["u0"], k=5, limits=Limits(allow=["r0s5", "r1s1"]))

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -128,6 +129,25 @@ def test_a_log_without_times_goes_on_in_the_order_of_the_rows(toy):
     assert [ids[row] for row in model.histories[0].tolist()[-2:]] == ["r3s9", "r2s1"]
     model, done = with_interactions(model, table([("u0", "r3s9")], COLUMNS[:2]), "x")
     assert (done.joined, done.known) == (0, 1)
+
+
+def in_line(log):
+    return Interactions(log.table.set_column(2, "timestamp", pa.array(log._places_in_line)))
+
+
+@pytest.mark.parametrize("form", ["rows", "lines", "none"])
+def test_a_log_without_times_has_none_whatever_joins_it(toy, form):
+    rows = Interactions.from_table(toy.log.table.drop_columns(["timestamp"]))
+    log = {"rows": rows, "lines": in_line(rows), "none": Interactions.empty()}[form]
+    assert not log.has_clock
+    model = replace(toy, log=log)
+    for new in (["r0s0", "r2s9"], ["r2s9", "r3s9", "r1s1"]):  # repeats among them
+        events = [("stranger", new[0]), *(("u0", item) for item in new)]
+        model, _ = with_interactions(model, table(events, COLUMNS[:2]), "x")
+        assert not model.taken.has_clock
+        assert not model.later.has_clock or len(log)
+    order = model.taken.table.filter(pc.equal(model.taken.table["user_id"], "u0"))
+    assert order["item_id"].to_pylist()[-3:] == ["r2s9", "r3s9", "r1s1"]
 
 
 def test_a_log_with_times_wants_times(toy):
