@@ -5,7 +5,7 @@
 LOG is a Parquet table of user_id, item_id, timestamp, of which an epoch is learned; USERS one of
 user_id and history. Prints JSON: seconds for ten items each, and peak memory in MB. RecTools 0.19
 wants an older numpy than p5mm, so its Python is one of its own:
-pip install "rectools[torch]" pyarrow.
+pip install "rectools[torch]" "pyarrow<22".
 """
 
 import json
