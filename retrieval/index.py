@@ -16,7 +16,7 @@ from p5mm.retrieval.selected import Selected
 from p5mm.retrieval.several import Several
 from p5mm.retrieval.stored import REMEDY, read_faiss, write_faiss
 from p5mm.retrieval.ties import MARGIN, order_ties
-from p5mm.retrieval.tuning import factory_string, import_faiss, tune
+from p5mm.retrieval.tuning import choose_product, factory_string, import_faiss, tune
 
 FORMAT = 1
 LEARNED_FROM = 64  # vectors a list; faiss's 256 take thrice the time, and the lists are no better
@@ -147,6 +147,7 @@ class VectorIndex:
         queries = _checked(queries, "queries", self.dim)
         if not len(self):  # of an index of some rows none may be found
             return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
+        choose_product(len(queries))
         scores, rows = self._search.search(queries, min(k + MARGIN, len(self)))
         scores[rows < 0] = -np.inf
         order_ties(rows, scores, NEAR * np.abs(scores[:, :1]))

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from p5mm.config import ColdConfig
 from p5mm.evidence.similarity import strongest
 from p5mm.fusion.item import ItemTokens
+from p5mm.retrieval.tuning import largest_products
 
 CHUNK = 1024
 
@@ -60,15 +61,14 @@ class ColdItems:
         nearest = torch.zeros(len(rows), min(settings.neighbours, len(taken)), dtype=torch.int64)
         if not len(rows):
             return cls(taken, rows, nearest, nearest.float(), None)
-        unit, alike = _unit(items), torch.empty(nearest.shape)
-        known, known_there = unit[taken], there[taken]
-        for start in range(0, len(rows), CHUNK):
-            part = slice(start, start + CHUNK)
-            shared = there[rows[part]] @ known_there.T
-            cosines = (unit[rows[part]] @ known.T) / shared
-            best = cosines.masked_fill(shared == 0, -torch.inf).topk(nearest.shape[1])
-            nearest[part], alike[part] = taken[best.indices], best.values
-        ridge = Ridge.of(known, unit[rows], settings.ridge * len(items.modalities))
+        unit = _unit(items)
+        known, asked, alike = unit[taken], unit[rows], torch.empty(nearest.shape)
+        kinds, kind = torch.unique(there[rows], dim=0, return_inverse=True)
+        for number, modalities in enumerate(kinds):
+            part, shared = kind == number, there[taken] @ modalities
+            places, alike[part] = _nearest(asked[part], known, shared, nearest.shape[1])
+            nearest[part] = taken[places]
+        ridge = Ridge.of(known, asked, settings.ridge * len(items.modalities))
         return cls(taken, rows, nearest, (settings.sharpness * alike).softmax(dim=1), ridge)
 
     @torch.inference_mode()
@@ -91,7 +91,7 @@ class ColdItems:
             return similar
         rows = self.rows.repeat_interleave(self.nearest.shape[1]).numpy()
         entries = (self.shares.flatten().numpy(), (rows, self.nearest.flatten().numpy()))
-        stands_for = sp.csr_matrix(entries, shape=similar.shape).T.tocsc()
+        stands_for = sp.csr_matrix(entries, shape=similar.shape).T.tocsr()
         pieces = [
             strongest(similar[start : start + CHUNK] @ stands_for, kept)
             for start in range(0, similar.shape[0], CHUNK)
@@ -133,6 +133,23 @@ class Ridge:
         moments = (self.known.T @ (targets - mean)).double()
         weights = torch.cholesky_solve(moments, self.factor)
         return self.asked @ weights.to(targets.dtype) + mean
+
+
+def _nearest(asked: Tensor, known: Tensor, shared: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Places and mean cosines ``[u, k]`` of the nearest; -inf where fewer share a modality.
+
+    Args:
+        asked: ``[u, dim]`` unit vectors of modalities side by side, all of the same ones.
+        known: ``[t, dim]`` the same of any modalities.
+        shared: ``[t]`` how many of those asked for each known one has.
+        k: How many, at most ``t``.
+    """
+    able = torch.nonzero(shared).flatten()
+    means = known[able] / shared[able, None]
+    found = min(k, len(able))
+    cosines, columns = largest_products(asked.numpy(), means.numpy(), found)
+    places = F.pad(able[torch.from_numpy(columns)], (0, k - found))
+    return places, F.pad(torch.from_numpy(cosines), (0, k - found), value=-torch.inf)
 
 
 def _unit(items: ItemTokens) -> Tensor:

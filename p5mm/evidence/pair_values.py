@@ -25,18 +25,14 @@ class PairValues:
     @classmethod
     def of(cls, matrices: Sequence[Any]) -> "PairValues":
         """Of ``m`` CSR ``[n, n]`` with sorted columns, at least one."""
-        shape = matrices[0].shape
-        there = sum(((matrix != 0).astype(np.int32) for matrix in matrices), sp.csr_matrix(shape))
-        there = there.tocsr()
+        entries = [_without_zeros(matrix) for matrix in matrices]
+        patterns = [_filled(each, np.ones(each.nnz, dtype=np.int32)) for each in entries]
+        there = sum(patterns[1:], patterns[0])
         there.sort_indices()
-        keys = _keys(there)
-        values = np.zeros((1 + len(keys), len(matrices)), dtype=np.float32)
-        for column, matrix in enumerate(matrices):
-            entries = matrix.copy()
-            entries.eliminate_zeros()
-            values[1 + np.searchsorted(keys, _keys(entries)), column] = entries.data
-        numbered = np.arange(1, 1 + len(keys), dtype=np.int32)
-        places = sp.csr_matrix((numbered, there.indices, there.indptr), shape=shape)
+        places = _filled(there, np.arange(1, 1 + there.nnz, dtype=np.int32))
+        values = np.zeros((1 + there.nnz, len(matrices)), dtype=np.float32)
+        for column, (each, pattern) in enumerate(zip(entries, patterns, strict=True)):
+            values[places.multiply(pattern).data, column] = each.data
         return cls(places, values)
 
     def __call__(
@@ -53,8 +49,13 @@ class PairValues:
         return self.values[found.ravel()].reshape(b, n, s, self.values.shape[1])
 
 
-def _keys(matrix: Any) -> NDArray[np.int64]:
-    """``[entries]`` one ascending number a pair of a CSR with sorted columns."""
-    rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
-    keys: NDArray[np.int64] = rows * matrix.shape[1] + matrix.indices
-    return keys
+def _without_zeros(matrix: Any) -> Any:
+    if not (matrix.has_sorted_indices and matrix.data.all()):
+        matrix = matrix.sorted_indices()
+        matrix.eliminate_zeros()
+    return matrix
+
+
+def _filled(matrix: Any, data: NDArray[Any]) -> Any:
+    """CSR with the pairs of another and other values of them."""
+    return sp.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)

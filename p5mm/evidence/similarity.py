@@ -89,19 +89,23 @@ def cosine_neighbours(counts: Any, kept: int, shrink: float = 0.0) -> Any:
 def strongest(matrix: Any, kept: int) -> Any:
     """CSR float32 of the ``kept`` highest positive values of each row; of equals the first."""
     whole = matrix.tocsr()
-    ends = whole.indptr
-    least = np.zeros(whole.shape[0])  # what is lower is not kept: few are left to be sorted
-    for row in np.flatnonzero(np.diff(ends) > kept).tolist():
-        values = whole.data[ends[row] : ends[row + 1]]
-        least[row] = np.partition(values, len(values) - kept)[len(values) - kept]
-    owners = np.repeat(np.arange(whole.shape[0]), np.diff(ends))
-    there = (whole.data > 0) & (whole.data >= least[owners])
-    rows, columns, data = owners[there], whole.indices[there], whole.data[there]
-    order = np.lexsort((columns, -data, rows))
-    rows, columns, data = rows[order], columns[order], data[order]
-    starts = np.searchsorted(rows, np.arange(whole.shape[0]))
-    keep = np.arange(len(rows)) - starts[rows] < kept
-    entries = (data[keep].astype(np.float32), (rows[keep], columns[keep]))
-    kept_pairs = sp.csr_matrix(entries, shape=whole.shape)
-    kept_pairs.sort_indices()  # a pair is looked up faster
-    return kept_pairs
+    lengths, values = np.diff(whole.indptr), whole.data
+    least = np.zeros(len(lengths), dtype=values.dtype)  # of the values of each row that are kept
+    for row in np.flatnonzero(lengths > kept).tolist():
+        part = values[whole.indptr[row] : whole.indptr[row + 1]]
+        least[row] = max(np.partition(part, len(part) - kept)[len(part) - kept], 0)
+    bound = np.repeat(least, lengths)
+    keep = values > bound
+    equal = np.flatnonzero((values == bound) & (values > 0))
+    of_row = np.searchsorted(whole.indptr, equal, side="right") - 1
+    order = np.lexsort((whole.indices[equal], of_row))
+    equal, of_row = equal[order], of_row[order]
+    missing = kept - np.diff(np.searchsorted(np.flatnonzero(keep), whole.indptr))
+    number = np.arange(len(equal)) - np.searchsorted(of_row, of_row)
+    keep[equal[number < missing[of_row]]] = True
+    places = np.flatnonzero(keep)
+    entries = (values[places].astype(np.float32), whole.indices[places])
+    starts = np.searchsorted(places, whole.indptr)
+    strong = sp.csr_matrix((*entries, starts), shape=whole.shape)
+    strong.sort_indices()  # a pair is looked up faster
+    return strong
