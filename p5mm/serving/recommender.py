@@ -24,13 +24,14 @@ from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.explanation import Explanation, explain
 from p5mm.serving.folder import read_model, write_model
 from p5mm.serving.live_user import LiveUser
-from p5mm.serving.pairs import COLUMNS, Pairs
+from p5mm.serving.pairs import COLUMNS, PairBatch, Pairs
 from p5mm.serving.requests import Requests, check_k
 from p5mm.serving.server import Recommends
 from p5mm.serving.upkeep.addition import with_items
 from p5mm.serving.upkeep.continuing import continued
 from p5mm.serving.upkeep.deletion import without_items
 from p5mm.serving.upkeep.update import with_interactions
+from p5mm.serving.workers import side_by_side, torch_workers
 from p5mm.training.fit import fit
 
 SIMILAR = pa.schema(
@@ -59,6 +60,7 @@ class Recommender(Recommends):
     """
 
     runtime = "torch"
+    workers = staticmethod(torch_workers)
 
     def __init__(self, model: TrainedModel) -> None:
         self.model: TrainedModel = model
@@ -121,10 +123,13 @@ class Recommender(Recommends):
         asked = Pairs.of(table, self.model, strict, nobody, what)
         scores = np.full(table.num_rows, np.nan, dtype=np.float32)
         scorer = self.model.scorer
-        for batch in asked.batches():
+
+        def reranked_of(batch: PairBatch) -> NDArray[np.float32]:
             encoded = scorer.encode(batch.histories)
             candidates = torch.from_numpy(batch.candidates)
-            reranked = scorer.rerank(encoded, batch.histories, candidates).numpy()
+            return scorer.rerank(encoded, batch.histories, candidates).numpy()
+
+        for batch, reranked in side_by_side(reranked_of, asked.batches(), self.workers):
             real = batch.places >= 0
             scores[batch.places[real]] = reranked[real]
             shown.update(int(real.sum()))

@@ -4,6 +4,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,10 +19,13 @@ from p5mm.progress import Progress, progress
 from p5mm.retrieval.ties import MARGIN, settle
 from p5mm.serving.limits import Limits
 from p5mm.serving.requests import Requests, check_k
+from p5mm.serving.workers import Workers, one_worker, side_by_side
 
 BATCH = 64  # users that are ranked at once: what is made of them stays in the cache
 WINDOW = 256 * BATCH  # users that are sorted by length, so that little is padded
 ANSWERS = 4_000_000  # items in the answers of a window
+
+Ranked = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +49,7 @@ class Ranks(Protocol):
 
     def rank(
         self, histories: Histories, k: int, never: Histories | None, only: Histories | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    ) -> Ranked:
         """The best ``k`` items; see `p5mm.ranking.scorer.Scorer.rank`."""
 
 
@@ -59,6 +63,7 @@ class Server:
         free: ``[n]`` bool, True at these items.
         limits: Of each user.
         strict: Whether an unknown item in a limit is an error; else it is left out and told.
+        workers: Gives those that rank batches side by side.
     """
 
     model: Users
@@ -66,9 +71,17 @@ class Server:
     free: NDArray[np.bool_]
     limits: Limits
     strict: bool
+    workers: Workers = one_worker
 
     @classmethod
-    def of(cls, model: Users, scorer: Ranks, limits: Limits, strict: bool) -> "Server":
+    def of(
+        cls,
+        model: Users,
+        scorer: Ranks,
+        limits: Limits,
+        strict: bool,
+        workers: Workers = one_worker,
+    ) -> "Server":
         """A server of whatever ranks the items of a model.
 
         Raises:
@@ -76,9 +89,9 @@ class Server:
         """
         rows, free = limits.rows(model, strict), np.ones(len(model.catalog), dtype=np.bool_)
         if rows is None:
-            return cls(model, scorer, free, limits, strict)
+            return cls(model, scorer, free, limits, strict, workers)
         free = np.isin(np.arange(len(free)), rows)
-        return cls(model, scorer.within(rows), free, limits, strict)
+        return cls(model, scorer.within(rows), free, limits, strict, workers)
 
     def answer(self, asked: Requests, k: int, filter_seen: bool, counted: Progress) -> pa.Table:
         """What is recommended, as `Recommends.recommend` gives it.
@@ -123,19 +136,27 @@ class Server:
         for limited in (False, True):
             alike = np.flatnonzero(own == limited)
             alike = alike[np.argsort(lengths[alike], kind="stable")]
-            for start in range(0, len(alike), BATCH):
-                users = alike[start : start + BATCH]
-                found, values = self.scorer.rank(
-                    asked.histories.select(users),
-                    k + MARGIN,
-                    None if never is None else never.select(users),
-                    only.select(users) if limited else None,
-                )
+            batches = [alike[start : start + BATCH] for start in range(0, len(alike), BATCH)]
+            rank = partial(
+                self._rank, asked.histories, k + MARGIN, never, only if limited else None
+            )
+            for users, (found, values) in side_by_side(rank, batches, self.workers):
                 settle(found, values)
                 width = min(k, found.shape[1])
                 rows[users, :width], scores[users, :width] = found[:, :width], values[:, :width]
                 counted.update(len(users))
         return rows, scores
+
+    def _rank(
+        self,
+        histories: Histories,
+        k: int,
+        never: Histories | None,
+        only: Histories | None,
+        users: NDArray[np.int64],
+    ) -> Ranked:
+        never, only = (None if each is None else each.select(users) for each in (never, only))
+        return self.scorer.rank(histories.select(users), k, never, only)
 
     def _never(self, asked: Requests, filter_seen: bool) -> Histories | None:
         """Rows that each may not get; None for none."""
@@ -163,10 +184,12 @@ class Recommends(ABC):
     Attributes:
         model: Knows the users and the items.
         runtime: What runs the network: torch or onnx.
+        workers: Gives those that rank batches side by side.
     """
 
     model: Users
     runtime: str
+    workers: Workers = staticmethod(one_worker)
 
     @property
     @abstractmethod
@@ -212,7 +235,7 @@ class Recommends(ABC):
 
     def server(self, limits: Limits, strict: bool) -> Server:
         """Serves what may be recommended; see `Server.of`."""
-        return Server.of(self.model, self.scorer, limits, strict)
+        return Server.of(self.model, self.scorer, limits, strict, self.workers)
 
     def _asked(
         self, users: Any, histories: Sequence[Sequence[str] | None] | None, strict: bool
