@@ -6,10 +6,10 @@ A T5 of t5-small's shape with random weights, in this package and in transformer
 history of 128 positions and 100 candidates are scored by (ours) the encoder once and all candidates
 side by side in one pass of the decoder; (pairs) transformers' encoder and decoder for each pair of
 history and candidate, as monoT5 does (Nogueira et al. 2020), eight words a candidate; (beams)
-transformers' generate with 20 beams, of 4 and of 10 tokens. All take turns; told are medians, the
-share of the rate at which this machine multiplies matrices, and how ours grows with candidates,
-history and batch, with a picture, packed.png, below --runs. Needs an idle machine and, for the
-picture, matplotlib: pip install -e ".[benchmarks]".
+transformers' generate with 20 beams, of 4 and of 10 tokens; eight histories at once likewise. All
+take turns; told are medians, the share of the rate at which this machine multiplies matrices, and
+how ours grows with candidates, history and batch, with a picture, packed.png, below --runs. Needs
+an idle machine and, for the picture, matplotlib: pip install -e ".[benchmarks]".
 """
 
 import argparse
@@ -30,6 +30,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from p5mm.model.t5 import T5, load_t5
 
 HISTORY, CANDIDATES, PROMPT, WORDS = 128, 100, 6, 8
+AT_ONCE = (1, 8)  # histories
 GROWTH = {
     "candidates": (10, 30, 100, 300, 1000),
     "history": (16, 32, 64, 128, 256, 512),
@@ -46,7 +47,7 @@ def main() -> None:
     torch.manual_seed(0)
     with torch.inference_mode():
         theirs, ours = _pair()
-        compared = _compared(theirs, ours, options.rounds)
+        compared = {each: _compared(theirs, ours, each, options.rounds) for each in AT_ONCE}
         grown, rate = _grown(ours, options.rounds), _rate(ours)
     options.runs.mkdir(parents=True, exist_ok=True)
     _draw(grown, options.runs / "packed.png")
@@ -75,18 +76,18 @@ def packed(t5: T5, batch: int, history: int, candidates: int) -> Callable[[], Te
     return work
 
 
-def pairs(t5: T5ForConditionalGeneration) -> Work:
+def pairs(t5: T5ForConditionalGeneration, batch: int) -> Work:
     """A logit of each pair, all of them in batches of 20."""
-    ids = torch.randint(2, 32_000, (CANDIDATES, HISTORY + WORDS))
+    ids = torch.randint(2, 32_000, (batch * CANDIDATES, HISTORY + WORDS))
     start = torch.zeros(20, 1, dtype=torch.int64)
     return lambda: [
         t5(input_ids=part, decoder_input_ids=start[: len(part)]).logits for part in ids.split(20)
     ]
 
 
-def beams(t5: T5ForConditionalGeneration, tokens: int) -> Work:
-    """What 20 beams generate, all of them to the end."""
-    ids = torch.randint(2, 32_000, (1, HISTORY))
+def beams(t5: T5ForConditionalGeneration, batch: int, tokens: int) -> Work:
+    """What 20 beams of each history generate, all of them to the end."""
+    ids = torch.randint(2, 32_000, (batch, HISTORY))
     limits = {"min_new_tokens": tokens, "max_new_tokens": tokens}
     return lambda: t5.generate(input_ids=ids, num_beams=20, num_return_sequences=20, **limits)
 
@@ -103,12 +104,15 @@ def medians(works: Mapping[str, Work], rounds: int) -> dict[str, float]:
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
-def _compared(theirs: T5ForConditionalGeneration, ours: T5, rounds: int) -> dict[str, float]:
+def _compared(
+    theirs: T5ForConditionalGeneration, ours: T5, batch: int, rounds: int
+) -> dict[str, float]:
+    """Seconds of each way, of so many histories at once."""
     works = {
-        "packed": packed(ours, 1, HISTORY, CANDIDATES),
-        "pairs": pairs(theirs),
-        "20 beams of 4 tokens": beams(theirs, 4),
-        "20 beams of 10 tokens": beams(theirs, 10),
+        "packed": packed(ours, batch, HISTORY, CANDIDATES),
+        "pairs": pairs(theirs, batch),
+        "20 beams of 4 tokens": beams(theirs, batch, 4),
+        "20 beams of 10 tokens": beams(theirs, batch, 10),
     }
     return medians(works, rounds)
 
@@ -145,20 +149,23 @@ def _draw(grown: Mapping[str, Mapping[str, float]], path: Path) -> None:
 
 def _block(
     rounds: int,
-    compared: Mapping[str, float],
+    compared: Mapping[int, Mapping[str, float]],
     grown: Mapping[str, Mapping[str, float]],
     rate: float,
 ) -> str:
-    ours = compared["packed"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     lines = [
         "\n### Packed candidates, t5-small's shape\n",
         f"    python benchmarks/packed.py --rounds {rounds}",
         f"    {commit()}; {machine()}; random weights, float32; {HISTORY} positions, {CANDIDATES} "
         "candidates, medians\n",
-        "| | ms | over packed |",
-        "|---|---|---|",
-        *(f"| {name} | {1e3 * s:.0f} | {s / ours:.1f} x |" for name, s in compared.items()),
+        "| histories at once | | ms | over packed |",
+        "|---|---|---|---|",
+        *(
+            f"| {batch} | {name} | {1e3 * each:.0f} | {each / seconds['packed']:.1f} x |"
+            for batch, seconds in compared.items()
+            for name, each in seconds.items()
+        ),
         f"\nShare of the machine's matrix rate (8 histories at once): {rate:.0%}. Peak memory of "
         f"the whole run, transformers' model included: {peak:,.0f} MB.",
     ]
