@@ -224,8 +224,8 @@ def _phases(shop: Path) -> str:
     whole = time.perf_counter() - start
     shares = ", ".join(f"{name} {value / whole:.0%}" for name, value in seconds.items())
     rest = 1 - sum(seconds.values()) / whole
-    return f"Time of {PROFILED:,} users of the log ({PROFILED / whole:,.0f} a second on one core): " \
-           f"{shares}, the rest {rest:.0%}."  # fmt: skip
+    rate = f"{PROFILED / whole:,.0f} a second on one core"
+    return f"Time of {PROFILED:,} users of the log ({rate}): {shares}, the rest {rest:.0%}."
 
 
 if __name__ == "__main__":
