@@ -1,6 +1,6 @@
 """How much of the exact best 100 an index finds, by how long a query may take.
 
-    python benchmarks/recall_curve.py [--sizes 100000 1000000] [--kinds ivf hnsw ivf-pq]
+    python benchmarks/recall_curve.py [--sizes 100000 1000000] [--kinds ivf hnsw ivf-fp16]
 
 Vectors are made: 64 numbers, each weaker than the one before by a fourteenth, as an encoder's
 components are, and no clusters, which is the hardest case for lists. 256 of them are asked for at
@@ -48,7 +48,7 @@ class Curve:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", nargs="+", type=int, default=[100_000, 1_000_000])
-    parser.add_argument("--kinds", nargs="+", default=["ivf", "hnsw", "ivf-pq"])
+    parser.add_argument("--kinds", nargs="+", default=["ivf", "hnsw", "ivf-fp16"])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     options = parser.parse_args()
     curves = {size: _curves(size, options.kinds) for size in options.sizes}

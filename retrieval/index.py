@@ -27,9 +27,10 @@ ABOUT = {"format": int, "items": int, "dim": int, "factory": str, "recall@100": 
 class VectorIndex:
     """The items with the largest inner product, exactly or approximately.
 
-    What is promised of recall@100, on the queries that the index was tuned with: "exact" 1; "ivf"
-    and "hnsw" at least .99, as both can be made to look at all vectors; "ivf-pq" at least .98, as
-    it keeps 8 bits a dimension; of a faiss factory string nothing but that ``recall`` is true.
+    What is promised of recall@100, on the queries that the index was tuned with: "exact" 1; "ivf",
+    "hnsw" and "ivf-fp16" (16 bits a dimension) at least .99, as all can be made to look at all
+    vectors; of "ivf-sq8" (8 bits) and of a faiss factory string nothing but that ``recall`` is
+    true.
 
     Attributes:
         item_ids: The id of every row.
@@ -64,18 +65,21 @@ class VectorIndex:
         Args:
             item_ids: ``n`` ids, each once.
             vectors: ``[n, d]`` float32.
-            kind: "auto" (by size), "exact", "ivf", "hnsw", "ivf-pq", or a faiss factory string.
+            kind: "auto" (by size), "exact", "ivf", "hnsw", "ivf-fp16", "ivf-sq8", or a faiss
+                factory string.
             seed: Of the clustering, and of the sample of queries.
             queries: ``[q, d]`` float32 like those to come, for the tuning; without it a sample
                 of the vectors themselves.
 
         Raises:
-            InputError: No vectors, NaN or infinite vectors, ids that do not fit, unknown kind.
+            InputError: No vectors, NaN or infinite vectors or such as 16 bits do not hold, ids that
+                do not fit, unknown kind.
         """
         faiss = import_faiss()
         vectors = _checked(vectors, "item vectors")
         _check_ids(item_ids, len(vectors))
         factory = factory_string(kind, *vectors.shape)
+        _check_halves(vectors, factory)
         index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
         ivf = faiss.try_extract_index_ivf(index)
         if ivf is not None:
@@ -263,6 +267,12 @@ def _checked(vectors: NDArray[Any], what: str, dim: int | None = None) -> NDArra
         bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
         raise InputError(f"{what} hold NaN or infinite values, first in row {bad[0]}")
     return array
+
+
+def _check_halves(vectors: NDArray[np.float32], factory: str) -> None:
+    most, held = np.abs(vectors).max(), np.finfo(np.float16).max
+    if "SQfp16" in factory and most > held:
+        raise InputError(f"item vectors reach {most:g}; 16 bits hold {held:g}: scale them down")
 
 
 def _check_ids(item_ids: Sequence[str], n: int) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from p5mm.errors import InputError, unknown
 
-KINDS = ("auto", "exact", "ivf", "hnsw", "ivf-pq")
+KINDS = ("auto", "exact", "ivf", "hnsw", "ivf-fp16", "ivf-sq8")
 EXACT_UP_TO = 1_000_000
 RECALL_GOAL = 0.99
 PRODUCT_FROM = 16  # queries
@@ -65,8 +65,8 @@ def factory_string(kind: str, n: int, dim: int) -> str:
     """The faiss factory string of a kind for ``n`` vectors of ``dim`` dimensions.
 
     Exact to a million vectors; then inverted lists, about four times sqrt(n) of them (the faiss
-    guidelines), and from 20 million on their vectors compressed to 4 bits a pair of dimensions
-    (each dimension where their number is odd) and re-scored at 8 bits.
+    guidelines), and from 20 million on with 16 bits a dimension: product codes that are scored anew
+    take more memory for the same recall, and find hard vectors later (benchmarks/RESULTS.md).
 
     Example:
         >>> factory_string("auto", 10_000, 64), factory_string("auto", 4_000_000, 64)
@@ -76,14 +76,15 @@ def factory_string(kind: str, n: int, dim: int) -> str:
         InputError: The kind is neither one of the names nor a factory string of faiss.
     """
     if kind == "auto":
-        kind = "exact" if n <= EXACT_UP_TO else "ivf" if n <= 20 * EXACT_UP_TO else "ivf-pq"
+        kind = "exact" if n <= EXACT_UP_TO else "ivf" if n <= 20 * EXACT_UP_TO else "ivf-fp16"
     # At least 39 training vectors a list, or faiss complains.
     lists = 2 ** round(math.log2(max(1.0, min(4 * math.sqrt(n), n / 39))))
     strings = {
         "exact": "Flat",
         "ivf": f"IVF{lists},Flat",
         "hnsw": "HNSW32,Flat",
-        "ivf-pq": f"IVF{lists},PQ{dim if dim % 2 else dim // 2}x4fs,Refine(SQ8)",
+        "ivf-fp16": f"IVF{lists},SQfp16",
+        "ivf-sq8": f"IVF{lists},SQ8",
     }
     if kind in strings:
         return strings[kind]

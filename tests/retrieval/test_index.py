@@ -60,7 +60,8 @@ def recall_of(index, items, queries):
     return np.mean([len(set(rows) & set(best)) / 100 for rows, best in pairs])
 
 
-PROMISED = {"exact": 1.0, "ivf": 0.99, "hnsw": 0.99, "ivf-pq": 0.98}
+PROMISED = {"exact": 1.0, "ivf": 0.99, "hnsw": 0.99, "ivf-fp16": 0.99}
+REFINED = "IVF8,PQ4x4fs,Refine(SQ8)"
 
 
 @pytest.mark.parametrize("kind", PROMISED)
@@ -70,21 +71,42 @@ def test_a_kind_keeps_the_recall_that_is_promised(kind, d):
     queries = items[::20]
     index = VectorIndex.build(ids_of(4000), items, kind, queries=queries)
     assert index.recall >= PROMISED[kind]
-    assert recall_of(index, items, queries) == pytest.approx(index.recall, abs=1e-6)
+    assert recall_of(index, items, queries) == pytest.approx(index.recall, abs=1e-4)  # ties
 
 
-@pytest.mark.parametrize("kind", ["ivf", "hnsw", "ivf-pq", "IVF16,SQ8"])
+@pytest.mark.parametrize(
+    "kind", ["ivf", "hnsw", "ivf-fp16", "ivf-sq8", "IVF16,PQ16x4fs,Refine(SQ8)"]
+)
 def test_other_queries_fare_as_those_that_it_was_tuned_with(kind):
     items = clustered(4000, 32)
     index = VectorIndex.build(ids_of(4000), items, kind)
     assert recall_of(index, items, items[1000:1200]) >= index.recall - 0.01
 
 
-@pytest.mark.parametrize("kind", ["ivf-pq", "ivf"])
+@pytest.mark.parametrize("kind", ["ivf-fp16", "ivf"])
 def test_vectors_without_order_keep_it_too(kind):
     items = vectors_of(6000, 16)
     index = VectorIndex.build(ids_of(6000), items, kind, queries=items[::30])
     assert recall_of(index, items, items[::30]) >= PROMISED[kind]
+
+
+@pytest.mark.parametrize("kind", ["ivf-fp16", "ivf"])
+def test_vectors_whose_components_fade_keep_it_too(kind):
+    """Bytes alone would not do: of these they find .98 at most, whatever is looked at."""
+    items = vectors_of(10_000, 64) * 0.93 ** np.arange(64, dtype=np.float32)
+    items /= np.linalg.norm(items, axis=1, keepdims=True)
+    assert VectorIndex.build(ids_of(10_000), items, kind).recall >= PROMISED[kind]
+    assert VectorIndex.build(ids_of(10_000), items, "SQ8").recall < 0.99
+
+
+def test_fewer_bits_take_less_room(tmp_path):
+    items = vectors_of(4000, 64)
+    sizes = {}
+    for kind in ("ivf", "ivf-fp16", "ivf-sq8"):
+        VectorIndex.build(ids_of(4000), items, kind).save(tmp_path / kind)
+        sizes[kind] = (tmp_path / kind / "index.faiss").stat().st_size
+    assert sizes["ivf-fp16"] < 0.56 * sizes["ivf"]
+    assert sizes["ivf-sq8"] < 0.6 * sizes["ivf-fp16"]
 
 
 def test_same_seed_same_index():
@@ -93,7 +115,7 @@ def test_same_seed_same_index():
     np.testing.assert_array_equal(first.rows(items[:50], 20), again.rows(items[:50], 20))
 
 
-@pytest.mark.parametrize("kind", ["exact", "ivf", "hnsw", "ivf-pq", "SQ8", "IVF8,PQ4x8"])
+@pytest.mark.parametrize("kind", ["exact", "ivf", "hnsw", "ivf-fp16", "SQ8", "IVF8,PQ4x8", REFINED])
 def test_round_trip(tmp_path, kind):
     items = clustered(1000, 8)
     index = VectorIndex.build(["é/ü", *ids_of(999)], items, kind)
@@ -117,6 +139,8 @@ def test_bad_input():
         VectorIndex.build(["a", "a"], vectors_of(2, 4))
     with pytest.raises(InputError, match="did you mean 'hnsw'"):
         VectorIndex.build(ids_of(5), vectors_of(5, 4), kind="hnws")
+    with pytest.raises(InputError, match="reach 1e\\+06; 16 bits hold 65504"):
+        VectorIndex.build(ids_of(50), np.full((50, 4), -1e6), kind="ivf-fp16")
     index = VectorIndex.build(ids_of(5), vectors_of(5, 4))
     with pytest.raises(InputError, match="3 dimensions; the index has 4"):
         index.search(vectors_of(1, 3), 2)
@@ -142,4 +166,4 @@ def test_missing_faiss_names_the_pip_line(monkeypatch):
 def test_the_kind_follows_the_size():
     assert factory_string("auto", 1_000_000, 64) == "Flat"
     assert factory_string("auto", 2_000_000, 64).endswith(",Flat")
-    assert "PQ32x4fs" in factory_string("auto", 50_000_000, 64)
+    assert factory_string("auto", 50_000_000, 64).endswith(",SQfp16")

@@ -7,7 +7,7 @@ from p5mm.retrieval.index import VectorIndex
 from p5mm.retrieval.selected import Selected
 
 N, D, K = 3000, 17, 50
-KINDS = {"exact": 1.0, "ivf": 0.98, "hnsw": 0.98, "ivf-pq": 0.97, "IVF16,SQ8": 0.97,
+KINDS = {"exact": 1.0, "ivf": 0.98, "hnsw": 0.98, "ivf-fp16": 0.98, "IVF16,SQ8": 0.97,
          "HNSW32,SQ8": 0.97, "SQ8": 0.97, "IVF16,PQ17x4fs,RFlat": 0.97}  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from p5mm.errors import InputError
 from p5mm.retrieval.index import VectorIndex
 
 N, D = 400, 8
+REFINED = "IVF2,PQ4x4fs,Refine(SQ8)"
 VECTORS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
 
 
@@ -64,7 +65,7 @@ def test_an_exact_index_is_nothing_else(tmp_path, make):
     refused(tmp_path, "index.faiss", "no exact index of 400 items and 8 dimensions")
 
 
-@pytest.mark.parametrize("kind", ["exact", "ivf", "hnsw", "ivf-pq", "SQ8"])
+@pytest.mark.parametrize("kind", ["exact", "ivf", "hnsw", "ivf-fp16", "SQ8", REFINED])
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
 def test_a_file_that_is_cut_off(tmp_path, kind, share):
     file = made(tmp_path, kind) / "index.faiss"
@@ -230,7 +231,7 @@ def test_a_list_longer_than_the_file(tmp_path):
 
 
 def test_refined_scores_are_bounded(tmp_path):
-    folder = made(tmp_path, "IVF2,PQ4x4fs,Refine(SQ8)")
+    folder = made(tmp_path, REFINED)
     index = faiss.read_index(str(folder / "index.faiss"))
     for factor in (1e9, 0.0, float("nan")):
         index.k_factor = factor
@@ -239,7 +240,7 @@ def test_refined_scores_are_bounded(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("kind", ["exact", "ivf", "hnsw", "ivf-pq"])
+@pytest.mark.parametrize("kind", ["exact", "ivf", "hnsw", "ivf-fp16", REFINED])
 def test_any_bytes_are_refused_or_searched(tmp_path, kind, seed):
     file, luck = made(tmp_path, kind) / "index.faiss", np.random.default_rng(seed)
     whole = file.read_bytes()
