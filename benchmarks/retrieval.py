@@ -1,4 +1,4 @@
-"""Time of VectorIndex beside raw faiss and a matrix product.
+"""Time of VectorIndex, its rows and its ids, beside raw faiss and a matrix product.
 
     python benchmarks/retrieval.py [--quick]
 
@@ -35,15 +35,16 @@ def row(kind: str, n: int, dim: int, batch: int) -> str:
     raw = index._index
     works: list[Callable[[], object]] = [
         lambda: raw.search(queries, K),
+        lambda: index.rows_and_scores(queries, K),
         lambda: index.search(queries, K),
     ]
     if kind == "exact":
         works.append(lambda: by_matmul(items, queries))
-    faiss_s, ours, *matmul = interleaved(works)
+    faiss_s, ours, with_ids, *matmul = interleaved(works, rounds=9)
     product = f"{matmul[0] * 1e3:9.2f}" if matmul else "        -"
     return (
         f"{index.factory:>14} {n:>7,} {dim:>4} {batch:>5} {faiss_s * 1e3:9.2f} {ours * 1e3:9.2f} "
-        f"{ours / faiss_s:6.3f} {product} {index.recall:7.4f}"
+        f"{ours / faiss_s:6.3f} {with_ids / faiss_s:8.3f} {product} {index.recall:7.4f}"
     )
 
 
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="10,000 items only")
     quick = parser.parse_args().quick
     print(f"faiss {faiss.__version__}, {faiss.omp_get_max_threads()} threads, top {K}; times in ms")
-    print("         index       n  dim batch     faiss  with ids  ratio    matmul  recall")
+    print("         index       n  dim batch     faiss      ours  ratio with ids    matmul  recall")
     shapes = [("exact", n, d, b) for n in (10_000, 100_000) for d in (64, 512) for b in (1, 64)]
     shapes += [(kind, 200_000, 128, 64) for kind in ("exact", "ivf", "ivf-fp16")]
     for shape in [shape for shape in shapes if not quick or shape[1] == 10_000]:

@@ -153,7 +153,8 @@ class VectorIndex:
             return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
         choose_product(len(queries))
         scores, rows = self._search.search(queries, min(k + MARGIN, len(self)))
-        scores[rows < 0] = -np.inf
+        if rows[:, -1].min(initial=0) < 0:  # what was not found stands at the end
+            scores[rows < 0] = -np.inf
         order_ties(rows, scores, NEAR * np.abs(scores[:, :1]))
         return rows[:, :k], scores[:, :k]
 

@@ -28,9 +28,15 @@ def order_ties(
     """
     with np.errstate(invalid="ignore"):  # of two infinities
         close = scores[:, :-1] - scores[:, 1:] <= near
-    tied = np.flatnonzero(close.any(axis=1))
-    if len(tied):
-        groups = np.cumsum(~close[tied], axis=1)
-        groups = np.concatenate([np.zeros((len(tied), 1), groups.dtype), groups], axis=1)
-        order = np.lexsort((rows[tied], groups))
-        rows[tied] = np.take_along_axis(rows[tied], order, axis=1)
+    if not close.any():
+        return
+    follows = np.zeros(rows.shape, np.bool_)  # whether a row is tied with the one before
+    follows[:, 1:] = close
+    tied = follows.copy()
+    tied[:, :-1] |= close
+    # The numbers of the groups rise, so that they and the rows make one key to sort by.
+    own = rows[tied]
+    groups = np.cumsum(~follows[tied]) * (int(own.max()) + 1)
+    own += groups
+    own.sort()
+    rows[tied] = own - groups

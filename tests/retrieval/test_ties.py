@@ -21,6 +21,21 @@ def test_noise_moves_nothing(levels, draws):
     assert (scores == before).all()
 
 
+@given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 1000))
+def test_each_line_is_settled_by_itself(lines, length, seed):
+    rng = np.random.default_rng(seed)
+    scores = -np.sort(-rng.integers(0, 4, (lines, length)).astype(np.float32), axis=1)
+    scores[scores == 0] = -np.inf
+    rows = rng.permuted(np.tile(np.arange(length) * 3, (lines, 1)), axis=1)
+    rows[np.isinf(scores)] = -1
+    expected = [
+        [row for _, row in sorted(zip(-score, line, strict=True))]
+        for score, line in zip(scores, rows, strict=True)
+    ]
+    order_ties(rows, scores, 1e-6 * np.abs(scores[:, :1]))
+    assert rows.tolist() == expected
+
+
 def test_nothing_found_is_tied_with_nothing():
     rows = np.array([[4, 2, -1, -1]])
     scores = np.array([[1.0, 1.0, -np.inf, -np.inf]], np.float32)
