@@ -183,8 +183,9 @@ class RetrievalConfig:
         candidates: Items that somebody took, which the retriever hands to the reranker.
         shortlist: The retriever's best of these, which the decoder reads; the others count as the
             least likely that it has read.
-        index: auto, exact, ivf, hnsw, ivf-fp16, ivf-sq8, or a faiss factory string of Flat or SQ
-            vectors, with IVF or HNSW in front (of PQ vectors too) and RFlat or Refine behind.
+        index: auto, exact, ivf, hnsw, ivf-fp16, ivf-sq8, the memory that it may take (2GB), or a
+            faiss factory string of Flat or SQ vectors, with IVF or HNSW in front (of PQ vectors
+            too) and RFlat or Refine behind.
         generate: Whether the T5 generates the candidates as codes, without any index; training
             then learns the task codes, too.
         code_levels: Digits of an item's code; one more tells items of the same code apart.

@@ -65,15 +65,15 @@ class VectorIndex:
         Args:
             item_ids: ``n`` ids, each once.
             vectors: ``[n, d]`` float32.
-            kind: "auto" (by size), "exact", "ivf", "hnsw", "ivf-fp16", "ivf-sq8", or a faiss
-                factory string.
+            kind: "auto" (by size), "exact", "ivf", "hnsw", "ivf-fp16", "ivf-sq8", a memory
+                that it may take such as "2GB", or a faiss factory string.
             seed: Of the clustering, and of the sample of queries.
             queries: ``[q, d]`` float32 like those to come, for the tuning; without it a sample
                 of the vectors themselves.
 
         Raises:
             InputError: No vectors, NaN or infinite vectors or such as 16 bits do not hold, ids that
-                do not fit, unknown kind.
+                do not fit, unknown kind, or one that asks for too little memory.
         """
         faiss = import_faiss()
         vectors = _checked(vectors, "item vectors")

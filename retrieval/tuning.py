@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from p5mm.errors import InputError, unknown
 
 KINDS = ("auto", "exact", "ivf", "hnsw", "ivf-fp16", "ivf-sq8")
+CODINGS = {4: "Flat", 2: "SQfp16", 1: "SQ8"}  # by the bytes that a dimension takes
+BUDGET = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([kMGT])B")
 EXACT_UP_TO = 1_000_000
 RECALL_GOAL = 0.99
 PRODUCT_FROM = 16  # queries
@@ -68,17 +70,25 @@ def factory_string(kind: str, n: int, dim: int) -> str:
     guidelines), and from 20 million on with 16 bits a dimension: product codes that are scored anew
     take more memory for the same recall, and find hard vectors later (benchmarks/RESULTS.md).
 
+    A kind may be the memory that the index may take, such as 2GB: whole vectors where they fit,
+    else 16 bits a dimension, else 8.
+
     Example:
         >>> factory_string("auto", 10_000, 64), factory_string("auto", 4_000_000, 64)
         ('Flat', 'IVF8192,Flat')
+        >>> factory_string("600MB", 4_000_000, 64)
+        'IVF8192,SQfp16'
 
     Raises:
-        InputError: The kind is neither one of the names nor a factory string of faiss.
+        InputError: The kind is neither one of the names nor a factory string of faiss, or the
+            memory is too small.
     """
+    budget = budget_of(kind)
+    if budget is not None:
+        return _factory_within(budget, n, dim)
     if kind == "auto":
         kind = "exact" if n <= EXACT_UP_TO else "ivf" if n <= 20 * EXACT_UP_TO else "ivf-fp16"
-    # At least 39 training vectors a list, or faiss complains.
-    lists = 2 ** round(math.log2(max(1.0, min(4 * math.sqrt(n), n / 39))))
+    lists = _lists(n)
     strings = {
         "exact": "Flat",
         "ivf": f"IVF{lists},Flat",
@@ -91,6 +101,46 @@ def factory_string(kind: str, n: int, dim: int) -> str:
     return _checked_factory(kind, dim)
 
 
+def budget_of(kind: str) -> float | None:
+    """The bytes that a kind of index says, such as 2GB; None where it says none."""
+    said = BUDGET.fullmatch(kind)
+    return float(said[1]) * 1000 ** (1 + "kMGT".index(said[2])) if said else None
+
+
+def part_of(kind: str, share: float) -> str:
+    """The kind for a part of what an index holds: of a memory its share, else the same kind."""
+    budget = budget_of(kind)
+    return kind if budget is None else f"{budget * share / 1000:.6f}kB"
+
+
+def check_kind(kind: str) -> None:
+    """Check that a kind is a name, or a memory.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if kind not in KINDS and not budget_of(kind):
+        raise InputError(f"{unknown('index kind', kind[:80], KINDS)}, or a memory such as 2GB")
+
+
+def _factory_within(budget: float, n: int, dim: int) -> str:
+    """Of the kinds that a size asks for the first that fits into some bytes."""
+    lists = 0 if n <= EXACT_UP_TO else _lists(n)
+    for width, coding in CODINGS.items():
+        needed = width * n * dim + (8 * n + 4 * lists * dim if lists else 0)
+        if needed <= budget:
+            return f"IVF{lists},{coding}" if lists else coding
+    raise InputError(
+        f"{n:,} vectors of {dim} dimensions take {needed / 1e6:,.3g} MB at 8 bits a dimension; "
+        f"{budget / 1e6:,.3g} MB are allowed. Allow more, or let the size choose: auto"
+    )
+
+
+def _lists(n: int) -> int:
+    # At least 39 training vectors a list, or faiss complains.
+    return int(2 ** round(math.log2(max(1.0, min(4 * math.sqrt(n), n / 39)))))
+
+
 def _checked_factory(string: str, dim: int) -> str:
     faiss, known = import_faiss(), FACTORY.fullmatch(string)
     try:
@@ -100,8 +150,8 @@ def _checked_factory(string: str, dim: int) -> str:
     except RuntimeError as error:
         message = unknown("index kind", string, KINDS)
         raise InputError(
-            f"{message}, or a faiss factory string such as IVF256,Flat or HNSW32,SQ8 or "
-            "IVF1024,PQ16x4fs,Refine(SQ8)"
+            f"{message}, or a memory such as 2GB, or a faiss factory string such as IVF256,Flat "
+            "or HNSW32,SQ8 or IVF1024,PQ16x4fs,Refine(SQ8)"
         ) from error
     return string
 

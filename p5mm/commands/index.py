@@ -23,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the index")
     add_options(parser, DataConfig(), DATA)
     add_options(parser, EncoderConfig(), ENCODERS)
+    parser.add_argument(
+        "--index", metavar="KIND",
+        help="what searches: auto (by size, the default), exact, ivf, hnsw, ivf-fp16, ivf-sq8, or "
+        "the memory that it may take, such as 2GB; an index keeps its kind where none is given",
+    )  # fmt: skip
     parser.add_argument("--align", action="store_true", help="let text find pictures")
     add_engine(parser)
     parser.add_argument(
@@ -49,10 +54,12 @@ def run(options: argparse.Namespace) -> None:
     encoders = options_of(options, EncoderConfig(), ENCODERS)
     catalog = Catalog.read(options.catalog, images=data.images, text=data.text)
     if options.dry_run:
-        change, costs = foreseen(catalog, options.out, encoders, options.force)
+        change, costs = foreseen(catalog, options.out, encoders, options.force, options.index)
         say(str(change), *map(str, costs), f"{options.out}: nothing was written (--dry-run)")
     else:
-        change = build_index(catalog, options.out, encoders, options.align, options.force, cluster)
+        change = build_index(
+            catalog, options.out, encoders, options.align, options.force, cluster, options.index
+        )
     if options.list:
         for line in change.lines():
             print(safe(line))

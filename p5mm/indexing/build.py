@@ -21,6 +21,7 @@ from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.change import Change
 from p5mm.indexing.cost import costs
 from p5mm.indexing.encode import catalog_encoders
+from p5mm.indexing.status import index_status
 from p5mm.indexing.storage.folder import (
     IndexRows,
     check_target,
@@ -49,6 +50,7 @@ def build_index(
     align: bool = False,
     force: bool = False,
     cluster: Cluster | None = None,
+    index_kind: str | None = None,
 ) -> Change:
     """Encode a catalog and write its index; of an index that is there, what has changed.
 
@@ -59,6 +61,8 @@ def build_index(
         align: Whether to train the heads that let text find pictures.
         force: Replace whatever is in ``out``; let the catalog lack nearly all of its items.
         cluster: Where the catalog is encoded; here where None.
+        index_kind: auto (by size), exact, ivf, hnsw, ivf-fp16, ivf-sq8, or the memory that faiss
+            may take, such as 2GB; None keeps an index's kind.
 
     Returns:
         What has changed.
@@ -73,7 +77,7 @@ def build_index(
     towers, store = catalog_encoders(catalog, encoders), FeatureStore()
 
     def prepare() -> Callable[[], Change]:
-        update = planned(catalog, out, towers, force)
+        update = planned(catalog, out, towers, force, index_kind)
         _tell_change(update.change)
         features = encoded(update, towers, encoders, store, cluster)
         return partial(_written, update, features, out, force)
@@ -86,7 +90,11 @@ def build_index(
 
 
 def foreseen(
-    catalog: Catalog, out: str | Path, encoders: EncoderConfig, force: bool = False
+    catalog: Catalog,
+    out: str | Path,
+    encoders: EncoderConfig,
+    force: bool = False,
+    index_kind: str | None = None,
 ) -> tuple[Change, list[Cost]]:
     """What `build_index` would change, and what it would cost; nothing is written.
 
@@ -95,7 +103,7 @@ def foreseen(
     """
     check_target(out, force)
     towers = catalog_encoders(catalog, encoders)
-    update = planned(catalog, out, towers, force)
+    update = planned(catalog, out, towers, force, index_kind)
     _tell_recased(update.change)
     return update.change, costs(update.part, towers, FeatureStore())
 
@@ -135,8 +143,26 @@ def _written(update: Update, features: list[Features], out: str | Path, force: b
         write_update(update, features, out, force)
     rows = read_index_rows(out)
     log.info("%s", _summary(rows))
+    _tell_kind(out)
     _tell_alignment(rows)
     return update.change
+
+
+def _tell_kind(out: str | Path) -> None:
+    """Say what a kind that was asked for has become."""
+    about = index_status(out)
+    if about["index_kind"] == "auto":
+        return
+    for segment in about["segments"]:
+        for name, view in segment["views"].items():
+            log.info(
+                "index %s: %s is %s, %.3g MB, recall@100 %.3f",
+                about["index_kind"],
+                name,
+                view["index"],
+                view["bytes"] / 1e6,
+                view["recall@100"],
+            )
 
 
 def _tell_change(change: Change) -> None:

@@ -25,6 +25,7 @@ from p5mm.indexing.storage.marks import Marks
 from p5mm.indexing.vectors import joint_vectors, unit
 from p5mm.indexing.where import rows_where
 from p5mm.retrieval.index import VectorIndex
+from p5mm.retrieval.tuning import check_kind, part_of
 from p5mm.steady import alone
 
 TOWERS = ("image", "text")
@@ -57,13 +58,23 @@ class CatalogIndex(IndexContents):
     free: frozenset[int] | None = None
 
     @classmethod
-    def build(cls, catalog: Catalog, features: Iterable[Features]) -> "CatalogIndex":
+    def build(
+        cls, catalog: Catalog, features: Iterable[Features], index_kind: str = "auto"
+    ) -> "CatalogIndex":
         """An index of a catalog's features, each with the catalog's rows.
 
+        Args:
+            catalog: The items.
+            features: Their vectors, a modality each.
+            index_kind: auto (by size), exact, ivf, hnsw, ivf-fp16, ivf-sq8, or the memory that
+                all views may take, such as 2GB.
+
         Raises:
-            InputError: No item has any vector, or features do not fit the catalog.
+            InputError: No item has any vector, features do not fit the catalog, or the views do
+                not fit into the memory.
         """
-        made = cls.of_some(catalog, features)
+        check_kind(index_kind)
+        made = cls.of_some(catalog, features, index_kind=index_kind)
         if not made.present.any():
             raise InputError(
                 "no item of the catalog has a picture or text that could be used: nothing to "
@@ -78,8 +89,10 @@ class CatalogIndex(IndexContents):
         features: Iterable[Features],
         alignment: Alignment | None = None,
         marks: Mapping[str, Marks] | None = None,
+        index_kind: str = "auto",
+        share: float = 1.0,
     ) -> "CatalogIndex":
-        """Some items of an index, of which none need have a vector.
+        """Some items of an index, a share of it, of which none need have a vector.
 
         Raises:
             InputError: Features do not fit the catalog.
@@ -93,8 +106,10 @@ class CatalogIndex(IndexContents):
             for encoded in by_modality.values()
             for bad in encoded.quarantine
         ]
-        whole = cls(slim(catalog), by_modality, {}, tuple(refused), alignment, marks or {})
-        return whole.with_views()
+        whole = cls(
+            slim(catalog), by_modality, {}, tuple(refused), alignment, marks or {}, index_kind
+        )
+        return whole.with_views(share)
 
     @classmethod
     def of(cls, contents: IndexContents) -> "CatalogIndex":
@@ -301,21 +316,27 @@ class CatalogIndex(IndexContents):
         """The vectors of each modality at unit length, made once."""
         return {name: unit(encoded.vectors) for name, encoded in self.features.items()}
 
-    def with_views(self) -> "CatalogIndex":
-        """The same index with its views made anew, each as one index of faiss."""
-        views = {}
+    def with_views(self, share: float = 1.0) -> "CatalogIndex":
+        """The same index with its views made anew, each as one index of faiss.
+
+        Args:
+            share: Of all items, that are these; as much of the memory is theirs.
+        """
+        of = {}
         for name in TOWERS:
             if name in self.features and self.features[name].present.any():
                 encoded = self.features[name]
-                views[name] = self._view(unit(encoded.vectors), encoded.present)
+                of[name] = unit(encoded.vectors), np.flatnonzero(encoded.present)
         joint = joint_vectors(self.features, self.alignment)
         if joint is not None and joint.any():
-            views["joint"] = self._view(joint, np.any(joint != 0, axis=1))
+            of["joint"] = joint, np.flatnonzero(np.any(joint != 0, axis=1))
+        sizes = {name: len(rows) * vectors.shape[1] for name, (vectors, rows) in of.items()}
+        views = {}
+        for name, (vectors, rows) in of.items():
+            kind = part_of(self.index_kind, share * sizes[name] / sum(sizes.values()))
+            ids = [self.item_ids[row] for row in rows]
+            views[name] = VectorIndex.build(ids, vectors[rows], kind)
         return replace(self, views=views)
-
-    def _view(self, vectors: NDArray[np.float32], present: NDArray[np.bool_]) -> VectorIndex:
-        rows = np.flatnonzero(present)
-        return VectorIndex.build([self.item_ids[row] for row in rows], vectors[rows])
 
     def _row(self, item_id: str) -> int:
         if item_id not in self.catalog.rows:

@@ -39,6 +39,7 @@ def _read(folder: Path) -> dict[str, Any]:
     return {
         "kind": "index",
         "format": FORMAT,
+        "index_kind": rows.manifest.index_kind,
         "items": rows.manifest.items,
         "without_vector": _without_vector(rows),
         "text": list(rows.catalog.text),
@@ -61,7 +62,12 @@ def _segment(folder: Path, segment: Segment) -> dict[str, Any]:
 
 def _view(folder: Path) -> dict[str, Any]:
     about = read_about(folder / "index.json")
-    return {"index": about["factory"], "items": about["items"], "recall@100": about["recall@100"]}
+    return {
+        "index": about["factory"],
+        "items": about["items"],
+        "bytes": (folder / "index.faiss").stat().st_size,
+        "recall@100": about["recall@100"],
+    }
 
 
 def _without_vector(rows: IndexRows) -> int:

@@ -29,6 +29,7 @@ from p5mm.indexing.storage.folder import (
 )
 from p5mm.indexing.storage.manifest import is_index
 from p5mm.indexing.storage.marks import Marks, marks_of
+from p5mm.retrieval.tuning import check_kind
 
 LEAST_KEPT = 0.1  # share of an index's items below which a catalog is taken for a mistake
 MOST_SWALLOWED = 10_000  # items of a segment that a later one takes up
@@ -47,6 +48,7 @@ class Update:
         marks: Theirs.
         gone: ``[n]`` True for the rows of the index that are deleted: removed, or changed.
         alignment: That of the index, where it fits the encoders.
+        index_kind: Of its views.
     """
 
     change: Change
@@ -55,9 +57,16 @@ class Update:
     marks: dict[str, Marks]
     gone: NDArray[np.bool_]
     alignment: Alignment | None
+    index_kind: str
 
 
-def planned(catalog: Catalog, out: str | Path, towers: list[Tower], force: bool = False) -> Update:
+def planned(
+    catalog: Catalog,
+    out: str | Path,
+    towers: list[Tower],
+    force: bool = False,
+    index_kind: str | None = None,
+) -> Update:
     """Compare a catalog with an index.
 
     Args:
@@ -65,19 +74,23 @@ def planned(catalog: Catalog, out: str | Path, towers: list[Tower], force: bool 
         out: Folder of the index, if there is one.
         towers: The encoders of the catalog's modalities.
         force: Whether nearly all items of the index may go.
+        index_kind: Of the views; the kind that the index has where None.
 
     Raises:
         InputError: Nearly all of them would, and they may not; or the index is of a newer p5mm.
     """
     before = _before(out, force)
+    kind = index_kind or ("auto" if before is None else before.manifest.index_kind)
+    check_kind(kind)
     place = np.full(len(catalog), NEW) if before is None else places(catalog, before.catalog)
     marks = {
         name: marks_of(raws, _known(before, name, place)) for name, raws in _fields(catalog, towers)
     }
-    whole = before is None or not _goes_on(before, catalog, towers)
+    fits = before is not None and _goes_on(before, catalog, towers)
+    whole = not fits or _is_of_another_kind(before, kind)
     if before is None:
         different = np.zeros(len(catalog), np.bool_)
-    elif whole:
+    elif not fits:
         different = place != NEW
     else:
         different = changed(slim(catalog), marks, before, place)
@@ -94,6 +107,7 @@ def planned(catalog: Catalog, out: str | Path, towers: list[Tower], force: bool 
         {name: of.take(rows) for name, of in marks.items()},
         gone,
         None if before is None else _kept_alignment(before, towers),
+        kind,
     )
 
 
@@ -134,7 +148,9 @@ def write_update(
         OSError: It cannot be written.
     """
     if update.before is None:
-        made = replace(CatalogIndex.build(update.part, features), marks=update.marks)
+        made = replace(
+            CatalogIndex.build(update.part, features, update.index_kind), marks=update.marks
+        )
         if update.alignment is not None:
             made = made.with_alignment(update.alignment)
         write_index(made, out, force)
@@ -144,7 +160,10 @@ def write_update(
     touched = {rows.catalog.item_ids[row] for row in np.flatnonzero(gone)}
     quarantine = [refused for refused in rows.quarantine if refused.item_id not in touched]
     if len(update.part):
-        new = CatalogIndex.of_some(update.part, features, rows.alignment, update.marks)
+        share = len(update.part) / (len(update.part) + int((~gone).sum()))
+        new = CatalogIndex.of_some(
+            update.part, features, rows.alignment, update.marks, update.index_kind, share
+        )
         quarantine += new.quarantine
         part, gone = _with_small_ones(new, rows, gone, out)
     write_change(out, rows, gone, part, quarantine)
@@ -209,6 +228,13 @@ def _goes_on(before: IndexRows, catalog: Catalog, towers: list[Tower]) -> bool:
     return False
 
 
+def _is_of_another_kind(before: IndexRows | None, kind: str) -> bool:
+    if before is None or before.manifest.index_kind == kind:
+        return False
+    log.info("the index is %s, not %s: all is made anew", before.manifest.index_kind, kind)
+    return True
+
+
 def _made_by(tower: Tower) -> tuple[str, int]:
     return tower.encoder.fingerprint, tower.encoder.dim
 
@@ -258,5 +284,6 @@ def _with_small_ones(
     within = np.isin(rows.segment, numbers)
     staying = np.flatnonzero(~gone[within])
     whole = joined([(read_part(out, numbers), staying), (new, np.arange(len(new.catalog)))])
-    made = replace(CatalogIndex.of(whole), alignment=new.alignment)
-    return made.with_views(), gone | within
+    made = replace(CatalogIndex.of(whole), alignment=new.alignment, index_kind=new.index_kind)
+    gone = gone | within
+    return made.with_views(len(made.catalog) / (len(made.catalog) + int((~gone).sum()))), gone

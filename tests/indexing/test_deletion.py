@@ -102,8 +102,10 @@ def test_the_status_of_an_index(made):
     assert (told["without_vector"], told["quarantined"], told["deleted"]) == (1, 2, 1)
     assert told["alignment"]["pairs"] == 201
     assert [(one["items"], one["deleted"]) for one in told["segments"]] == [(202, 1), (1, 0)]
-    view = {"index": "Flat", "items": 201, "recall@100": 1.0}
-    assert told["segments"][0]["views"] == {"image": view, "text": view, "joint": view}
+    view = {"index": "Flat", "items": 201, "bytes": 201 * 6 * 4 + 45, "recall@100": 1.0}
+    assert told["index_kind"] == "auto"
+    joint = view | {"bytes": 201 * 12 * 4 + 45}
+    assert told["segments"][0]["views"] == {"image": view, "text": view, "joint": joint}
 
 
 @pytest.mark.parametrize(

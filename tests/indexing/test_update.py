@@ -1,5 +1,6 @@
 """An index follows its catalog: what changed is told, encoded and written, and nothing else."""
 
+import json
 import logging
 import os
 from dataclasses import replace
@@ -18,6 +19,7 @@ from p5mm.indexing import update as update_module
 from p5mm.indexing.build import align_index, build_index, foreseen
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.deletion import compact_index, delete_items
+from p5mm.indexing.status import index_status
 from p5mm.indexing.storage.folder import read_index_rows
 from p5mm.indexing.storage.manifest import read_manifest
 
@@ -379,3 +381,53 @@ def test_numbers_that_are_none_within_a_value_are_no_change(shop):
     column = pa.array([{"x": float("nan")}] * 60)
     build(shop, MANY, odd=column)
     assert str(build(shop, MANY, odd=column)) == "0 added, 0 changed, 0 removed, 60 untouched"
+
+
+def factories(shop):
+    return [
+        {name: view["index"] for name, view in segment["views"].items()}
+        for segment in index_status(shop.out)["segments"]
+    ]
+
+
+def test_a_memory_chooses_the_index_and_stays(shop, caplog):
+    """60 items of 6 dimensions in two views: 720 numbers; 1.44 kB are two bytes each."""
+    caplog.set_level(logging.INFO)
+    catalog = shop.catalog(MANY)
+    build_index(catalog, shop.out, shop.both, index_kind="1.5kB")
+    assert factories(shop) == [{"image": "SQfp16", "text": "SQfp16"}]
+    assert "index 1.5kB: image is SQfp16, 0.000" in caplog.text
+    build(shop, MANY | {"new": "m"})  # a part has its share of the memory
+    assert factories(shop)[1:] == [{"image": "SQfp16", "text": "SQfp16"}]
+    assert CatalogIndex.load(shop.out).search_text("m", k=1)[0].item_id == "new"
+    align_index(shop.out)  # the joint view is as long as both
+    assert factories(shop) == [dict.fromkeys(("image", "text", "joint"), "SQ8")]
+    assert read_manifest(shop.out).index_kind == "1.5kB"
+    shop.seen.clear()
+    change = build_index(catalog, shop.out, shop.both, index_kind="auto")
+    assert str(change) == "0 added, 0 changed, 1 removed, 60 untouched"
+    assert "the index is 1.5kB, not auto: all is made anew" in caplog.text
+    assert set(factories(shop)[0].values()) == {"Flat"}
+    assert shop.seen == []
+
+
+def test_a_memory_that_is_too_small_leaves_the_index_as_it_was(shop):
+    build(shop, MANY)
+    before = files(shop.out)
+    with pytest.raises(InputError, match=r"60 vectors of 6 dimensions take .* Allow more"):
+        build_index(shop.catalog(MANY), shop.out, shop.both, index_kind="0.7kB")
+    for wrong in ("ivff", "0GB", "2 GiB", "IVF2,Flat", "-1GB"):
+        with pytest.raises(InputError, match=r"unknown index kind .*or a memory such as 2GB"):
+            build_index(shop.catalog(MANY), shop.out, shop.both, index_kind=wrong)
+    assert files(shop.out) == before
+
+
+def test_an_index_that_says_no_kind_is_auto(shop):
+    build(shop, MANY)
+    path = shop.out / "config.json"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({key: of for key, of in about.items() if key != "index_kind"}))
+    assert read_manifest(shop.out).index_kind == "auto"
+    path.write_text(json.dumps(about | {"index_kind": "../ivf"}))
+    with pytest.raises(InputError, match=r"config\.json.*unknown index kind"):
+        read_manifest(shop.out)

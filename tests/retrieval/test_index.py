@@ -109,6 +109,24 @@ def test_fewer_bits_take_less_room(tmp_path):
     assert sizes["ivf-sq8"] < 0.6 * sizes["ivf-fp16"]
 
 
+@pytest.mark.parametrize("n", [3000, 2_000_000])
+def test_a_memory_takes_the_first_kind_that_fits(n):
+    for megabytes, coding in ((1.2, "Flat"), (0.7, "SQfp16"), (0.35, "SQ8")):
+        factory = factory_string(f"{megabytes * n * 64 * 4 / 1e6:.3f}MB", n, 64)
+        assert factory.endswith(coding)
+        assert factory.startswith("IVF") == (n > 1_000_000)
+    with pytest.raises(InputError, match=f"{n:,} vectors of 64 .* allowed. Allow more"):
+        factory_string("100kB", n, 64)
+
+
+def test_a_memory_is_kept_to(tmp_path):
+    items = vectors_of(4000, 64)
+    for told, bytes_ in {"2MB": 2e6, "0.6MB": 6e5, "300kB": 3e5, "3.5GB": 3.5e9}.items():
+        VectorIndex.build(ids_of(4000), items, told).save(tmp_path)
+        assert (tmp_path / "index.faiss").stat().st_size <= bytes_
+        assert VectorIndex.load(tmp_path).recall > 0.97
+
+
 def test_same_seed_same_index():
     items = clustered(2000, 16)
     first, again = (VectorIndex.build(ids_of(2000), items, "ivf", seed=3) for _ in range(2))

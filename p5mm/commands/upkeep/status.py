@@ -78,7 +78,8 @@ def _status(folder: str) -> dict[str, Any]:
 
 
 def _index_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
-    lines = [("index", f"format {about['format']}, {sized(about['bytes'])}")]
+    kind = "" if about["index_kind"] == "auto" else f", {about['index_kind']} for faiss"
+    lines = [("index", f"format {about['format']}, {sized(about['bytes'])}{kind}")]
     empty = about["without_vector"]
     without = f", {empty:,} without a vector" if empty else ""
     lines.append(("items", f"{about['items']:,}{without}"))

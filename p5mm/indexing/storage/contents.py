@@ -37,6 +37,8 @@ class IndexContents:
         quarantine: What could not be used.
         alignment: The heads that bring pictures and texts into one space, once trained.
         marks: Of each field that is no text, by what a change is seen; in the catalog's rows.
+        index_kind: Of the views, as `p5mm.retrieval.tuning.factory_string` takes it; a memory is
+            that of all views together.
     """
 
     catalog: Catalog
@@ -45,6 +47,7 @@ class IndexContents:
     quarantine: tuple[Refused, ...] = ()
     alignment: Alignment | None = None
     marks: Mapping[str, Marks] = field(default_factory=dict)
+    index_kind: str = "auto"
 
 
 def joined(parts: Sequence[tuple[IndexContents, Rows]]) -> IndexContents:

@@ -121,7 +121,8 @@ def write_index(index: IndexContents, folder: str | Path, force: bool = False) -
         segment = _new_segment(index, draft, "000001")
         if index.alignment is not None:
             index.alignment.save(draft / ALIGNED)
-        _write_rest(draft, encoders, [(segment, np.empty(0, np.int64))], index.quarantine)
+        alone = [(segment, np.empty(0, np.int64))]
+        _write_rest(draft, encoders, alone, index.quarantine, index.index_kind)
 
 
 def write_change(
@@ -167,7 +168,7 @@ def write_change(
             }
         if rows.manifest.aligned:
             link(folder / ALIGNED, draft / ALIGNED)
-        _write_rest(draft, encoders, kept, quarantine)
+        _write_rest(draft, encoders, kept, quarantine, rows.manifest.index_kind)
 
 
 def read_index(folder: str | Path) -> IndexContents:
@@ -211,6 +212,7 @@ def _write_rest(
     encoders: dict[str, Made],
     segments: Sequence[tuple[Segment, Rows]],
     quarantine: Sequence[Refused],
+    index_kind: str,
 ) -> None:
     """All but the segments and the alignment."""
     rows = [asdict(refused) for refused in quarantine]
@@ -222,6 +224,7 @@ def _write_rest(
         sum(segment.live for segment, _ in segments),
         len(rows),
         (draft / ALIGNED).exists(),
+        index_kind,
         encoders,
         tuple(segment for segment, _ in segments),
     ).write(draft / "config.json")
@@ -238,7 +241,12 @@ def _read(folder: Path) -> IndexContents:
             there = int(whole.features[name].present.sum())
             if there != made.items:
                 raise InputError(f"{there} items have {name} vectors, not {made.items}")
-    return replace(whole, quarantine=quarantine, alignment=_read_alignment(folder, manifest))
+    return replace(
+        whole,
+        quarantine=quarantine,
+        alignment=_read_alignment(folder, manifest),
+        index_kind=manifest.index_kind,
+    )
 
 
 def _read_segments(folder: Path, manifest: Manifest, numbers: Sequence[int]) -> IndexContents:

@@ -8,6 +8,7 @@ from typing import Any
 
 from p5mm.errors import InputError, unknown
 from p5mm.plain import check_type, read_json, reading
+from p5mm.retrieval.tuning import check_kind
 
 KIND = "p5mm catalog index"
 FORMAT = 2
@@ -57,6 +58,7 @@ class Manifest:
         items: Of the index: those of the segments that are not deleted.
         quarantined: Values in quarantine.
         aligned: Whether pictures and texts were aligned.
+        index_kind: What its views are: auto, another name, or the memory that they may take.
         encoders: Modality to what made its vectors.
         segments: In the order of their rows.
     """
@@ -64,6 +66,7 @@ class Manifest:
     items: int
     quarantined: int
     aligned: bool
+    index_kind: str
     encoders: Mapping[str, Made]
     segments: tuple[Segment, ...]
 
@@ -129,12 +132,14 @@ def read_manifest(folder: Path) -> Manifest:
         if about.get("format") != FORMAT:
             told = str(about.get("format"))[:20]
             raise InputError(f"it has format {told}; this p5mm reads {FORMAT}")
-        given = {name: value for name, value in about.items() if name not in ("kind", "format")}
+        own = {name: value for name, value in about.items() if name not in ("kind", "format")}
+        given = {"index_kind": "auto", **own}  # not told before it could be chosen
         check_type(given, Manifest, "it")
         return _checked(given)
 
 
 def _checked(given: Mapping[str, Any]) -> Manifest:
+    check_kind(given["index_kind"])
     segments = tuple(
         Segment(**{**values, "views": tuple(values["views"])}) for values in given["segments"]
     )
