@@ -10,8 +10,8 @@ class Fitted:
     Attributes:
         weights: Weight of each part of the reranker beside the retriever; 0 leaves a part out.
         similarities: Weight of each similarity in a reranker without the decoder.
-        tried: Validation NDCG@10 of the retriever, the similarities, the decoder, and all, each
-            weighed on other users than it is judged by.
+        tried: Validation NDCG@10 of the retriever, the similarities, the decoder, and all, as
+            far as there are any, each weighed on other users than it is judged by.
         handicap: What the scores of items never taken are lowered by.
         lift: What they are raised by again beyond the first page.
         rating_scale: Mean and spread of ratings in training.

@@ -181,17 +181,20 @@ def fit_weights(
 
     Returns:
         The weights; those of the similarities without a decoder; and the cross-fitted NDCG@10 of
-        what was tried.
+        what was tried: the retriever, and what of the others there is.
     """
     linear = () if scorer.similarity is None else scorer.similarity.names
     names = (*decoder, *linear)
     search = Search(Parts.of(scorer, names, cases), names)
     folds = np.random.default_rng(0).permutation(len(search.parts.targets)) % FOLDS
     nothing = (0.0,) * len(names)
-    values, found = {"retriever": search.ndcg(nothing)}, {"retriever": nothing}
-    for told, among in {"similarities": linear, "decoder": decoder, "all": names}.items():
-        values[told] = search.cross_fitted(folds, among) if among else values["retriever"]
-        found[told] = search.best(slice(None), among)
+    values = {"retriever": search.ndcg(nothing)}
+    found = {"retriever": nothing, "similarities": nothing}
+    both = names if linear and decoder else ()
+    for told, among in {"similarities": linear, "decoder": decoder, "all": both}.items():
+        if among:
+            values[told] = search.cross_fitted(folds, among)
+            found[told] = search.best(slice(None), among)
     kept = "decoder" if decoder else "retriever"
     for told, value in values.items():
         kept = told if _gains(value - values[kept]) else kept

@@ -286,6 +286,19 @@ def test_useless_parts_get_no_weight(toy):
     assert weights["decoder"] == similarities["decoder"] == 0.0  # of random opinions
 
 
+def test_what_is_not_there_is_not_said_to_have_been_tried(toy):
+    cases = toy.split.cases("valid").in_rows(toy.rows)
+    scorer = toy.scorer.alone().within(toy.rows)
+    weights, similarities, tried = fit_weights(scorer, [], cases)
+    assert set(tried) == {"retriever", "similarities"}
+    assert set(weights) == set(similarities) == set(scorer.similarity.names)
+    bare = replace(scorer, similarity=None)
+    weights, similarities, tried = fit_weights(bare, [], cases)
+    assert (weights, similarities, set(tried)) == ({}, {}, {"retriever"})
+    _, similarities, tried = fit_weights(bare, [DECODER], cases)
+    assert (similarities, set(tried)) == ({DECODER: 0.0}, {"retriever", "decoder"})
+
+
 def parts_of(**columns):
     """Cases of two candidates, of which the first is right; each part's lead of it."""
     lead = {name: torch.tensor(values)[:, None] for name, values in columns.items()}
