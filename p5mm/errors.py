@@ -32,6 +32,16 @@ def shown(text: str) -> str:
     return _UNSAFE.sub("\ufffd", _LINE_ENDS.sub(" ", text))
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """So many of something; ``plural`` where it is not the noun with an s.
+
+    Example:
+        >>> counted(1, "item"), counted(2_500, "item"), counted(0, "history", "histories")
+        ('1 item', '2,500 items', '0 histories')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def unknown(kind: str, given: str, allowed: Iterable[str]) -> InputError:
     """An error for a name that is not among the allowed ones, with the nearest of them.
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from p5mm.data.split import Part
-from p5mm.errors import InputError
+from p5mm.errors import InputError, counted
 from p5mm.evaluation.ablation import ablated_rankers
 from p5mm.evaluation.evaluate import BASELINES, evaluate, fit_baselines
 from p5mm.evaluation.linter.model import leakage_protocol, model_findings, ranker_findings
@@ -44,7 +44,7 @@ def evaluate_model(
         InputError: Nothing is held out.
     """
     if model.as_trained is not model:
-        log.info("evaluated as it was trained: what is deleted counts, what came later does not")
+        log.info("evaluated as it was trained: %s", _since(model))
         model = model.as_trained
     cases = model.split.cases(split)
     if not len(cases):
@@ -76,3 +76,14 @@ def evaluate_model(
     )  # fmt: skip
     protocol = report.protocol | model.split.told | leakage_protocol(model, findings)
     return replace(report, protocol=protocol, tasks=tasks)
+
+
+def _since(model: TrainedModel) -> str:
+    """What has become of a model since, and what its evaluation makes of that."""
+    deleted, later = len(model.deleted), len(model.later)
+    told = {
+        f"{counted(deleted, 'deleted item')} {'counts' if deleted == 1 else 'count'}": deleted,
+        f"{counted(later, 'interaction')} that came later "
+        f"{'does' if later == 1 else 'do'} not": later,
+    }
+    return ", ".join(line for line, count in told.items() if count)

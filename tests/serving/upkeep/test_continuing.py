@@ -1,5 +1,6 @@
 """A training that goes on: one version of everything, and no more than was learned is claimed."""
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError
 from p5mm.evaluation.linter.finding import LeakageError
 from p5mm.evaluation.linter.model import model_findings
+from p5mm.evaluation.model_report import evaluate_model
 from p5mm.evidence.counts import Counts
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.folder import read_model, write_model
@@ -83,6 +85,20 @@ def test_the_retriever_learns_on_and_the_decoder_stays(joined, late):
 def test_what_was_given_is_not_changed(early, joined):
     assert early.network.items.trained.sum() == joined.network.items.trained.sum()
     assert not joined.network.items.trained[joined.catalog.rows["new"]]
+
+
+def test_an_evaluation_says_what_has_become_of_the_model(early, joined, late, caplog):
+    caplog.set_level(logging.INFO)
+    later = len(joined.later)
+    for model, told in (
+        (joined, f"1 deleted item counts, {later} interactions that came later do not"),
+        (late, "1 deleted item counts"),  # nothing has come since it learned on
+        (early, None),
+    ):
+        caplog.clear()
+        evaluate_model(model, "valid", None, ["popularity"])
+        said = [line for line in caplog.messages if line.startswith("evaluated as it was trained")]
+        assert said == ([] if told is None else [f"evaluated as it was trained: {told}"])
 
 
 def test_it_learns_what_came(early, late, joined):
