@@ -141,7 +141,7 @@ def test_recommend_and_score_give_the_table_of_one_machine(
     for place, engine in (("here", "local"), ("there", "ray")):
         out = f"{place}.parquet"
         assert run("score", "model", "pairs.parquet", "--out", out, "--engine", engine) == 0
-        assert capsys.readouterr().err.count("1 users are not in the log, such as 'nobody'") == 1
+        assert capsys.readouterr().err.count("1 user is not in the log, such as 'nobody'") == 1
     agree(pq.read_table("there.parquet"), pq.read_table("here.parquet"))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from p5mm.errors import InputError
+from p5mm.errors import InputError, counted
 from p5mm.terminal import say
 
 if TYPE_CHECKING:
@@ -173,11 +173,11 @@ def write_job(
         if nothing and table.rows and not rows:
             job.clear()
             raise InputError(f"{table.name}: {nothing}")
-        told_parts = f" in {len(job.parts)} parts"
+        told_parts = f" in {counted(len(job.parts), 'part')}"
         if whole:
             write_batches(pq.read_schema(job.parts[0]), joined(job.parts), target)
             job.clear()
-        say(f"{target}: {rows} rows{'' if whole else told_parts}")
+        say(f"{target}: {counted(rows, 'row')}{'' if whole else told_parts}")
 
     job.run(table, work, *told, anew=force, finish=finish, cluster=cluster)
 

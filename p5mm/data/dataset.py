@@ -13,7 +13,7 @@ from p5mm.data.catalog import Catalog
 from p5mm.data.interactions import Interactions
 from p5mm.data.readers import READERS, detect
 from p5mm.data.readers.source import Source
-from p5mm.errors import InputError, shown, unknown
+from p5mm.errors import InputError, counted, shown, unknown
 
 _log = logging.getLogger(__name__)
 
@@ -73,15 +73,15 @@ def open_dataset(config: DataConfig, first_day: bool = False) -> Dataset:
     interactions = log.known(catalog.item_ids)
     if len(interactions) < len(log):
         _log.warning(
-            "%d of %d interactions have items that are not in the catalog; they are left out",
-            len(log) - len(interactions),
+            "left out: %s of %d, with items that are not in the catalog",
+            counted(len(log) - len(interactions), "interaction"),
             len(log),
         )
     if catalog.quarantine:
         item, reason = catalog.quarantine[0]
         _log.warning(
-            "%d pictures are left out, the first of item %s: %s",
-            len(catalog.quarantine),
+            "%s left out, the first of item %s: %s",
+            counted(len(catalog.quarantine), "picture is", "pictures are"),
             shown(item),
             shown(reason),
         )

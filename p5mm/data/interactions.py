@@ -17,7 +17,7 @@ from p5mm.data.columns import id_column, number_column, text_column, with_known_
 from p5mm.data.histories import Histories
 from p5mm.data.tables import arrow_table, read_table
 from p5mm.data.timestamps import read_times
-from p5mm.errors import InputError
+from p5mm.errors import InputError, counted
 
 _TEXTS = ("review", "headline", "explanation", "feature")
 _NAMES = ("user_id", "item_id", "timestamp", "rating", *_TEXTS)
@@ -45,9 +45,10 @@ class Dropped:
 
     def __str__(self) -> str:
         return (
-            f"left out: {self.unknown} interactions with {self.unknown_items} items that are not "
-            f"in the catalog, {self.repeats} repeats of an item by a user (the first counts), "
-            f"{self.users} users without any item left"
+            f"left out: {counted(self.unknown, 'interaction')} with "
+            f"{counted(self.unknown_items, 'item')} not in the catalog, "
+            f"{counted(self.repeats, 'repeat')} of an item by a user (the first counts), "
+            f"{counted(self.users, 'user')} without any item left"
         )
 
 

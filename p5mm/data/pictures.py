@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from p5mm.encoders.values.part import FilePart
-from p5mm.errors import InputError, shown
+from p5mm.errors import InputError, counted, shown
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 WORTH_LISTING = 1000  # names from which a folder is listed, and its files are not asked one by one
@@ -122,9 +122,9 @@ def _grouped(names: Sequence[str], owners: Sequence[str]) -> dict[str, list[str]
     if more:
         owner = min(more)
         _log.info(
-            "%s items have several pictures, %s in all, such as '%s': %s%s; the vector of an item "
+            "%s several pictures, %s in all, such as '%s': %s%s; the vector of an item "
             "is their mean",
-            f"{len(more):,}",
+            counted(len(more), "item has", "items have"),
             f"{sum(map(len, more.values())):,}",
             shown(owner),
             ", ".join(map(shown, more[owner][:3])),
@@ -152,9 +152,9 @@ def _pictures(folder: Path) -> list[str]:
                 (pictures if _is_unicode(path) else unreadable).append(path)
     if unreadable:
         _log.warning(
-            "%d pictures below %s are left out, their names are not UTF-8: %s%s; rename them",
-            len(unreadable),
+            "left out below %s: %s with a name that is not UTF-8: %s%s; rename what is left out",
             folder,
+            counted(len(unreadable), "picture"),
             ", ".join(_escaped(path) for path in sorted(unreadable)[:5]),
             ", ..." if len(unreadable) > 5 else "",
         )

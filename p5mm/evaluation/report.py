@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from p5mm.errors import counted
 from p5mm.metrics.intervals import Interval, intervals
 from p5mm.pages.table import interval_table, terminal_width
 from p5mm.pages.text import clipped
@@ -122,7 +123,7 @@ class Report:
         lines += [f"retriever {name} {value:.4f}" for name, value in self.retrieval.items()]
         lines.append(clipped(self._asked(), width))
         for family, task in self.tasks.items():
-            among, users = task.protocol.get("ranking"), f"{task.protocol['users']:,} users"
+            among, users = task.protocol.get("ranking"), counted(task.protocol["users"], "user")
             heading = ", ".join(filter(None, [family, among, users]))
             lines += ["", clipped(heading, width), task.table(width)]
         return "\n".join(lines)

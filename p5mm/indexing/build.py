@@ -16,7 +16,7 @@ from p5mm.encoders.base import Features
 from p5mm.encoders.build import has_text_tower
 from p5mm.encoders.store import FeatureStore
 from p5mm.encoders.values.cost import Cost
-from p5mm.errors import InputError, shown
+from p5mm.errors import InputError, counted, shown
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.change import Change
 from p5mm.indexing.cost import costs
@@ -174,8 +174,8 @@ def _tell_recased(change: Change) -> None:
     if change.recased:
         some = ", ".join(map(shown, change.recased[:5]))
         log.warning(
-            "%d ids are new in case alone: %s; the items of the old ids are removed",
-            len(change.recased),
+            "%s new in case alone: %s; what had the old case is removed",
+            counted(len(change.recased), "id is", "ids are"),
             some,
         )
 
@@ -192,12 +192,12 @@ def _tell_alignment(rows: IndexRows) -> None:
         return
     trained_on = rows.alignment.report.pairs
     pairs = int(np.logical_and(*(rows.present[side] for side in SIDES)).sum())
-    log.info("the alignment is kept (trained on %d pairs)", trained_on)
+    log.info("the alignment is kept (trained on %s)", counted(trained_on, "pair"))
     if abs(pairs - trained_on) > WORTH_ALIGNING * trained_on:
         log.warning(
-            "the catalog has %d pairs now, and %d when it was aligned; "
+            "the catalog has %s now, and %d when it was aligned; "
             "p5mm align INDEX trains the alignment anew",
-            pairs,
+            counted(pairs, "pair"),
             trained_on,
         )
 
@@ -220,17 +220,18 @@ def aligned(index: CatalogIndex, seed: int = 0) -> CatalogIndex:
 def _summary(rows: IndexRows) -> str:
     catalog, made = rows.catalog, rows.manifest.encoders
     views = {view for segment in rows.manifest.segments for view in segment.views}
-    counts = ", ".join(f"{of.items:,} {name} vectors" for name, of in made.items())
+    counts = ", ".join(counted(of.items, f"{name} vector") for name, of in made.items())
     searched = ", ".join(name for name in VIEWS if name in views) or "item"
-    lines = [f"{len(catalog):,} items: {counts}; searched by {searched}"]
+    lines = [f"{counted(len(catalog), 'item')}: {counts}; searched by {searched}"]
     if "text" not in views and "image" in views and has_text_tower(made["image"].spec):
         lines.append(f"words find pictures by the text tower of {made['image'].spec}")
     if catalog.text and "text" in made:
         lines.append(f"text is made of: {', '.join(catalog.text)}")
     empty = int((~np.logical_or.reduce(list(rows.present.values()))).sum())
     if empty:
-        lines.append(f"{empty:,} items without any vector are found by no search")
+        lines.append(f"found by no search: {counted(empty, 'item')} without any vector")
     if rows.quarantine:
-        lines.append(f"{len(rows.quarantine):,} values in quarantine (quarantine.parquet), first:")
+        values = counted(len(rows.quarantine), "value")
+        lines.append(f"{values} in quarantine (quarantine.parquet), first:")
         lines += [f"  {bad.item_id} ({bad.modality}): {bad.reason}" for bad in rows.quarantine[:5]]
     return "\n".join(lines)

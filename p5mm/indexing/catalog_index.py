@@ -17,7 +17,7 @@ from p5mm.data.catalog_columns import is_binary
 from p5mm.data.pictures import first_picture
 from p5mm.encoders.alignment import Alignment, train_alignment
 from p5mm.encoders.base import Features
-from p5mm.errors import InputError, shown, unknown
+from p5mm.errors import InputError, counted, shown, unknown
 from p5mm.indexing.query import JOINT, VIEWS, Query
 from p5mm.indexing.storage.contents import IndexContents, Refused
 from p5mm.indexing.storage.folder import check_target, read_index, write_index
@@ -186,8 +186,8 @@ class CatalogIndex(IndexContents):
         strange = [item for item in (*(allow or ()), *deny) if item not in rows]
         if strange:
             log.warning(
-                "left out of --allow and --deny: %d items that are not in the index, such as '%s'",
-                len(strange),
+                "left out of --allow and --deny: %s not in the index, such as '%s'",
+                counted(len(strange), "item"),
                 shown(strange[0]),
             )
         for ids, wanted in ((allow or (), True), (deny, False)):
@@ -343,7 +343,8 @@ class CatalogIndex(IndexContents):
             near = difflib.get_close_matches(item_id, self.item_ids, n=3, cutoff=0.5)
             hint = f" did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
             raise InputError(
-                f"unknown item '{item_id}';{hint} The index holds {len(self.item_ids)} items"
+                f"unknown item '{item_id}';{hint} The index holds "
+                f"{counted(len(self.item_ids), 'item')}"
             )
         return self.catalog.rows[item_id]
 

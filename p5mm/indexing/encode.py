@@ -17,7 +17,7 @@ from p5mm.encoders.build import absolute_spec, make_encoder
 from p5mm.encoders.distributed import Distributed, can_travel
 from p5mm.encoders.encode import encode_items
 from p5mm.encoders.store import FeatureStore
-from p5mm.errors import InputError
+from p5mm.errors import InputError, counted
 
 NONE = "none"
 
@@ -169,9 +169,8 @@ def _encode(
     encoder = tower.encoder
     raws, refused = tower.raws(catalog)
     given = sum(raw is not None for raw in raws)
-    log.info(
-        "%s: %s of %s items by %s", encoder.modality, f"{given:,}", f"{len(raws):,}", tower.spec
-    )
+    items = counted(len(raws), "item")
+    log.info("%s: %s of %s by %s", encoder.modality, f"{given:,}", items, tower.spec)
     threads = None if config.workers < 0 else config.workers
     elsewhere = None
     if cluster is not None and can_travel(encoder, raws):

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from p5mm.config import Config
 from p5mm.data.dataset import Dataset
 from p5mm.encoders.store import FeatureStore
-from p5mm.errors import InputError, unknown
+from p5mm.errors import InputError, counted, unknown
 from p5mm.indexing.encode import NONE, encode_catalog
 from p5mm.metrics.validation import validation_metrics
 from p5mm.model.base import Base, Learned, shared_weights
@@ -289,12 +289,13 @@ def _key(
 
 def _announced(domains: Sequence[Domain], network: Network, training: Training) -> str:
     told = ", ".join(
-        f"{of.name} ({len(of.data.item_ids):,} items, {len(of.data.users):,} users)"
+        f"{of.name} ({counted(len(of.data.item_ids), 'item')}, "
+        f"{counted(len(of.data.users), 'user')})"
         for of in domains
     )
     weights = sum(parameter.numel() for parameter in training.parameters)
     return (
         f"pretrain on {told}; by {', '.join(network.items.modalities)}, no ids; "
         f"{weights / 1e6:.2f} M weights; {training.batches.steps:.0f} steps an epoch, at most "
-        f"{training.settings.epochs} epochs"
+        f"{counted(training.settings.epochs, 'epoch')}"
     )

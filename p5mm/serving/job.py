@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from p5mm.cluster import Cluster
-from p5mm.errors import InputError
+from p5mm.errors import InputError, counted
 from p5mm.files import is_still, whole_file
 from p5mm.progress import Progress, progress
 from p5mm.serving.long_table import LongTable
@@ -87,7 +87,9 @@ class Job:
             parts, finished = self._begun()
             shown.begin_at(min(len(parts) * WINDOW, table.rows))
             if parts:
-                log.info("%s: %d parts are there already", self.folder, len(parts))
+                log.info(
+                    "%s: %s there already", self.folder, counted(len(parts), "part is", "parts are")
+                )
             if not finished:
                 try:
                     making = _made(table, work, len(parts), shown, cluster)

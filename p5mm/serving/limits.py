@@ -12,7 +12,7 @@ from p5mm.errors import InputError
 from p5mm.indexing.where import rows_where
 from p5mm.serving.requests import Ids, Requests, item_lists
 
-LISTS = "lists of what may be shown"  # in messages
+LISTS = ("list of what may be shown", "lists of what may be shown")  # in messages
 Lists = Mapping[str, Sequence[str]]
 
 

@@ -12,7 +12,7 @@ from p5mm.data.histories import Histories
 from p5mm.data.history_column import FORMS, read_histories
 from p5mm.data.tables import id_column, rows
 from p5mm.data.users import Users
-from p5mm.errors import InputError, shown, unknown
+from p5mm.errors import InputError, counted, shown, unknown
 from p5mm.serving.requests import Requests, item_lists
 
 COLUMNS = ("item_id", "user_id", "history")
@@ -126,8 +126,8 @@ def _item_rows(
         raise unknown("item", strange[0], rows)
     if strange:
         log.warning(
-            "not scored: %d pairs with items that are not in the catalog, such as '%s'",
-            len(strange),
+            "not scored: %s with an item that is not in the catalog, such as '%s'",
+            counted(len(strange), "pair"),
             shown(strange[0]),
         )
     return np.array([rows.get(item, -1) for item in items], dtype=np.int64)

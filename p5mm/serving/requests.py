@@ -12,7 +12,7 @@ from p5mm.data.histories import Histories
 from p5mm.data.history_column import read_histories
 from p5mm.data.tables import id_column, with_known_names
 from p5mm.data.users import Users
-from p5mm.errors import InputError, shown, unknown
+from p5mm.errors import InputError, counted, shown, unknown
 
 COLUMNS = ("user_id", "history", "allow", "deny")
 Ids = Sequence[str] | None
@@ -118,7 +118,8 @@ class Requests:
         strangers = [name for name in names if name not in rows]
         if strangers:
             message = (
-                f"{len(strangers)} users are not in the log, such as '{shown(strangers[0])}'; for "
+                f"{counted(len(strangers), 'user is', 'users are')} not in the log, such as "
+                f"'{shown(strangers[0])}'; for "
                 "new users give their histories (a column 'history' with lists of item ids)"
             )
             if strict or (len(strangers) == len(names) and not nobody):
@@ -151,7 +152,7 @@ def item_lists(
     rows: Mapping[str, int],
     lists: Sequence[Sequence[str]],
     strict: bool,
-    what: str = "histories",
+    what: tuple[str, str] = ("history", "histories"),
 ) -> Histories:
     """Histories of lists of item ids.
 
@@ -159,7 +160,7 @@ def item_lists(
         rows: The row of each item.
         lists: Item ids in order of time.
         strict: Whether an unknown item is an error; else it is left out, counted and told.
-        what: What the lists are called where that is told.
+        what: What a list is called where that is told, and several.
 
     Raises:
         InputError: An item is unknown and ``strict``.
@@ -170,10 +171,9 @@ def item_lists(
     if strange:
         touched = sum(any(item not in rows for item in history) for history in lists)
         log.warning(
-            "left out of %d %s: %d items that are not in the catalog, such as '%s'",
-            touched,
-            what,
-            len(strange),
+            "left out of %s: %s not in the catalog, such as '%s'",
+            counted(touched, *what),
+            counted(len(strange), "item"),
             shown(strange[0]),
         )
     return Histories.from_lists([[rows[i] for i in history if i in rows] for history in lists])

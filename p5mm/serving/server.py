@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from p5mm.data.histories import Histories
 from p5mm.data.tables import arrow_table
 from p5mm.data.users import Users
-from p5mm.errors import InputError, shown
+from p5mm.errors import InputError, counted, shown
 from p5mm.progress import Progress, progress
 from p5mm.retrieval.ties import MARGIN, settle
 from p5mm.serving.limits import Limits
@@ -172,8 +172,8 @@ def _tell_nothing_left(names: Sequence[str], real: NDArray[np.bool_]) -> None:
     empty = np.flatnonzero(~real.any(axis=1))
     if len(empty):
         log.warning(
-            "%d users get no item, such as '%s': nothing is left that they may get",
-            len(empty),
+            "%s no item, such as '%s': nothing is left that they may get",
+            counted(len(empty), "user gets", "users get"),
             shown(names[empty[0]]),
         )
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from p5mm.config import Config, TrainConfig
 from p5mm.data.split import Cases
+from p5mm.errors import counted
 from p5mm.evidence.cold_items import ColdItems
 from p5mm.evidence.counts import Counts
 from p5mm.metrics.validation import validation_metrics
@@ -93,13 +94,15 @@ class Fitting:
         weights = sum(parameter.numel() for parameter in self.network.parameters())
         known = ", ".join(f"{name} of {int(p.sum())}" for name, p in content.present.items())
         if not settings.epochs:
-            return f"first day: {content.items} items ({known}); nothing is trained"
+            return f"first day: {counted(content.items, 'item')} ({known}); nothing is trained"
         return (
-            f"train: {len(train)} histories, {len(train.items)} targets; "
-            f"{int(self.network.items.trained.sum())} of {content.items} items seen "
+            f"train: {counted(len(train), 'history', 'histories')}, "
+            f"{counted(len(train.items), 'target')}; "
+            f"{int(self.network.items.trained.sum()):,} of {counted(content.items, 'item')} seen "
             f"(content: {known or 'none'}); {weights / 1e6:.2f} M weights; about "
-            f"{len(train.items) // settings.positions + 1} steps an epoch, at most "
-            f"{settings.epochs} epochs, {len(self.data.split.cases('valid'))} users validate each; "
+            f"{counted(len(train.items) // settings.positions + 1, 'step')} an epoch, at most "
+            f"{counted(settings.epochs, 'epoch')}, each validated by "
+            f"{counted(len(self.data.split.cases('valid')), 'user')}; "
             f"twice where ranking is learned: the first time without what is held back for it"
         )
 

@@ -120,8 +120,8 @@ def test_unknown_ids_are_counted_and_strict_stops(model, folder, capsys, wrong_u
         ['"a"'] * 2 + ['"u1"'] * 2
     )
     err = capsys.readouterr().err
-    assert "1 items that are not in the catalog, such as 'nothing'" in err
-    assert "1 users are not in the log, such as 'nobody'" in err
+    assert "1 item not in the catalog, such as 'nothing'" in err
+    assert "1 user is not in the log, such as 'nobody'" in err
     assert "such as 'nobody'" in wrong_use(*arguments, "--strict")
 
 

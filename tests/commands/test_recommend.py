@@ -189,7 +189,7 @@ def test_unknown_items_of_everybody_are_told_once(model, tmp_path, capsys, monke
     arguments = ["recommend", model, "--users", "all", "--out", tmp_path / "out"]
     assert run(*arguments, "--deny", tmp_path / "deny.csv") == 0
     told = capsys.readouterr().err
-    assert told.count("left out of 1 lists of what may be shown: 1 items that are not in") == 1
+    assert told.count("left out of 1 list of what may be shown: 1 item not in") == 1
 
 
 def test_a_window_of_unknown_items_stops_no_scores(model, tmp_path, capsys, monkeypatch, wrong_use):
@@ -199,7 +199,7 @@ def test_a_window_of_unknown_items_stops_no_scores(model, tmp_path, capsys, monk
     pq.write_table(pairs.slice(0, 5), tmp_path / "pairs.parquet")
     arguments = ["score", model, tmp_path / "pairs.parquet", "--out", tmp_path / "out.parquet"]
     assert run(*arguments) == 0
-    assert "not scored: 2 pairs with items that are not in the catalog" in capsys.readouterr().err
+    assert "not scored: 2 pairs with an item that is not in the catalog" in capsys.readouterr().err
     scores = pq.read_table(tmp_path / "out.parquet")["score"].to_pylist()
     assert [score is None for score in scores] == [False, False, True, True, False]
     assert "unknown item 'zzz'" in wrong_use(*arguments, "--strict")

@@ -24,7 +24,7 @@ def test_items_outside_the_catalog_are_left_out_before_the_core(folder, caplog):
     assert data.interactions.item_ids == ["a", "b"]
     assert data.interactions.user_ids == ["u", "v"]
     assert len(data.catalog) == 3
-    assert "2 of 7 interactions have items that are not in the catalog" in caplog.text
+    assert "left out: 2 interactions of 7, with items that are not in the catalog" in caplog.text
 
 
 def test_auto_says_what_it_takes_the_data_for(folder, caplog):
@@ -46,7 +46,7 @@ def test_a_picture_that_is_refused_is_said(folder, caplog):
     (folder / "catalog.csv").write_text("item_id,image\na,../x.jpg\nb,\n")
     (folder / "images").mkdir()
     assert open_dataset(DataConfig(str(folder))).catalog.quarantine[0][0] == "a"
-    assert "1 pictures are left out, the first of item a" in caplog.text
+    assert "1 picture is left out, the first of item a" in caplog.text
 
 
 @pytest.mark.parametrize(

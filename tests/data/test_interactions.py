@@ -147,7 +147,7 @@ def test_ratings_stand_by_their_items():
 def test_what_is_left_out_is_said(caplog):
     log = Interactions.from_rows([("u", "a", 1), ("u", "a", 2), ("v", "x", 1)])
     assert log.histories(["a"])[0] == ["u"]
-    assert "1 interactions with 1 items that are not in the catalog, 1 repeats" in caplog.text
+    assert "1 interaction with 1 item not in the catalog, 1 repeat of" in caplog.text
     with pytest.raises(InputError, match="no item of the log is in the catalog"):
         log.known(["7"])
 

@@ -24,7 +24,7 @@ def test_a_neighbour_is_a_second_picture_and_does_not_rename_an_item(tmp_path, c
     touch(tmp_path, "1014.jpg", "1014.gif")
     assert scan(tmp_path) == {"1014": ["1014.jpg", "1014.png", "1014.gif"], "sub/a": ["sub/a.webp"]}
     assert (
-        "1 items have several pictures, 3 in all, such as '1014': 1014.jpg, 1014.png" in caplog.text
+        "1 item has several pictures, 3 in all, such as '1014': 1014.jpg, 1014.png" in caplog.text
     )
     items = Catalog.read(tmp_path)
     assert items.raw("image") == [
@@ -95,5 +95,5 @@ def test_names_that_are_not_utf8_are_counted_and_told(tmp_path, caplog):
     except OSError:
         pytest.skip("file names are UTF-8 here")
     assert scan(tmp_path) == {"a": ["a.jpg"]}
-    assert f"2 pictures below {tmp_path} are left out" in caplog.text
+    assert f"left out below {tmp_path}: 2 pictures with a name that is not UTF-8" in caplog.text
     assert "caf\\xe9\ufffd.jpg, d\\xe9/b.png; rename them" in caplog.text

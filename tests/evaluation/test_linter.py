@@ -44,7 +44,7 @@ def test_a_model_that_was_trained_on_everything_is_refused(fitted):
     known = replace(fitted.fitted, items=tuple(sorted({*fitted.fitted.items, "cold"})))
     model = replace(fitted, log=longer, network=network, fitted=known)
     network.items.trained[model.rows] = True
-    with pytest.raises(LeakageError, match="has learned 1 items that no training history holds"):
+    with pytest.raises(LeakageError, match="has learned 1 item that no training history holds"):
         evaluate_model(model, "test", None, [])
 
 

@@ -86,7 +86,7 @@ def test_a_folder_of_pictures_is_searched_by_picture_and_item(pictures, tmp_path
     out = str(tmp_path / "out")
     arguments = ["index", str(pictures), "--out", out, "--image-encoder", "tiny", "--workers", "0"]
     assert main(arguments) == 0
-    assert "1 values in quarantine" in capsys.readouterr().err
+    assert "1 value in quarantine" in capsys.readouterr().err
     assert main(["search", out, "--image", str(pictures / "p7.png"), "--k", "5", "--json"]) == 0
     hits = json.loads(capsys.readouterr().out)
     found = CatalogIndex.load(out).search_picture(pictures / "p7.png", 5)
@@ -260,7 +260,7 @@ def test_vectors_of_any_size_are_compared_by_angle(size):
 def test_only_what_is_allowed_and_not_denied_is_found(pictures, tmp_path, capsys, caplog):
     index = made(spec="open_clip:tiny/tag").limited(["red 0", "blue 2", "grey 9"], ["red 0"])
     assert ids(index.search_text("red", 10)) == ids(index.search_item("green 4", 10)) == ["blue 2"]
-    assert "1 items that are not in the index, such as 'grey 9'" in caplog.text
+    assert "1 item not in the index, such as 'grey 9'" in caplog.text
     with pytest.raises(InputError, match="allow and deny leave no item"):
         made().limited(["red 0"], ["red 0"])
     out, near = str(tmp_path / "out"), ["--item", "p7", "--k", "3", "--json"]

@@ -231,7 +231,7 @@ def test_ids_that_change_their_case_are_told(shop, caplog):
     shop.seen.clear()
     change = build(shop, {k.upper() if k == "i1" else k: v for k, v in MANY.items()})
     assert change.lines() == ["+ I1", "- i1"]
-    assert "1 ids are new in case alone: I1" in caplog.text
+    assert "1 id is new in case alone: I1" in caplog.text
     assert not shop.seen
 
 

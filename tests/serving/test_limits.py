@@ -154,7 +154,7 @@ def test_who_asks_twice_has_two_lists_and_who_gets_nothing_is_told(recommender, 
         assert found[0] == ("u1", "r0s1")
         assert found[3:] == [("u2", "r0s3")]
         assert len(found) == 4  # the second of u1 gets whatever is best
-        assert "1 users get no item, such as 'u1'" in caplog.text
+        assert "1 user gets no item, such as 'u1'" in caplog.text
         limited = recommender.recommend(make(columns), limits=limits, **asked)
         assert limited["user_id"].to_pylist() == ["u1", "u1", "u2"]
     with pytest.raises(InputError, match="give these as its column 'history'"):

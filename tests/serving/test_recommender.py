@@ -110,7 +110,7 @@ def test_item_repeated_in_a_history(shop):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"users": ["u0", "u999"]}, "1 users are not in the log, such as 'u999'"),
+        ({"users": ["u0", "u999"]}, "1 user is not in the log, such as 'u999'"),
         ({"histories": [["r0s1", "r0s11"]]}, "unknown item 'r0s11'; did you mean"),
         ({"users": ["a"], "histories": [[], []]}, "1 users for 2 histories"),
         ({"k": 0}, "k is 0"),

@@ -44,8 +44,8 @@ def test_one_unknown_id_does_not_stop_all_others(shop, caplog):
     assert table["user_id"].to_pylist() == ["a", "a", "u3", "u3"]
     expected = shop.recommend(["a", "u3"], histories=[WALK, None], k=2)
     assert table["item_id"].equals(expected["item_id"])
-    assert "1 users are not in the log, such as 'nobody'" in caplog.text
-    assert "left out of 1 histories: 2 items that are not in the catalog" in caplog.text
+    assert "1 user is not in the log, such as 'nobody'" in caplog.text
+    assert "left out of 1 history: 2 items not in the catalog" in caplog.text
     with pytest.raises(InputError, match="unknown item 'nothing'"):
         shop.recommend(["a"], histories=[[*WALK, "nothing"]])
     with pytest.raises(InputError, match="not in the log, such as 'nobody'"):
@@ -80,7 +80,7 @@ def test_a_pair_of_an_unknown_id_has_no_score_and_stops_no_other(shop, caplog):
     assert scores[0] == pytest.approx(expected, abs=1e-4)
     listed = pa.table({"history": [["r0s1"]], "item_id": ["r2s2"]})
     assert scores[3] == pytest.approx(shop.score(listed)["score"][0].as_py(), abs=1e-4)
-    for words in ("'nobody'", "1 pairs with items that are not in the catalog", "'nothing'"):
+    for words in ("'nobody'", "1 pair with an item that is not in the catalog", "'nothing'"):
         assert words in caplog.text
     for row in (1, 2, 3):
         with pytest.raises(InputError):

@@ -277,7 +277,7 @@ def test_a_kept_model_writes_the_same(model, tmp_path, capsys):
     (tmp_path / "pairs.csv").write_text("user_id,item_id\nu1,r1s2\nu1,strange\nnobody,r1s2\n")
     command = ["review", str(tmp_path / "model"), str(tmp_path / "pairs.csv"), "--out"]
     assert main([*command, str(tmp_path / "out.csv")]) == 0
-    assert "items that are not in the catalog" in capsys.readouterr().err
+    assert "with an item that is not in the catalog" in capsys.readouterr().err
     rows = read_table(tmp_path / "out.csv").to_pydict()
     assert rows["item_id"] == ["r1s2", "strange", "r1s2"]
     assert rows["headline"] == [told["headline"][0].as_py(), None, None]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p5mm.commands.output import add_force, table_target, write_table
-from p5mm.errors import InputError
+from p5mm.errors import InputError, counted
 from p5mm.terminal import say
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
             "one, p5mm train ... the other"
         )
     write_table(made, target)
-    say(f"{target}: {made.num_rows} rows")
+    say(f"{target}: {counted(made.num_rows, 'row')}")
 
 
 def reviewed(base: "Base", table: "pa.Table", width: int, what: str) -> "pa.Table":

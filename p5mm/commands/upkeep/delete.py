@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Take items out of an index, or let a model serve them no more."""
-    from p5mm.errors import InputError, shown
+    from p5mm.errors import InputError, counted, shown
 
     if bool(options.item) == (options.ids is not None):
         raise InputError("name the items: ID [ID ...], or a list of them with --ids FILE")
@@ -32,7 +32,8 @@ def run(options: argparse.Namespace) -> None:
     done = delete(options.folder, item_ids, options.ids is None)
     if done.unknown:
         some = ", ".join(shown(item[:80]) for item in done.unknown[:5])
-        say(f"{len(done.unknown):,} ids are no items of the {what}: {some}")
+        ids = counted(len(done.unknown), "id is no item", "ids are no items")
+        say(f"{ids} of the {what}: {some}")
     say(f"{options.folder}: {done.deleted:,} deleted, {done.left:,} left")
 
 

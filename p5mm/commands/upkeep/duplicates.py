@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from p5mm import __version__
 from p5mm.commands.output import add_force, is_page, page_module, put, target
-from p5mm.errors import InputError
+from p5mm.errors import InputError, counted
 from p5mm.terminal import columns, safe, say
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
         images = None if options.images is None else Path(options.images)
         credits = [f"Made by p5mm {__version__}."]
         put(page.duplicates_page(groups, index, options.threshold, images, credits), options.html)
-        say(f"{options.html}: {len(groups):,} groups")
+        say(f"{options.html}: {counted(len(groups), 'group')}")
     if options.json:
         print(json.dumps([asdict(group) for group in groups]))
     elif groups:
@@ -77,4 +77,6 @@ def _table(groups: "Sequence[Group]") -> str:
         alike = "same bytes" if group.same else f"{group.likeness:.3f}"
         rows.append([f"{len(group.item_ids):,}", alike, ids + more])
     rest = len(groups) - GROUPS
-    return columns(rows) + (f"\n... and {rest:,} groups more (--html, --json)" if rest > 0 else "")
+    return columns(rows) + (
+        f"\n... and {counted(rest, 'more group')} (--html, --json)" if rest > 0 else ""
+    )

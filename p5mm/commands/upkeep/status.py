@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from p5mm.errors import counted
 from p5mm.terminal import safe
 
 
@@ -84,13 +85,17 @@ def _index_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     without = f", {empty:,} without a vector" if empty else ""
     lines.append(("items", f"{about['items']:,}{without}"))
     for name, made in about["modalities"].items():
-        lines.append((name, f"{made['items']:,} vectors of {made['dim']} by {made['spec']}"))
+        lines.append(
+            (name, f"{counted(made['items'], 'vector')} of {made['dim']} by {made['spec']}")
+        )
     if about["text"]:
         lines.append(("text made of", ", ".join(about["text"])))
     lines.append(("alignment", _alignment(about["alignment"])))
     lines += [(f"segment {of['name']}", _segment(of)) for of in about["segments"]]
     if about["quarantined"]:
-        lines.append(("quarantined", f"{about['quarantined']:,} values (quarantine.parquet)"))
+        lines.append(
+            ("quarantined", f"{counted(about['quarantined'], 'value')} (quarantine.parquet)")
+        )
     if about["worth_compacting"]:
         back, many = sized(about["bytes_of_deleted"]), len(about["segments"])
         one = f", and makes one of {many} segments" if many > 1 else ""
@@ -105,7 +110,9 @@ def _segment(about: Mapping[str, Any]) -> str:
         for name, view in about["views"].items()
     )
     gone = f", {about['deleted']:,} deleted" if about["deleted"] else ""
-    return f"{about['items']:,} items{gone}, {sized(about['bytes'])}; {views or 'no vectors'}"
+    return (
+        f"{counted(about['items'], 'item')}{gone}, {sized(about['bytes'])}; {views or 'no vectors'}"
+    )
 
 
 def _alignment(report: Mapping[str, Any] | None) -> str:
@@ -125,16 +132,18 @@ def _model_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = {
         "model": f"format {about['format']}, {sized(about['bytes'])}",
         "items": f"{about['items']:,}, {about['items_in_log']:,} in the log; content: {content}",
-        "log": f"{about['interactions']:,} interactions of {about['users']:,} users",
-        "since": f"{since['added']:,} items added, {since['deleted']:,} deleted; "
-        f"{since['later']:,} interactions",
-        "training": "first day of a shop" if about["first_day"] else f"{about['epochs']} epochs",
+        "log": f"{counted(about['interactions'], 'interaction')} of "
+        f"{counted(about['users'], 'user')}",
+        "since": f"{counted(since['added'], 'item')} added, {since['deleted']:,} deleted; "
+        f"{counted(since['later'], 'interaction')}",
+        "training": "first day of a shop" if about["first_day"]
+        else counted(about["epochs"], "epoch"),
         "validation": f"ndcg@10 of {tried}" if tried else "none",
         "decoder": "ranks" if about["decoder"] else "does not rank",
         "reranker": "likeness of content and of words" if about["likeness"]
         else ranks or "none, the retriever alone ranks",
         "index": "none, candidates are generated" if index is None
-        else f"{index['index']} of {index['items']:,} items",
+        else f"{index['index']} of {counted(index['items'], 'item')}",
     }  # fmt: skip
     return list(lines.items())
 
@@ -142,8 +151,9 @@ def _model_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _base_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = [("base", f"format {about['format']}, {sized(about['bytes'])}")]
     for shop in about["learned"]:
-        told = f"{shop['items']:,} items, {shop['users']:,} users; validation ndcg@10 by content"
-        lines.append((f"learned {shop['name']}", f"{told} {shop['ndcg']:.4f}"))
+        told = f"{counted(shop['items'], 'item')}, {counted(shop['users'], 'user')}"
+        value = f"validation ndcg@10 by content {shop['ndcg']:.4f}"
+        lines.append((f"learned {shop['name']}", f"{told}; {value}"))
     lines.append(("content", ", ".join(about["content"])))
     return [*lines, ("writes", ", ".join(about["words"]) or "nothing")]
 

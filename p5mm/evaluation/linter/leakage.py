@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.data.split import PARTS, Split
-from p5mm.errors import shown
+from p5mm.errors import counted, shown
 from p5mm.evaluation.linter.finding import Finding
 from p5mm.evaluation.linter.numbering import DRAWS, follows_held_out
 from p5mm.evidence.similarity import cooccurrence
@@ -47,7 +47,7 @@ def learned_held_out_items(split: Split, trained: NDArray[np.bool_]) -> list[Fin
     return [
         Finding(
             "leak",
-            f"the model has learned {len(wrong)} items that no training history holds",
+            f"the model has learned {counted(len(wrong), 'item')} that no training history holds",
             f"such as item row {wrong[0]}",
             "train it anew on the training part of the log that it is evaluated on",
         )
@@ -92,7 +92,7 @@ def learned_held_out_ratings(split: Split, counts: NDArray[np.number]) -> list[F
     return [
         Finding(
             "leak",
-            f"the model has counted other ratings than those of training for {len(strange)} items",
+            f"the model has counted other ratings than those of training for {counted(len(strange), 'item')}",
             f"such as item row {row}: {counts[row]:.0f} ratings, {expected[row]} in training",
             "count ratings anew on the training part of the log that it is evaluated on",
         )

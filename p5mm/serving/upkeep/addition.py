@@ -15,7 +15,7 @@ from p5mm.data.catalog import Catalog
 from p5mm.encoders.base import Features
 from p5mm.encoders.store import FeatureStore
 from p5mm.encoders.values.cost import Cost
-from p5mm.errors import shown
+from p5mm.errors import counted, shown
 from p5mm.evidence.cold_items import ColdItems
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.cost import costs
@@ -221,7 +221,11 @@ def _told(model: TrainedModel, offer: Offer, changed: NDArray[np.bool_]) -> Addi
     log.info("%s", done)
     if recased:
         some = ", ".join(map(shown, recased[:5]))
-        log.warning("%d ids are new in case alone: %s; they are other items", len(recased), some)
+        log.warning(
+            "%s new in case alone: %s; another case is another item",
+            counted(len(recased), "id is", "ids are"),
+            some,
+        )
     return done
 
 
@@ -232,8 +236,8 @@ def _tell_quarantined(catalog: Catalog, features: Sequence[Features]) -> None:
     if bad:
         item, modality, reason = bad[0]
         log.warning(
-            "%d values could not be used, the first of item %s (%s): %s",
-            len(bad), shown(item), modality, shown(reason),
+            "%s could not be used, the first of item %s (%s): %s",
+            counted(len(bad), "value"), shown(item), modality, shown(reason),
         )  # fmt: skip
 
 
@@ -242,8 +246,9 @@ def _tell_unknown(offer: Offer, content: Content) -> None:
     lost = np.flatnonzero(~offer.known & ~known[offer.rows])
     if len(lost):
         log.warning(
-            "%d new items have nothing that the model reads, such as '%s': they are never found",
-            len(lost), shown(offer.catalog.item_ids[lost[0]]),
+            "%s nothing that the model reads, such as '%s': never found",
+            counted(len(lost), "new item has", "new items have"),
+            shown(offer.catalog.item_ids[lost[0]]),
         )  # fmt: skip
 
 

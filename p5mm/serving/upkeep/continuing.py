@@ -15,7 +15,7 @@ import numpy as np
 from p5mm.data.dataset import Dataset
 from p5mm.data.interactions import Interactions
 from p5mm.data.split import Part
-from p5mm.errors import InputError
+from p5mm.errors import InputError, counted
 from p5mm.metrics.validation import validation_metrics
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.training.calibration import beside_likeness
@@ -54,7 +54,10 @@ def continued(model: TrainedModel, epochs: int) -> TrainedModel:
     items.trained = items.trained | data.trained
     train = data.train
     log.info(
-        "go on: %d histories, %d targets, %d epochs at most", len(train), len(train.items), epochs
+        "go on: %s, %s, %s at most",
+        counted(len(train), "history", "histories"),
+        counted(len(train.items), "target"),
+        counted(epochs, "epoch"),
     )
     passes = fitting.retriever()
     best = max(epoch["ndcg@10"] for epoch in passes)
@@ -101,14 +104,18 @@ def _digest(model: TrainedModel, data: TrainingData) -> str:
     seen: dict[Part, int] = {part: _seen(model, data, part) for part in ("valid", "test")}
     if seen["valid"]:
         log.warning(
-            "%d validation items were learned before, of users who had taken fewer than three: "
+            "%s learned before, of users who had taken fewer than three: "
             "what validation says of the model flatters it",
-            seen["valid"],
+            counted(seen["valid"], "validation item was", "validation items were"),
         )
     if seen["test"]:
         log.warning(
-            "%d items that a test would ask for were learned before: the model cannot be evaluated",
-            seen["test"],
+            "%s learned before: the model cannot be evaluated",
+            counted(
+                seen["test"],
+                "item that a test would ask for was",
+                "items that a test would ask for were",
+            ),
         )
         return NO_DIGEST
     return training_digest(data.users, data.items, data.split.train)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from p5mm.data.interactions import Interactions
 from p5mm.data.tables import read_table, with_known_names
-from p5mm.errors import InputError
+from p5mm.errors import InputError, counted
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.serving.folder import PARTS, read_model, write_parts
 from p5mm.serving.since import Since
@@ -46,9 +46,8 @@ class Update:
     users: int
 
     def __str__(self) -> str:
-        told = (
-            f"{self.joined:,} interactions joined ({self.users:,} new users), {self.known:,} known"
-        )
+        joined, users = counted(self.joined, "interaction"), counted(self.users, "new user")
+        told = f"{joined} joined ({users}), {self.known:,} known"
         if self.unknown:
             told += f"; {self.unknown:,} with items that are not in the model, until p5mm add"
         return told

@@ -98,7 +98,7 @@ def test_a_list_of_items_to_delete(pictures, capsys, name, text):
     code, told, err = run(capsys, "delete", out, "--ids", out.parent / name)
     assert (code, told) == (0, "")
     assert "2 deleted, 28 left" in err
-    assert ("1 ids are no items of the index: nothere" in err) == ("nothere" in text)
+    assert ("1 id is no item of the index: nothere" in err) == ("nothere" in text)
     code, _, err = run(capsys, "delete", out, "--ids", out.parent / name)  # again
     assert (code, "0 deleted, 28 left" in err) == (0, True)
 
@@ -226,7 +226,7 @@ def test_the_life_of_a_model(model, toys, capsys):
     assert about["since"] == {"deleted": 2, "later": 2, "added": 1}
     told = run(capsys, "status", model)[1]
     assert "since" in told
-    assert "1 items added, 2 deleted; 2 interactions" in told
+    assert "1 item added, 2 deleted; 2 interactions" in told
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_texts_of_other_columns_are_told(plain):
 
 def test_an_item_of_which_nothing_is_known_is_told(plain, caplog):
     grown = plain.add_items(Catalog.from_table(pa.table({"item_id": ["n"], "price": [1]})))
-    assert "1 new items have nothing that the model reads, such as 'n'" in caplog.text
+    assert "1 new item has nothing that the model reads, such as 'n'" in caplog.text
     assert "n" not in grown.recommend(k=50)["item_id"].to_pylist()
 
 

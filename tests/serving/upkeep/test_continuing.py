@@ -133,8 +133,8 @@ def test_what_was_learned_before_is_not_asked_for(early, caplog):
     model = continued(replace(early, log=log), 1)
     table = pa.table({"user_id": ["zoe"], "item_id": ["r1s0"], "timestamp": [1]})
     again = continued(with_interactions(model, table, "x")[0], 1)
-    assert "1 validation items were learned before" in caplog.text
-    assert "1 items that a test would ask for were learned before" in caplog.text
+    assert "1 validation item was learned before" in caplog.text
+    assert "1 item that a test would ask for was learned before" in caplog.text
     with pytest.raises(LeakageError):
         model_findings(again)
 
