@@ -92,7 +92,8 @@ def learned_held_out_ratings(split: Split, counts: NDArray[np.number]) -> list[F
     return [
         Finding(
             "leak",
-            f"the model has counted other ratings than those of training for {counted(len(strange), 'item')}",
+            "the model has counted other ratings than those of training for "
+            f"{counted(len(strange), 'item')}",
             f"such as item row {row}: {counts[row]:.0f} ratings, {expected[row]} in training",
             "count ratings anew on the training part of the log that it is evaluated on",
         )

@@ -113,7 +113,7 @@ def test_duplicates_as_table_json_and_page(pictures, capsys, page_of):
     arguments = ["duplicates", out, "--threshold", "0.9999", "--html", page, "--images", pictures]
     code, told, err = run(capsys, *arguments, "--json")
     assert json.loads(told) == [{"item_ids": ["copy", "p7"], "likeness": 1.0, "same": True}]
-    assert "1 groups" in err
+    assert "1 group" in err
     assert len(page_of(page.read_text()).find("image", "href")) == 2
     assert run(capsys, *arguments)[0] == 0  # over its own earlier page
     page.write_text("mine")
