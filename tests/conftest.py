@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import settings
 
 from p5mm.config import Config, EncoderConfig, ModelConfig, RetrievalConfig, TrainConfig
 from p5mm.data.catalog import Catalog
@@ -25,6 +26,9 @@ from p5mm.model.tokenizer import EOS
 from p5mm.ranking.trained_model import TrainedModel
 from p5mm.ranking.writing import Written, beams
 from p5mm.training.fit import fit
+
+settings.register_profile("p5mm", deadline=None)  # a busy machine is no error
+settings.load_profile("p5mm")
 
 RINGS, STEPS, USERS = 4, 10, 80
 COLD = "cold"  # looks like an item of ring 0, and nobody has taken it

@@ -182,9 +182,7 @@ def test_a_folder_of_pictures(tmp_path):
         Catalog.read(touch(tmp_path / "n", "a.md"))
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.sets(
         st.builds(

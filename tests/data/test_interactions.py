@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from p5mm.data.interactions import Interactions
@@ -35,7 +35,6 @@ def naive_histories(events, item_ids):
     return histories
 
 
-@settings(deadline=None)
 @given(events=EVENTS)
 def test_histories_are_those_of_dictionaries(events):
     item_ids = list("zyxwv")
@@ -51,7 +50,6 @@ def test_histories_are_those_of_dictionaries(events):
     assert dropped.users == len({u for u, _, _ in events}) - len(users)
 
 
-@settings(deadline=None)
 @given(events=EVENTS, k=st.integers(2, 4))
 def test_the_core_is_the_largest_fixpoint(events, k):
     rest = events

@@ -37,9 +37,7 @@ def test_all_forms_agree(tmp_path):
         assert [tuple(row.values()) for row in table.to_pylist()] == wanted, path
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     ids=st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), min_size=1)
 )

@@ -3,7 +3,7 @@ import time
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from p5mm.data import text_tables
@@ -22,7 +22,6 @@ def depth(value):
     return 1 + max(map(depth, parts), default=0) if isinstance(value, (list, dict)) else 0
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 40),
     st.lists(st.dictionaries(st.text("x[", max_size=2), VALUES, max_size=3), max_size=3),

@@ -46,7 +46,7 @@ def test_encoders_are_kept_apart(store):
     assert not store.table("one", 5).get(keys(1))[0].any()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(puts=st.lists(st.lists(st.integers(0, 30), max_size=8), max_size=6))
 def test_it_is_a_dictionary(tmp_path_factory, puts):
     table = FeatureStore(tmp_path_factory.mktemp("s")).table("enc", 1)

@@ -62,7 +62,7 @@ def test_nothing_of_a_new_item_is_learned_from(cold, model):
     assert not np.isin(valid, cold.rows).any()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.lists(st.lists(st.integers(0, 7), unique=True, max_size=8), min_size=1, max_size=6),
     st.sets(st.integers(0, 7)),

@@ -171,7 +171,7 @@ def test_a_file_without_proper_candidates_is_refused(split, drawn, tmp_path, tri
         StoredCandidates.read(path, split.cases("test"), users, items)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 30))
 def test_ranks_are_those_of_brute_force(split, drawn, seed, levels):
     """Few levels make ties; a tie's rank is the mean over the orders of the tied."""

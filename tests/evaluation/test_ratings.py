@@ -199,7 +199,7 @@ def test_biased_mf_reads_no_test_rating(planted, biased):
     assert np.array_equal(again.items, biased.items)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.permutations(range(12)))
 def test_biased_mf_cares_neither_for_the_order_of_a_history_nor_for_its_company(
     planted, biased, order

@@ -12,7 +12,7 @@ LOG = Histories.from_lists([[0, 1, 2], [1, 2, 3], [4, 1], [5], []])
 
 
 @given(st.lists(st.lists(st.integers(0, 5), unique=True, max_size=6), min_size=1, max_size=5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_transitions_are_counted_forwards_and_fade(lists):
     log = Histories.from_lists(lists)
     taken = np.bincount(log.items, minlength=6).astype(np.float32)

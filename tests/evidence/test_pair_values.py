@@ -13,7 +13,7 @@ ROWS = st.lists(st.integers(0, N - 1), min_size=3, max_size=3)
 
 
 @given(st.lists(MATRIX, min_size=1, max_size=3), st.lists(st.tuples(ROWS, ROWS), max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_values_are_those_of_the_matrices(matrices, asked):
     dense = [np.array(m, dtype=np.float32).reshape(N, N) for m in matrices]
     rows = np.array([r for r, _ in asked], dtype=np.int64).reshape(-1, 3)

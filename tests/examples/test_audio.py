@@ -85,7 +85,7 @@ def test_neither_loudness_nor_form_nor_rate_nor_channels_count(encoder):
     assert vector(encoder, as_file(tone(1, 0))) @ same > 0.95 > first @ same
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(share=st.floats(0, 0.999))
 def test_every_cut_file_is_refused(encoder, share):
     for whole in (as_file(tone(0, 1)), as_file(tone(0, 1), "WAV")):
@@ -143,7 +143,7 @@ def test_from_files_to_recommendations(example, shop, why_broken, capsys, tmp_pa
 
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_what_is_mutated_gives_a_vector_or_a_reason(encoder, form, data):
     whole = bytearray(as_file(tone(0, 1)[:2000], form))

@@ -81,7 +81,7 @@ def test_a_dry_run_tells_it_all_and_writes_nothing(shop, tmp_path):
     }
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_after_any_changes_it_is_what_a_new_index_would_be(shop, data):
     """Against an index that is made at once of the last catalog."""

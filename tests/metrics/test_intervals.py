@@ -11,7 +11,7 @@ from p5mm.metrics.intervals import interval, intervals, paired
 
 
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), seed=st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_value_lies_within(values: list[float], seed: int) -> None:
     estimate = interval(np.array(values), seed=seed, draws=20)
     assert estimate.low <= estimate.value <= estimate.high

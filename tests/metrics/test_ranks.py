@@ -10,7 +10,7 @@ from p5mm.metrics.ranks import expected_ranks, metrics_per_user, top_items
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(2, 60), users=st.integers(1, 6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_metrics_agree_with_trec_eval(seed: int, n: int, users: int) -> None:
     rng = np.random.default_rng(seed)
     scores = np.stack([rng.permutation(n) for _ in range(users)]).astype(np.float32)
@@ -29,7 +29,7 @@ def test_metrics_agree_with_trec_eval(seed: int, n: int, users: int) -> None:
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(2, 30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_filtering_is_ranking_among_the_rest(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 4, (1, n)).astype(np.float32)

@@ -9,7 +9,7 @@ from p5mm.data.histories import Histories
 from p5mm.model.batches import history_batch, scaled, training_batches
 
 LISTS = st.lists(st.lists(st.integers(0, 9), max_size=12), min_size=1, max_size=8).filter(any)
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=60)
 
 
 def rated(lists):

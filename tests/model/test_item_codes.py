@@ -10,7 +10,7 @@ from p5mm.model.item_codes import NEARER, ItemCodes, shares
 from p5mm.retrieval.trie import Trie
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.tuples(st.integers(1, 30), st.integers(1, 4)).flatmap(
         lambda shape: arrays.arrays(np.int64, shape, elements=st.integers(0, 3))

@@ -60,7 +60,7 @@ def test_items_and_leanings_are_shrunk_means():
             assert float(found[user, place]) == pytest.approx(leaning(LOG, user, place), abs=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, len(RATINGS) - 1))
 def test_leaving_out_its_own_rating_is_a_prior_that_never_saw_it(event):
     hidden = LOG.ratings.copy()

@@ -12,7 +12,7 @@ HISTORIES = st.lists(st.lists(st.integers(0, 40), max_size=12), min_size=1, max_
 
 
 @given(HISTORIES, st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_relations_facts_and_similarities_are_those_of_torch(by_torch, by_onnx, lists, seed):
     rng = np.random.default_rng(seed)
     histories = Histories.from_lists(lists)

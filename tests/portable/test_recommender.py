@@ -26,7 +26,7 @@ def ids(recommender, rows):
 
 
 @given(HISTORIES, st.integers(1, 45), st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_histories_get_the_same(by_torch, by_onnx, agree, histories, k, kept):
     """Empty ones, long ones, of new items, with the same item twice."""
     asked = {"histories": [ids(by_torch, rows) for rows in histories], "k": k}
@@ -35,7 +35,7 @@ def test_any_histories_get_the_same(by_torch, by_onnx, agree, histories, k, kept
 
 
 @given(ITEMS, ITEMS, ITEMS, ITEMS, st.integers(1, 45), st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_whatever_may_be_shown(by_torch, by_onnx, agree, allow, deny, own, never, k, kept):
     limits = Limits(
         ids(by_torch, allow) or None,

@@ -104,7 +104,7 @@ def test_a_batch_answers_as_each_alone(network, generator):
         torch.testing.assert_close(score[0], scores[line], **CLOSE)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 12), st.sets(st.integers(0, ITEMS - 1)), st.sets(st.integers(0, ITEMS - 1)))
 def test_lists_leave_as_many_as_there_are(network, generator, width, denied, allowed):
     encoded = read(network, LISTS[:1])

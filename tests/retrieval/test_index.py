@@ -36,7 +36,7 @@ def test_exact_search_is_faiss_flat_under_own_ids():
     np.testing.assert_allclose(own_scores, scores, rtol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 60), st.integers(1, 80), st.integers(0, 5))
 def test_batch_equals_single_and_k_is_clipped(n, k, seed):
     index = VectorIndex.build(ids_of(n), vectors_of(n, 8, seed))

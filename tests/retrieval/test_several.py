@@ -24,7 +24,7 @@ def parts_of(sizes, seed=0, kind="exact"):
     return VectorIndex.joined(parts), VectorIndex.build(ids, vectors, "exact"), queries
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=5), st.integers(1, 60), st.integers(0, 99))
 def test_the_best_of_all(sizes, k, seed):
     several, whole, queries = parts_of(sizes, seed)
@@ -35,7 +35,7 @@ def test_the_best_of_all(sizes, k, seed):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_the_best_of_some(data):
     several, whole, queries = parts_of([4, 1, 9, 6], data.draw(st.integers(0, 99)))

@@ -37,7 +37,7 @@ def dictionary(codes, rows):
     return onward, below
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(CODES, st.booleans())
 def test_children_are_those_of_a_dictionary(codes, dense):
     codes, rows, trie = made(codes, dense)
@@ -62,7 +62,7 @@ def test_children_are_those_of_a_dictionary(codes, dense):
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(CODES)
 def test_a_path_leads_to_its_item(codes):
     codes, rows, trie = made(codes)
@@ -72,7 +72,7 @@ def test_a_path_leads_to_its_item(codes):
     assert (path[:, 0] == 0).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(CODES, st.lists(st.integers(-1, 32), max_size=12))
 def test_items_of_a_list_below_every_node(codes, listed):
     codes, rows, trie = made(codes)

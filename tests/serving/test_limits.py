@@ -41,7 +41,7 @@ def names(recommender, rows):
 
 
 @given(ITEMS, ITEMS, ITEMS, ITEMS, st.integers(1, 45), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_as_many_come_as_may(recommender, allow, deny, own, never, k, kept):
     """Of each user the allowed items that are not denied, seen items aside."""
     model = recommender.model

@@ -26,7 +26,7 @@ def brief(model, longest=5):
     return made
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(before=ITEMS, after=ITEMS)
 def test_it_equals_reading_anew(toy, before, after):
     model = brief(toy)

@@ -35,7 +35,7 @@ LISTS = st.lists(st.lists(st.integers(0, 30), unique=True, max_size=25), min_siz
 
 
 @given(LISTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_last_items_of_each_history_are_held_back(lists):
     learned, cases = held_back(Histories.from_lists(lists))
     asked = iter(range(len(cases)))
@@ -51,7 +51,7 @@ def test_the_last_items_of_each_history_are_held_back(lists):
 
 
 @given(LISTS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_pair_of_a_target_is_counted(lists):
     """Counts are those of a log in which the targets never happened."""
     learned, cases = held_back(Histories.from_lists(lists))

@@ -244,7 +244,7 @@ def test_pictures_alone_are_the_librarys(kind, folder_of, pictures):
         make_encoder(spec, "text")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(width=st.integers(1, 150), height=st.integers(1, 150), kind=st.sampled_from(
     ["clip", "siglip2", "dinov2"]))  # fmt: skip
 def test_pixels_of_any_size_are_the_librarys(folder_of, width, height, kind):

@@ -65,7 +65,7 @@ def shown(recommender, history, gone):
     return {item for table in tables for item in table["item_id"].to_pylist()}
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(data=st.data())
 @pytest.mark.parametrize("kind", ["toy", "generating", "likeness"])
 def test_a_deleted_item_is_never_served(kind, data, request):

@@ -55,7 +55,7 @@ def test_a_model_with_a_joined_log_recommends_the_same(toy, folder):
     assert updated.model.user_ids[-1] == "eve"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(
         st.tuples(
