@@ -21,6 +21,7 @@ from p5mm.progress import Progress, progress
 from p5mm.ranking.headlines import check_writes, written_headlines
 from p5mm.ranking.scorer import Scorer
 from p5mm.ranking.trained_model import TrainedModel
+from p5mm.ranking.workers import side_by_side, torch_workers
 from p5mm.serving.explanation import Explanation, explain
 from p5mm.serving.folder import read_model, write_model
 from p5mm.serving.live_user import LiveUser
@@ -31,7 +32,6 @@ from p5mm.serving.upkeep.addition import with_items
 from p5mm.serving.upkeep.continuing import continued
 from p5mm.serving.upkeep.deletion import without_items
 from p5mm.serving.upkeep.update import with_interactions
-from p5mm.serving.workers import side_by_side, torch_workers
 from p5mm.training.fit import fit
 
 SIMILAR = pa.schema(

@@ -16,10 +16,10 @@ from p5mm.data.tables import arrow_table
 from p5mm.data.users import Users
 from p5mm.errors import InputError, counted, shown
 from p5mm.progress import Progress, progress
+from p5mm.ranking.workers import Workers, one_worker, side_by_side
 from p5mm.retrieval.ties import MARGIN, settle
 from p5mm.serving.limits import Limits
 from p5mm.serving.requests import Requests, check_k
-from p5mm.serving.workers import Workers, one_worker, side_by_side
 
 BATCH = 64  # users that are ranked at once: what is made of them stays in the cache
 WINDOW = 256 * BATCH  # users that are sorted by length, so that little is padded

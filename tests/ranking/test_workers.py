@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from p5mm.serving.workers import one_worker, side_by_side, torch_workers
+from p5mm.ranking.workers import one_worker, side_by_side, torch_workers
 
 WORKERS = [one_worker, torch_workers]
 
