@@ -43,9 +43,10 @@ bench-quality: $(VENV)/installed-develop ## quality with three seeds, then tasks
 	@for name in views tasks ablation cold permutations; do \
 		echo "== $$name"; $(BIN)/python benchmarks/$$name.py --data $(DATA) || exit 1; done
 
-bench-faults: $(VENV)/installed-develop ## 10,000 mutated files, 200 kills of an index, and 50 of a job with MODEL=FOLDER
+bench-faults: $(VENV)/installed-develop ## 10,000 mutated files, 200 kills of an index and a model, and 50 of a job with MODEL=FOLDER
 	$(BIN)/python benchmarks/mutations.py
 	$(BIN)/python benchmarks/index_kills.py
+	$(BIN)/python benchmarks/model_kills.py
 	$(if $(MODEL),$(BIN)/python benchmarks/kills.py $(MODEL))
 
 clean: ## remove what was made here: .venv, caches, builds, p5mm-demo

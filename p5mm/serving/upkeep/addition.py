@@ -253,9 +253,9 @@ def _tell_unknown(offer: Offer, content: Content) -> None:
 
 
 def _take_weights(network: Network, known: Network) -> None:
-    """The trained weights; a new item's id residual is never used, whatever it is."""
+    """The trained weights; a new item has no id residual before a training gives it one."""
     state = {k: v for k, v in known.state_dict().items() if not k.startswith("codes.")}
-    residual = network.state_dict()["items.residual.weight"].clone()
+    residual = torch.zeros_like(network.items.residual.weight)
     residual[: len(known.items)] = state["items.residual.weight"]
     state["items.residual.weight"] = residual
     state["items.trained"] = network.items.trained

@@ -55,6 +55,17 @@ def test_a_grown_model_is_saved_and_loaded(plain, newcomers, tmp_path):
     assert again.recommend(histories=history).equals(grown.recommend(histories=history))
 
 
+def test_the_same_items_make_the_same_files(plain, newcomers, tmp_path):
+    """Nothing is drawn by chance: a run that was killed comes to what it would have come to."""
+    for name in ("one", "other"):
+        plain.add_items(newcomers).save(tmp_path / name)
+    files = [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    for path in files:
+        other = tmp_path / "other" / path.relative_to(tmp_path / "one")
+        assert path.read_bytes() == other.read_bytes(), path.name
+
+
 def test_known_items_with_the_same_content_stay_bit_for_bit(plain, toys, caplog):
     grown, done = with_items(plain.model, toys.toy_catalog(), FeatureStore())
     assert grown is plain.model
