@@ -138,13 +138,10 @@ class Content:
             present[name] = np.pad(self.present[name], (0, more))
             if name not in by_name:
                 continue
-            encoder, how = _parsed(self.fingerprints[name])
-            encoded = by_name[name]
-            if encoded.fingerprint != encoder:
-                raise InputError(
-                    f"the {name} vectors were made by another encoder ({encoded.spec}) than "
-                    "the model's; encode the items with the model's own encoders"
-                )
+            encoded, how = by_name[name], _parsed(self.fingerprints[name])[1]
+            if not encoded.present.any():
+                continue
+            self.check_made(name, encoded.spec, encoded.fingerprint, encoded.dim)
             if how == ZERO:
                 continue
             there = encoded.present & ((how == REAL) | (rows >= self.items))
@@ -154,6 +151,30 @@ class Content:
             vectors[name][rows[there]] = made[there]
             present[name][rows[there]] = True
         return Content(items, vectors, present, self.fingerprints, self.maps)
+
+    def check_made(self, name: str, spec: str, fingerprint: str, dim: int) -> None:
+        """See that vectors of a modality can stand beside those that are here.
+
+        Args:
+            name: Of the modality.
+            spec: Of the encoder that makes them.
+            fingerprint: Of that encoder.
+            dim: Their length.
+
+        Raises:
+            InputError: They are of another length, or come from another encoder.
+        """
+        wanted = len(self.maps[name].mean)
+        if dim != wanted:
+            raise InputError(
+                f"the {name} vectors ({spec}) have {dim} numbers, and the model's {wanted}; "
+                "encode the items with the model's own encoders"
+            )
+        if fingerprint != _parsed(self.fingerprints[name])[0]:
+            raise InputError(
+                f"the {name} vectors were made by another encoder ({spec}) than "
+                "the model's; encode the items with the model's own encoders"
+            )
 
     def _strange(self, name: str, present: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Vectors of known items, drawn at random, where ``present`` ``[n]``; zero elsewhere."""

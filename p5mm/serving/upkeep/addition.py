@@ -15,6 +15,7 @@ from p5mm.data.catalog import Catalog
 from p5mm.encoders.base import Features
 from p5mm.encoders.store import FeatureStore
 from p5mm.encoders.values.cost import Cost
+from p5mm.encoders.values.several import flattened
 from p5mm.errors import counted, shown
 from p5mm.evidence.cold_items import ColdItems
 from p5mm.indexing.catalog_index import CatalogIndex
@@ -91,7 +92,8 @@ def with_items(
         features = list(given.features.values())
     else:
         towers = towers_of(model, offer, trust)
-        features = encode_by(towers, offer.catalog, model.config.encoders, store)
+        _readable(model, offer, towers)
+        features = encode_by(towers, offer.catalog, model.config.encoders, store, prepared=True)
         check_any(offer.catalog, towers, features)
         _tell_quarantined(offer.catalog, features)
     items = offer.items
@@ -105,7 +107,8 @@ def with_items(
         offer.rows[changed | ~offer.known],
         items,
     )
-    _tell_unknown(offer, new)
+    there = np.logical_or.reduce([np.zeros(offer.items, np.bool_), *new.present.values()])
+    _tell_unknown(offer, there[offer.rows])
     return _grown(model, offer.joined(changed), new, done), done
 
 
@@ -137,8 +140,8 @@ def foreseen(
 ) -> tuple[Addition, list[Cost]]:
     """What `add_to_model` would add, and what encoding would cost; nothing is written.
 
-    Of known items only the columns are compared; whether their pictures are others shows when they
-    are encoded.
+    What cannot be added is refused as there. Of known items only the columns are compared; whether
+    their pictures are others shows when they are encoded.
 
     Raises:
         InputError: As `add_to_model`.
@@ -149,7 +152,10 @@ def foreseen(
         return with_items(model, given, FeatureStore())[1], []
     offer = Offer.of(model, given)
     towers = towers_of(model, offer, trust)
-    return _told(model, offer, offer.other_cells), costs(offer.catalog, towers, FeatureStore())
+    there = _readable(model, offer, towers)
+    done = _told(model, offer, offer.other_cells)
+    _tell_unknown(offer, there)
+    return done, costs(offer.catalog, towers, FeatureStore())
 
 
 def towers_of(model: TrainedModel, offer: Offer, trust: Collection[str] = ()) -> list[Tower]:
@@ -166,6 +172,25 @@ def towers_of(model: TrainedModel, offer: Offer, trust: Collection[str] = ()) ->
         for tower in towers
         if tower.encoder.modality in model.content.vectors and offer.gives(tower.source)
     ]
+
+
+def _readable(model: TrainedModel, offer: Offer, towers: Sequence[Tower]) -> NDArray[np.bool_]:
+    """``[m]`` True for items of which an encoder has something to read; all fits the model.
+
+    Raises:
+        InputError: Vectors would be none that the model reads.
+    """
+    readable = np.zeros(len(offer.catalog), np.bool_)
+    for tower in towers:
+        raws, encoder = tower.raws(offer.catalog)[0], tower.encoder
+        there = np.array([raw is not None for raw in raws], np.bool_)
+        if hasattr(encoder, "prepare"):
+            encoder.prepare(flattened(raws)[0])
+        if there.any():
+            made = encoder.modality, tower.spec, encoder.fingerprint, encoder.dim
+            model.content.check_made(*made)
+        readable |= there
+    return readable
 
 
 def _grown(model: TrainedModel, catalog: Catalog, content: Content, done: Addition) -> TrainedModel:
@@ -241,9 +266,9 @@ def _tell_quarantined(catalog: Catalog, features: Sequence[Features]) -> None:
         )  # fmt: skip
 
 
-def _tell_unknown(offer: Offer, content: Content) -> None:
-    known = np.logical_or.reduce([np.zeros(offer.items, np.bool_), *content.present.values()])
-    lost = np.flatnonzero(~offer.known & ~known[offer.rows])
+def _tell_unknown(offer: Offer, there: NDArray[np.bool_]) -> None:
+    """Say how many new items are never found: all but those ``there`` ``[m]``."""
+    lost = np.flatnonzero(~offer.known & ~there)
     if len(lost):
         log.warning(
             "%s nothing that the model reads, such as '%s': never found",

@@ -12,7 +12,7 @@ from p5mm.encoders.store import FeatureStore
 from p5mm.errors import InputError
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.serving.recommender import Recommender
-from p5mm.serving.upkeep.addition import with_items
+from p5mm.serving.upkeep.addition import add_to_model, foreseen, with_items
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +124,33 @@ def test_an_item_of_which_nothing_is_known_is_told(plain, caplog):
     grown = plain.add_items(Catalog.from_table(pa.table({"item_id": ["n"], "price": [1]})))
     assert "1 new item has nothing that the model reads, such as 'n'" in caplog.text
     assert "n" not in grown.recommend(k=50)["item_id"].to_pylist()
+
+
+@pytest.mark.parametrize("known", ["new", "r0s1"])
+def test_a_dry_run_refuses_vectors_of_another_length_as_the_run_does(plain, toys, known, tmp_path):
+    plain.save(tmp_path / "m")
+    schema = toys.SCHEMA.remove(1)
+    rows = [{"item_id": name, "style": [0.5, 0.5]} for name in ("n", known)]
+    given = Catalog.from_table(pa.Table.from_pylist(rows, schema=schema))
+    for add in (foreseen, add_to_model):
+        with pytest.raises(InputError, match=r"\(vector:style\) have 2 numbers, and the model's 6"):
+            add(tmp_path / "m", given)
+
+
+def test_a_dry_run_tells_what_would_never_be_found(plain, toys, tmp_path, caplog):
+    plain.save(tmp_path / "m")
+    rows = [{"item_id": "n"}, {"item_id": "full", "style": toys.style(1, 2)}]
+    given = Catalog.from_table(pa.Table.from_pylist(rows, schema=toys.SCHEMA))
+    done, _ = foreseen(tmp_path / "m", given)
+    assert "1 new items have nothing that the model reads, such as 'n'" in caplog.text
+    assert done.added == ("n", "full")
+
+
+def test_a_column_without_any_value_is_as_one_that_is_not_there(plain, toys):
+    rows = [{"item_id": "n", "title": "ring2 step5", "style": None}]
+    empty = Catalog.from_table(pa.Table.from_pylist(rows, schema=toys.SCHEMA))
+    grown = plain.add_items(empty).model.content
+    assert (grown.present["text"][-1], grown.present["style"][-1]) == (True, False)
 
 
 def test_an_index_made_by_other_encoders_is_refused(plain, newcomers):
