@@ -17,20 +17,23 @@ class Users:
     Attributes:
         catalog: All items.
         log: Every interaction.
+        deleted: Ids of items that are served no more; histories may hold them.
     """
 
     catalog: Catalog
     log: Interactions
+    deleted: frozenset[str]
 
     @property
     def taken(self) -> Interactions:
         """All that users took: the log, and what has come since it was learned from."""
         return self.log
 
-    @property
+    @cached_property
     def offered(self) -> Mapping[str, int]:
         """The row of each item that may be recommended."""
-        return self.catalog.rows
+        rows = self.catalog.rows
+        return {item: rows[item] for item in rows if item not in self.deleted}
 
     @property
     def user_ids(self) -> list[str]:

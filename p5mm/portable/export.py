@@ -17,7 +17,15 @@ from p5mm.evidence.similarity import CONTENT as CONTENT_PART
 from p5mm.evidence.similarity import NEIGHBOURS, ItemSimilarity
 from p5mm.files import refuse_other_output, whole_folder
 from p5mm.model.relation_reader import LEARNED
-from p5mm.portable.folder import CONTENT, FACTS, FORMAT, KIND, is_replaceable
+from p5mm.portable.folder import (
+    ARRAYS,
+    CONTENT,
+    DELETED,
+    FACTS,
+    FORMAT,
+    KIND,
+    is_replaceable,
+)
 from p5mm.portable.networks import write_query_network, write_rank_network
 from p5mm.portable.packages import package
 from p5mm.portable.settings import Settings, Weights
@@ -67,7 +75,8 @@ def write_export(
         (draft / "config.json").write_text(json.dumps(about, indent=2))
         model.catalog.write(draft / "items.parquet")
         pq.write_table(model.taken.table, draft / "interactions.parquet")
-        write_arrays(draft / "arrays.safetensors", _arrays(scorer, settings))
+        gone = np.array([item in model.deleted for item in model.catalog.item_ids], np.bool_)
+        write_arrays(draft / ARRAYS, {**_arrays(scorer, settings), DELETED: gone})
         _index(model, int8).save(draft / "index")
         longest = settings.max_history
         write_query_network(scorer.network, longest, draft / "query.onnx", int8)

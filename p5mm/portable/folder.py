@@ -3,7 +3,7 @@
 config.json               format, and the numbers that the model answers by
 items.parquet             the catalog's columns
 interactions.parquet      the log: histories of known users
-arrays.safetensors        vectors of items, what the log says of pairs
+arrays.safetensors        vectors of items, what the log says of pairs, which items are deleted
 index/                    the vectors that candidates are found among
 query.onnx                a history in, a query out
 rank.onnx                 facts and relations in, logits out; where the decoder is weighed
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from p5mm.arrays import SPARSE, Expected, check_names, read_arrays, square_csr
+from p5mm.arrays import SPARSE, Expected, check_names, read_array, read_arrays, square_csr
 from p5mm.data.catalog import Catalog, read_items
 from p5mm.data.interactions import Interactions
 from p5mm.data.tables import read_table
@@ -37,13 +37,14 @@ from p5mm.retrieval.index import VectorIndex, check_index
 from p5mm.steady import read_steadily
 
 KIND = "p5mm exported model"
-FORMAT = 1
+FORMAT = 2
 OURS = {
     "config.json", "items.parquet", "interactions.parquet", "arrays.safetensors", "index",
     "query.onnx", "rank.onnx",
 }  # fmt: skip
 PAIRS, FACTS = 3, 4  # columns of what is known of a pair, and of a candidate
 CONTENT = "content."  # with the modality, the name of an array
+ARRAYS, DELETED = "arrays.safetensors", "deleted"
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,15 @@ class PortableModel(Users):
     """An exported model in memory.
 
     Attributes:
-        catalog: All items that can be recommended.
+        catalog: All items of the model.
         log: Every interaction.
+        deleted: Ids of items that are served no more; histories may hold them.
         scorer: Ranks without torch.
     """
 
     catalog: Catalog
     log: Interactions
+    deleted: frozenset[str]
     scorer: PortableScorer
 
 
@@ -91,10 +94,13 @@ def export_status(folder: str | Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     settings = _read_settings(folder)
+    items = len(read_items(folder / "items.parquet", REMEDY))
+    deleted = int(_read_deleted(folder, items).sum())
     return {
         "kind": "export",
         "format": FORMAT,
-        "items": len(read_items(folder / "items.parquet", REMEDY)),
+        "items": items - deleted,
+        "deleted": deleted,
         "content": list(settings.modalities),
         "decoder": bool(settings.weights.decoder),
         "int8": settings.int8,
@@ -110,7 +116,14 @@ def _read(folder: Path) -> PortableModel:
         table.validate(full=True)
         log = Interactions.from_table(table)
         log.known(catalog.item_ids)  # there must be some
-    return PortableModel(catalog, log, _read_scorer(folder, settings, catalog))
+    rows = np.flatnonzero(_read_deleted(folder, len(catalog)))
+    deleted = frozenset(catalog.item_ids[row] for row in rows.tolist())
+    return PortableModel(catalog, log, deleted, _read_scorer(folder, settings, catalog))
+
+
+def _read_deleted(folder: Path, items: int) -> NDArray[np.bool_]:
+    """``[items]`` True for the items that are served no more."""
+    return read_array(folder / ARRAYS, DELETED, Expected((items,), ("bool",)), REMEDY)
 
 
 def _read_settings(folder: Path) -> Settings:
@@ -131,7 +144,7 @@ def _read_settings(folder: Path) -> Settings:
 
 
 def _read_scorer(folder: Path, settings: Settings, catalog: Catalog) -> PortableScorer:
-    items, path = len(catalog), folder / "arrays.safetensors"
+    items, path = len(catalog), folder / ARRAYS
     arrays = read_arrays(path, None, REMEDY)
     with reading(path, REMEDY):
         check_names(arrays, dict.fromkeys(array_names(settings)))
@@ -140,6 +153,8 @@ def _read_scorer(folder: Path, settings: Settings, catalog: Catalog) -> Portable
         for name in ("known", "trained"):
             Expected((items,), ("bool",)).check(arrays[name], name)
         known, trained = arrays["known"], arrays["trained"]
+        if (known & arrays[DELETED]).any():
+            raise InputError("an item is deleted, and known all the same")
         evidence = Evidence(
             _read_pairs(arrays, items), arrays["taken"], content, vectors, settings.reach,
             settings.rating_scale, settings.decay,
@@ -160,7 +175,7 @@ def array_names(settings: Settings) -> list[str]:
     vectors = ["tokens", "vectors", *(CONTENT + name for name in settings.modalities)]
     scales = [f"{name}.scale" for name in vectors] if settings.int8 else []
     pairs = ["pairs.values", *(f"pairs.{part}" for part in SPARSE)]
-    return [*vectors, *scales, *pairs, "taken", "bias", "known", "trained"]
+    return [*vectors, *scales, *pairs, "taken", "bias", "known", "trained", DELETED]
 
 
 def _read_vectors(

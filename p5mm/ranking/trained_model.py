@@ -1,6 +1,6 @@
 """What a training leaves behind, and what follows from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -70,12 +70,6 @@ class TrainedModel(Users):
     def taken(self) -> Interactions:
         """All that users took: the log of the training, and what has come since."""
         return self.log.joined(self.later) if len(self.later) else self.log
-
-    @cached_property
-    def offered(self) -> Mapping[str, int]:
-        """The row of each item that may be recommended."""
-        rows = self.catalog.rows
-        return {item: rows[item] for item in rows if item not in self.deleted}
 
     @cached_property
     def as_trained(self) -> "TrainedModel":

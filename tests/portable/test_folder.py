@@ -10,7 +10,12 @@ from safetensors.numpy import load_file, save_file
 
 from p5mm.commands.main import main
 from p5mm.errors import InputError
+from p5mm.portable.export import write_export
 from p5mm.portable.folder import OURS, is_export, is_replaceable, read_export
+from p5mm.portable.recommender import PortableRecommender
+from p5mm.serving.limits import Limits
+from p5mm.serving.recommender import Recommender
+from p5mm.serving.upkeep.deletion import without_items
 
 
 @pytest.fixture
@@ -50,7 +55,7 @@ def test_a_file_cut_off_or_missing_is_named(folder, file):
     ("change", "message"),
     [
         ({"kind": "a cake"}, "no exported model's"),
-        ({"format": 99}, "format 99; this p5mm reads format 1"),
+        ({"format": 99}, "format 99; this p5mm reads format 2"),
         ({"settings": None}, "settings is None"),
         ({"candidates": 0}, "out of its range"),
         ({"candidates": "many"}, "candidates is 'many'"),
@@ -120,6 +125,31 @@ def test_nothing_is_followed_out_of_the_folder(folder, exported):
     (folder / "query.onnx").unlink()
     (folder / "query.onnx").symlink_to(exported / "query.onnx")
     refused(folder, "query.onnx", "leads out of")
+
+
+def test_deleted_items_are_none_of_its_own(whole, tmp_path, capsys):
+    """As of the model that it was exported from: in numbers, in lists of what may be shown."""
+    model = without_items(whole, ["r0s1", "r2s2"])
+    write_export(model, tmp_path / "less")
+    assert main(["status", str(tmp_path / "less"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["items"], told["deleted"]) == (len(whole.catalog) - 2, 2)
+    assert main(["status", str(tmp_path / "less")]) == 0
+    assert f"{told['items']}, 2 deleted;" in capsys.readouterr().out
+    asked = {"histories": [["r0s1", "r0s2"]], "k": 50}
+    for of in (Recommender(model), PortableRecommender.load(tmp_path / "less")):
+        for limits in (Limits(allow=["r0s1"]), Limits(allow_each={"0": ["r0s1", "r0s3"]})):
+            with pytest.raises(InputError, match="unknown item 'r0s1'"):
+                of.recommend(**asked, limits=limits)
+        shown = of.recommend(**asked, limits=Limits(deny=["r0s1"]))["item_id"].to_pylist()
+        assert not {"r0s1", "r2s2"} & set(shown)
+
+
+def test_what_is_deleted_may_not_be_known(folder):
+    arrays = load_file(folder / "arrays.safetensors")
+    arrays["deleted"][3] = True
+    save_file(arrays, folder / "arrays.safetensors")
+    refused(folder, "arrays.safetensors", "deleted, and known all the same")
 
 
 def test_its_status(exported, in_bytes, whole, capsys):

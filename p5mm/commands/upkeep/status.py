@@ -109,10 +109,12 @@ def _segment(about: Mapping[str, Any]) -> str:
         + ("" if view["index"] == "Flat" else f" (recall {view['recall@100']:.3f})")
         for name, view in about["views"].items()
     )
-    gone = f", {about['deleted']:,} deleted" if about["deleted"] else ""
-    return (
-        f"{counted(about['items'], 'item')}{gone}, {sized(about['bytes'])}; {views or 'no vectors'}"
-    )
+    items, room = counted(about["items"], "item"), sized(about["bytes"])
+    return f"{items}{_deleted(about['deleted'])}, {room}; {views or 'no vectors'}"
+
+
+def _deleted(items: int) -> str:
+    return f", {items:,} deleted" if items else ""
 
 
 def _alignment(report: Mapping[str, Any] | None) -> str:
@@ -160,9 +162,10 @@ def _base_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _export_lines(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     numbers = "bytes" if about["int8"] else "floats"
+    items, content = f"{about['items']:,}{_deleted(about['deleted'])}", ", ".join(about["content"])
     return [
         ("exported model", f"format {about['format']}, {sized(about['bytes'])}; {numbers}"),
-        ("items", f"{about['items']:,}; content: {', '.join(about['content']) or 'none'}"),
+        ("items", f"{items}; content: {content or 'none'}"),
         ("decoder", "ranks" if about["decoder"] else "does not rank"),
     ]
 
