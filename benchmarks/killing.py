@@ -4,11 +4,14 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from tqdm import tqdm
 
 HEAD = [
     "| killed during | kills | ended before | old state | new state | lost, left behind |",
@@ -97,6 +100,7 @@ def _begun(work: Callable[[], object]) -> int:
     if child:
         return child
     try:
+        tqdm.set_lock(threading.RLock())  # that of tqdm is shared: who is killed with it keeps it
         work()
         os._exit(0)
     except BaseException:
