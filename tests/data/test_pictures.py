@@ -45,6 +45,14 @@ def test_an_items_pictures_may_lie_in_a_folder_of_its_name(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_sub_folder_of_a_bare_folder_is_part_of_the_id_until_a_table_says_otherwise(tmp_path):
+    photos = touch(tmp_path / "photos", "shoes/17.jpg", "lamp/1.jpg", "lamp/2.jpg")
+    assert Catalog.read(photos).item_ids == ["lamp/1", "lamp/2", "shoes/17"]
+    (tmp_path / "items.csv").write_text("item_id\nlamp\n")
+    items = Catalog.read(tmp_path / "items.csv", images=photos)
+    assert items.raw("image") == [(photos / "lamp/1.jpg", photos / "lamp/2.jpg")]
+
+
 @pytest.mark.parametrize("kind", [pa.list_, pa.large_list])
 def test_a_column_of_lists_gives_several_pictures(kind, tmp_path):
     touch(tmp_path, "1.jpg", "2.jpg")
