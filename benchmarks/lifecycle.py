@@ -30,7 +30,8 @@ from p5mm.data.catalog import Catalog
 from p5mm.demo.stickers import draw_pictures, stickers
 from p5mm.encoders.build import make_encoder
 from p5mm.encoders.encode import encode_items
-from p5mm.encoders.store import FeatureStore, content_keys
+from p5mm.encoders.store import FeatureStore
+from p5mm.encoders.values.content import content_keys
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.deletion import compact_index, delete_items
 from p5mm.indexing.status import index_status

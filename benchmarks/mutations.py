@@ -170,7 +170,7 @@ def read(path: Path, what: str) -> tuple[str, str]:
 def use(catalog: Any) -> None:
     """Read what an index reads of a catalog; a broken picture is the picture's own matter."""
     from p5mm.encoders.picture import read_picture
-    from p5mm.encoders.store import content_keys
+    from p5mm.encoders.values.content import content_keys
 
     _ = catalog.titles
     for field in catalog.fields:

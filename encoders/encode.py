@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p5mm.encoders.base import Encoder, Features, Quarantined
-from p5mm.encoders.store import FeatureStore, FeatureTable, content_keys
+from p5mm.encoders.store import FeatureStore, FeatureTable
+from p5mm.encoders.values.content import Contents
 from p5mm.encoders.values.cost import Cost, sample_of
 from p5mm.encoders.values.loading import SECONDS, load_ahead
 from p5mm.encoders.values.several import flattened, pooled
@@ -22,6 +23,8 @@ from p5mm.progress import progress
 BATCH = 32
 WORTH_A_SAMPLE = 1000  # values from which it is seen before what they will cost
 WORTH_TELLING = 2.0  # seconds
+TRIES = 3  # for files that were replaced while they were read
+RESTLESS = "it is replaced again and again while it is read"
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,14 @@ class Encoded:
     rows: list[int]
     vectors: NDArray[np.float32]
     reasons: dict[int, str]
+
+    def without(self, rows: Sequence[int]) -> "Encoded":
+        """The same but for some rows."""
+        if not rows:
+            return self
+        kept = [place for place, row in enumerate(self.rows) if row not in rows]
+        reasons = {row: reason for row, reason in self.reasons.items() if row not in rows}
+        return Encoded([self.rows[place] for place in kept], self.vectors[kept], reasons)
 
 
 Encoding = Callable[[Encoder, Sequence[Any], list[int], int], Iterator[Encoded]]
@@ -58,6 +69,7 @@ def encode_items(
 ) -> Features:
     """One vector for each raw value; equal contents are encoded once, known ones not at all.
 
+    A file that is replaced while it is read is read again: no vector gets another content's key.
     Of many values a sample is encoded first, and the log tells what all of them will cost.
 
     Args:
@@ -91,12 +103,56 @@ def encode_items(
     raws = as_files(raws) if getattr(encoder, "reads_files", False) else raws
     if hasattr(encoder, "prepare") and not prepared:
         encoder.prepare(raws)
-    keys = content_keys(raws) if store is not None else [None] * len(raws)
+    way = _Way(batch_size, workers, seconds, elsewhere)
+    features, moved = _encoded_once(encoder, spec, raws, store, way)
+    for _ in range(TRIES):
+        if not moved:
+            return features
+        some = [raws[row] for row in moved]
+        again, still = _encoded_once(encoder, spec, some, store, way)
+        features, moved = _with(features, moved, again), [moved[row] for row in still]
+    broken = [*features.quarantine, *(Quarantined(row, RESTLESS) for row in moved)]
+    return replace(features, quarantine=tuple(sorted(broken, key=lambda bad: bad.row)))
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How values are encoded; see `encode_items`."""
+
+    batch_size: int
+    workers: int | None
+    seconds: float
+    elsewhere: Encoding | None
+
+    def batches(
+        self, encoder: Encoder, raws: Sequence[Any], rows: list[int], known: int
+    ) -> Iterator[Encoded]:
+        """Vectors of some rows; of others, ``known``, there are some already."""
+        if self.elsewhere is not None:
+            return self.elsewhere(encoder, raws, rows, self.batch_size)
+        return _here(encoder, raws, rows, known, self.batch_size, self.workers, self.seconds)
+
+
+def _encoded_once(
+    encoder: Encoder,
+    spec: str,
+    raws: Sequence[Any | None],
+    store: FeatureStore | None,
+    way: _Way,
+) -> tuple[Features, list[int]]:
+    """The features of raw values, and the rows that are still to be encoded.
+
+    Those are of files which were replaced while they were read: what was loaded is not what has
+    the key, and goes neither to the store nor to other rows of that key.
+    """
+    contents = Contents.of(raws) if store is not None else None
+    keys = contents.keys if contents is not None else [None] * len(raws)
     same = _first_with(keys)
     vectors = np.zeros((len(raws), encoder.dim), dtype=np.float32)
     done = np.zeros(len(raws), dtype=np.bool_)
     todo = [row for row, raw in enumerate(raws) if raw is not None and same[row] == row]
     reasons: dict[int, str] = {}
+    moved: set[int] = set()
     with ExitStack() as stack:
         table = None
         if store is not None and any(key is not None for key in keys):
@@ -104,24 +160,31 @@ def encode_items(
             todo = _take_known(table, keys, todo, vectors, done)
         writer = stack.enter_context(table.writer()) if table is not None else None
         bar = stack.enter_context(progress(f"encode {encoder.modality}", len(todo)))
-        made = (
-            _here(encoder, raws, todo, int(done.sum()), batch_size, workers, seconds)
-            if elsewhere is None
-            else elsewhere(encoder, raws, todo, batch_size)
-        )
-        for batch in made:
+        for made in way.batches(encoder, raws, todo, int(done.sum())):
+            bar.update(len(made.rows) + len(made.reasons))
+            other = contents.moved([*made.rows, *made.reasons]) if contents is not None else []
+            moved.update(other)
+            batch = made.without(other)
             vectors[batch.rows] = batch.vectors
             done[batch.rows] = True
             reasons.update(batch.reasons)
             if writer is not None:
-                writer.add([keys[row] for row in batch.rows], vectors[batch.rows])
-            bar.update(len(batch.rows) + len(batch.reasons))
+                writer.add([keys[row] for row in batch.rows], batch.vectors)
     broken = (
         Quarantined(row, reasons[first]) for row, first in enumerate(same) if first in reasons
     )
+    left = [row for row, first in enumerate(same) if first in moved] if moved else []
     if (same != np.arange(len(same))).any():  # else nothing is copied: it may be gigabytes
         vectors, done = vectors[same], done[same]
-    return Features(encoder.modality, spec, encoder.fingerprint, vectors, done, tuple(broken))
+    made_by = encoder.modality, spec, encoder.fingerprint
+    return Features(*made_by, vectors, done, tuple(broken)), left
+
+
+def _with(features: Features, rows: list[int], of: Features) -> Features:
+    """Features with those of some rows, which had none."""
+    features.vectors[rows], features.present[rows] = of.vectors, of.present
+    broken = [*features.quarantine, *(Quarantined(rows[b.row], b.reason) for b in of.quarantine)]
+    return replace(features, quarantine=tuple(sorted(broken, key=lambda bad: bad.row)))
 
 
 def _here(

@@ -14,17 +14,14 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from hashlib import blake2b, file_digest
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p5mm.encoders.values.part import FilePart
 from p5mm.errors import InputError
 
 CHUNK = 500  # keys a query; SQLite allows 32,766 parameters, and no more than this pays
@@ -37,40 +34,6 @@ def default_folder() -> Path:
     given = os.environ.get("P5MM_CACHE")
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(given) if given else Path(cache) / "p5mm"
-
-
-def content_key(raw: Any) -> bytes | None:
-    """16 bytes that stand for a content: a file's or picture's bytes, a text, or several of these.
-
-    None for what has no bytes to hash (vectors, unreadable files); it is never stored.
-    """
-    try:
-        if isinstance(raw, Path):
-            with raw.open("rb") as file:
-                return file_digest(file, _blake).digest()
-        if isinstance(raw, str):
-            return blake2b(raw.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        if isinstance(raw, FilePart):
-            whole = _blake()
-            for piece in raw.pieces():
-                whole.update(piece)
-            return bytes(whole.digest())
-        if isinstance(raw, bytes):
-            return blake2b(raw, digest_size=16).digest()
-        if isinstance(raw, tuple):
-            keys = [content_key(value) or bytes(16) for value in raw]
-            return blake2b(b"".join(keys), digest_size=16).digest() if any(map(any, keys)) else None
-    except (OSError, ValueError):
-        pass  # loading it will give the reason
-    return None
-
-
-def content_keys(raws: Sequence[Any]) -> list[bytes | None]:
-    """`content_key` of many; files are read by a few threads."""
-    if not any(isinstance(raw, Path | FilePart | tuple) for raw in raws):
-        return [content_key(raw) for raw in raws]
-    with ThreadPoolExecutor(8) as threads:
-        return list(threads.map(content_key, raws, chunksize=64))
 
 
 class FeatureStore:
@@ -243,7 +206,3 @@ class Writer:
         trace: TracebackType | None,
     ) -> None:
         self.flush()
-
-
-def _blake() -> Any:
-    return blake2b(digest_size=16)

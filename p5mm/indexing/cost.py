@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.encode import as_files
-from p5mm.encoders.store import FeatureStore, content_keys
+from p5mm.encoders.store import FeatureStore
+from p5mm.encoders.values.content import content_keys
 from p5mm.encoders.values.cost import Cost, sample_of
 from p5mm.encoders.values.loading import load_ahead
 from p5mm.encoders.values.several import flattened

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from p5mm.encoders.encode import encode_items
-from p5mm.encoders.store import FeatureStore, content_key
+from p5mm.encoders.store import FeatureStore
+from p5mm.encoders.values.content import content_key
 from p5mm.encoders.vector import VectorColumn
 from p5mm.errors import InputError
 from p5mm.testing import ConformanceError, check_encoder
@@ -308,3 +309,70 @@ def test_an_os_error_names_its_file(tmp_path):
 
     features = encode_items(Silent(), "s", [tmp_path / "a.png"])
     assert features.quarantine[0].reason.endswith(f"Too many open files ({tmp_path / 'a.png'})")
+
+
+class Replaced:
+    """The first letter of a file; at the first loads the file is replaced before it is read."""
+
+    modality, dim, fingerprint, one_thread = "image", 1, "first letters", True
+
+    def __init__(self, *contents):
+        self.contents = list(contents)
+
+    def load(self, raw):
+        if self.contents:
+            raw.write_bytes(self.contents.pop(0))
+        if not (data := raw.read_bytes()):
+            raise ValueError("nothing in it")
+        return np.array([data[0]])
+
+    def encode(self, batch):
+        return np.array(batch, dtype=np.float32).reshape(-1, 1)
+
+
+@pytest.fixture(params=[0, 10], ids=["new", "settled"])
+def twins(tmp_path, request, monkeypatch):
+    """Two files of one content, so new that they could change unseen, or not."""
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + request.param * 10**9)
+    paths = [tmp_path / name for name in "ab"]
+    for path in paths:
+        path.write_bytes(b"old")
+    return paths
+
+
+def test_a_file_replaced_before_it_is_loaded_is_kept_as_what_it_is(twins, store):
+    """Nothing of the new one has the key of the old one, and its twin is what it was."""
+    features = encode_items(Replaced(b"new"), "s", twins, store)
+    assert features.vectors[:, 0].tolist() == [ord("n"), ord("o")]
+    assert not features.quarantine
+    table = store.table("first letters", 1)
+    known, vectors = table.get([content_key(b"old"), content_key(b"new")])
+    assert known.all()
+    assert vectors[:, 0].tolist() == [ord("o"), ord("n")]
+
+
+def test_a_file_that_breaks_before_it_is_loaded_takes_no_twin_with_it(twins, store):
+    features = encode_items(Replaced(b""), "s", twins, store)
+    assert features.present.tolist() == [False, True]
+    assert [(bad.row, bad.reason) for bad in features.quarantine] == [(0, "nothing in it")]
+
+
+def test_a_file_that_never_rests_is_given_up(twins, store):
+    letters = [bytes([letter]) for letter in range(65, 90)]
+    features = encode_items(Replaced(*letters), "s", twins[:1], store)
+    assert not features.present.any()
+    assert [bad.reason for bad in features.quarantine] == [
+        "it is replaced again and again while it is read"
+    ]
+    assert not len(store.table("first letters", 1))
+
+
+def test_settled_files_are_read_once_for_their_keys(twins, store, request, monkeypatch):
+    from p5mm.encoders.values import content
+
+    read, real = [], content.content_key
+    monkeypatch.setattr(content, "content_key", lambda raw: (read.append(raw), real(raw))[1])
+    encode_items(Replaced(), "s", twins, store)
+    settled = request.node.callspec.id == "settled"
+    assert len(read) == (2 if settled else 3)

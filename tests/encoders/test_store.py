@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p5mm.encoders.store import FeatureStore, content_key, content_keys
+from p5mm.encoders.store import FeatureStore
+from p5mm.encoders.values.content import content_key, content_keys
 from p5mm.errors import InputError
 
 

@@ -1,23 +1,16 @@
 """By what it is seen, without any vector, whether a picture or a file is what it was."""
 
-import os
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p5mm.encoders.store import content_keys
-from p5mm.encoders.values.part import FilePart
+from p5mm.encoders.values.content import STAMP, content_keys, stamps_of
 
-KEY, STAMP = 16, 3  # bytes of a key, numbers of a stamp
-NO_STAMP = (0, 0, 0)
-SETTLED = 2_000_000_000  # nanoseconds after which no file system would miss a second change
+KEY = 16  # bytes of a key
 
 
 @dataclass(frozen=True)
@@ -26,9 +19,7 @@ class Marks:
 
     Attributes:
         keys: ``[n, 16]`` uint8, of the content; zero where there is nothing that could be read.
-        stamps: ``[n, 3]`` int64, of a file its size (of a part of one where it begins), and when
-            its content and its entry were last changed (ns); of several values a hash of theirs.
-            Zero where it is no file, or so new that it could change unseen.
+        stamps: ``[n, 3]`` int64, of `p5mm.encoders.values.content.stamps_of`.
     """
 
     keys: NDArray[np.uint8]
@@ -65,7 +56,7 @@ def marks_of(raws: Sequence[Any | None], before: Marks) -> Marks:
         raws: Paths, bytes, texts or vectors; None where an item has none.
         before: The marks of the same items as they were.
     """
-    stamps = _stamps(raws, time.time_ns() - SETTLED)
+    stamps = stamps_of(raws)
     same = (stamps == before.stamps).all(axis=1) & stamps.any(axis=1)
     keys = np.where(same[:, None], before.keys, 0).astype(np.uint8)
     read = [row for row in np.flatnonzero(~same).tolist() if raws[row] is not None]
@@ -74,28 +65,6 @@ def marks_of(raws: Sequence[Any | None], before: Marks) -> Marks:
         if key is not None:
             keys[row] = np.frombuffer(key, np.uint8)
     return Marks(keys, stamps)
-
-
-def _stamps(raws: Sequence[Any | None], settled: int) -> NDArray[np.int64]:
-    """``[n, 3]`` of files that were last changed before a time."""
-    stamps = [_stamp(raw, settled) for raw in raws]
-    return np.array(stamps, np.int64).reshape(-1, STAMP)
-
-
-def _stamp(raw: Any | None, settled: int) -> tuple[int, ...]:
-    if isinstance(raw, tuple):
-        each = [_stamp(value, settled) for value in raw]
-        if NO_STAMP in each:
-            return NO_STAMP
-        digest = blake2b(repr(each).encode(), digest_size=8 * STAMP).digest()
-        return tuple(np.frombuffer(digest, "<i8").tolist())
-    with suppress(OSError):
-        if isinstance(raw, Path | FilePart):
-            of = os.stat(raw if isinstance(raw, Path) else raw.archive.path)
-            if of.st_mtime_ns < settled and of.st_ctime_ns < settled:
-                size = of.st_size if isinstance(raw, Path) else raw.start
-                return size, of.st_mtime_ns, of.st_ctime_ns
-    return NO_STAMP
 
 
 def _bytes(raw: Any) -> Any:

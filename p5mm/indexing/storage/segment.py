@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from p5mm.arrays import Expected, check_names, read_array, read_arrays, write_arrays
 from p5mm.data.catalog import Catalog, read_items
 from p5mm.encoders.base import Features
+from p5mm.encoders.values.content import STAMP
 from p5mm.errors import InputError
 from p5mm.indexing.storage.contents import IndexContents
 from p5mm.indexing.storage.manifest import JOINT, REMEDY, TOWERS, Made, Segment
-from p5mm.indexing.storage.marks import KEY, STAMP, Marks
+from p5mm.indexing.storage.marks import KEY, Marks
 from p5mm.plain import reading
 from p5mm.retrieval.index import VectorIndex
 
