@@ -139,7 +139,7 @@ def check_pairs(catalog: Catalog) -> None:
 
 def _written(update: Update, features: list[Features], out: str | Path, force: bool) -> Change:
     """Write an update, unless it changes nothing; say what the index holds now."""
-    if update.change or update.before is None:
+    if update:
         write_update(update, features, out, force)
     rows = read_index_rows(out)
     log.info("%s", _summary(rows))

@@ -1,6 +1,7 @@
 """An index brought up to a catalog: only what has changed is encoded, and only that is written."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,6 +50,8 @@ class Update:
         gone: ``[n]`` True for the rows of the index that are deleted: removed, or changed.
         alignment: That of the index, where it fits the encoders.
         index_kind: Of its views.
+        stamps: Of each field some of whose files were touched, and read again, and are what they
+            were: the stamps of all the index's items.
     """
 
     change: Change
@@ -58,6 +61,11 @@ class Update:
     gone: NDArray[np.bool_]
     alignment: Alignment | None
     index_kind: str
+    stamps: dict[str, NDArray[np.int64]]
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to write."""
+        return self.before is None or bool(self.change or self.stamps)
 
 
 def planned(
@@ -99,7 +107,8 @@ def planned(
         _check_kept(change, len(before.catalog), out)
     rows = np.arange(len(catalog)) if whole else np.flatnonzero(different | (place == NEW))
     gone = np.ones(0 if before is None else len(before.catalog), np.bool_)
-    gone[place[(place != NEW) & ~different]] = False
+    same = (place != NEW) & ~different
+    gone[place[same]] = False
     return Update(
         change,
         None if whole else before,
@@ -108,6 +117,7 @@ def planned(
         gone,
         None if before is None else _kept_alignment(before, towers),
         kind,
+        {} if before is None or whole else _touched(before, marks, place, same),
     )
 
 
@@ -165,8 +175,8 @@ def write_update(
             update.part, features, rows.alignment, update.marks, update.index_kind, share
         )
         quarantine += new.quarantine
-        part, gone = _with_small_ones(new, rows, gone, out)
-    write_change(out, rows, gone, part, quarantine)
+        part, gone = _with_small_ones(new, rows, gone, out, update.stamps)
+    write_change(out, rows, gone, part, quarantine, update.stamps)
 
 
 def _before(out: str | Path, force: bool) -> IndexRows | None:
@@ -212,6 +222,24 @@ def _known(before: IndexRows | None, name: str, place: NDArray[np.int64]) -> Mar
     if before is None or name not in before.marks:
         return Marks.nothing(len(place))
     return before.marks[name].take(place)
+
+
+def _touched(
+    before: IndexRows,
+    marks: Mapping[str, Marks],
+    place: NDArray[np.int64],
+    same: NDArray[np.bool_],
+) -> dict[str, NDArray[np.int64]]:
+    """The stamps of the index's items, of each field in which those that are the ``same`` have new.
+
+    So a file that was touched is read again once, and not in every later run.
+    """
+    stamps = {
+        name: before.marks[name].stamped(place[same], now.stamps[same]).stamps
+        for name, now in marks.items()
+        if name in before.marks
+    }
+    return {name: of for name, of in stamps.items() if (of != before.marks[name].stamps).any()}
 
 
 def _goes_on(before: IndexRows, catalog: Catalog, towers: list[Tower]) -> bool:
@@ -265,7 +293,11 @@ def _check_kept(change: Change, items: int, out: str | Path) -> None:
 
 
 def _with_small_ones(
-    new: CatalogIndex, rows: IndexRows, gone: NDArray[np.bool_], out: str | Path
+    new: CatalogIndex,
+    rows: IndexRows,
+    gone: NDArray[np.bool_],
+    out: str | Path,
+    stamps: Mapping[str, NDArray[np.int64]],
 ) -> tuple[IndexContents, NDArray[np.bool_]]:
     """The new items with those of earlier segments that are no larger, and all rows that go.
 
@@ -283,7 +315,10 @@ def _with_small_ones(
         return new, gone
     within = np.isin(rows.segment, numbers)
     staying = np.flatnonzero(~gone[within])
-    whole = joined([(read_part(out, numbers), staying), (new, np.arange(len(new.catalog)))])
+    small = read_part(out, numbers)
+    marks = {name: replace(small.marks[name], stamps=of[within]) for name, of in stamps.items()}
+    small = replace(small, marks={**small.marks, **marks})
+    whole = joined([(small, staying), (new, np.arange(len(new.catalog)))])
     made = replace(CatalogIndex.of(whole), alignment=new.alignment, index_kind=new.index_kind)
     gone = gone | within
     return made.with_views(len(made.catalog) / (len(made.catalog) + int((~gone).sum()))), gone

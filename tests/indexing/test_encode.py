@@ -5,6 +5,7 @@ import logging
 import os
 import tarfile
 import time
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from p5mm.encoders import encode
 from p5mm.errors import InputError
 from p5mm.indexing.build import build_index, foreseen
 from p5mm.indexing.catalog_index import CatalogIndex
+from p5mm.indexing.deletion import delete_items
 from p5mm.indexing.encode import encode_catalog
 from p5mm.indexing.search_page import item_pictures
 from p5mm.indexing.storage import marks as marks_module
@@ -42,6 +44,11 @@ def shard(path, members):
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     return path
+
+
+def numbers(folder):
+    """The number of each file; it stays where the file is linked."""
+    return {path: path.stat().st_ino for path in folder.rglob("*") if path.is_file()}
 
 
 def vectors(out):
@@ -107,10 +114,48 @@ def test_unchanged_shards_and_pictures_are_not_read_again(shop, tmp_path, monkey
         marks_module, "content_keys", lambda raws: (read.extend(raws), real(raws))[1]
     )
     build_index(Catalog.read(folder), shop.out, PICTURES)
-    assert len(read) == 1  # of a, which did not change and kept the mark that it had
+    assert not read
     os.utime(folder / "0.tar", ns=(1, 1))
     build_index(Catalog.read(folder), shop.out, PICTURES)
-    assert len(read) == 3
+    assert len(read) == 2
+    build_index(Catalog.read(folder), shop.out, PICTURES)
+    assert len(read) == 2
+
+
+@pytest.mark.parametrize("change", ["none", "one new", "many new"])
+def test_pictures_that_were_touched_are_read_once_more(shop, tmp_path, monkeypatch, change):
+    """With a change beside, small segments are taken up, and a large one gets a neighbour."""
+    names = [f"{row}.jpg" for row in range(6)]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    later = time.time_ns() + 10**10
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    index = partial(build_index, encoders=PICTURES, out=shop.out)
+    index(Catalog.read(tmp_path))
+    delete_items(shop.out, ["5"])
+    (tmp_path / "5.jpg").unlink()
+    vectors_before = vectors(shop.out)
+    segment = shop.out / "segments" / "000001"
+    before = numbers(segment)
+    for name in names[:3]:
+        os.utime(tmp_path / name, ns=(1, 1))
+    new = {"none": 0, "one new": 1, "many new": 8}[change]
+    for row in range(new):
+        (tmp_path / f"new {row}.jpg").write_bytes(f"new {row}".encode())
+    read, real = [], marks_module.content_keys
+    monkeypatch.setattr(
+        marks_module, "content_keys", lambda raws: (read.extend(raws), real(raws))[1]
+    )
+    told = index(Catalog.read(tmp_path))
+    assert (len(told.added), len(told.changed), told.untouched) == (new, 0, 5)
+    assert len(read) == 3 + new
+    index(Catalog.read(tmp_path))
+    assert len(read) == 3 + new
+    after = vectors(shop.out)
+    assert all(np.array_equal(after[item], vectors_before[item]) for item in vectors_before)
+    if change != "many new":
+        now = numbers(segment)
+        assert {path.name for path in now if now[path] != before[path]} == {"marks.safetensors"}
 
 
 def test_pictures_in_lists_of_bytes_are_encoded_once(shop):

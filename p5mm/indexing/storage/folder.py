@@ -11,9 +11,10 @@ stay are the same files, by hard links.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +46,7 @@ from p5mm.indexing.storage.manifest import (
 )
 from p5mm.indexing.storage.marks import Marks
 from p5mm.indexing.storage.segment import (
+    keep_segment,
     read_marks,
     read_present,
     read_rows,
@@ -131,6 +133,7 @@ def write_change(
     gone: NDArray[np.bool_],
     new: IndexContents | None,
     quarantine: Sequence[Refused],
+    stamps: Mapping[str, NDArray[np.int64]] = MappingProxyType({}),
 ) -> None:
     """Write an index without some items and with some new ones; the rest is not written again.
 
@@ -140,25 +143,29 @@ def write_change(
         gone: ``[n]`` True for those that are deleted.
         new: Those that come, as a segment of their own.
         quarantine: Of the index as it will be.
+        stamps: Of each field that has other stamps than the index, those of all its items.
 
     Raises:
         OSError: It cannot be written.
     """
     folder = Path(os.path.realpath(folder))
-    kept = []
+    kept, told = [], {}
     for number, (segment, before) in enumerate(
         zip(rows.manifest.segments, rows.deleted, strict=True)
     ):
         deleted = np.union1d(before, rows.row[gone & (rows.segment == number)])
         if len(deleted) < segment.items:
             kept.append((replace(segment, deleted=len(deleted)), deleted))
+            own = rows.segment == number
+            told[segment.name] = rows.row[own], {name: of[own] for name, of in stamps.items()}
     encoders = {
         name: replace(made, items=int(rows.present[name][~gone].sum()))
         for name, made in rows.manifest.encoders.items()
     }
     with whole_folder(folder) as draft:
         for segment, _ in kept:
-            link(folder / SEGMENTS / segment.name, draft / SEGMENTS / segment.name)
+            places = folder / SEGMENTS / segment.name, draft / SEGMENTS / segment.name
+            keep_segment(*places, segment.items, *told[segment.name])
         if new is not None:
             segment = _new_segment(new, draft, rows.manifest.next_name)
             kept.append((segment, np.empty(0, np.int64)))

@@ -40,6 +40,12 @@ class Marks:
             np.where(there, self.stamps[rows], 0),
         )
 
+    def stamped(self, rows: NDArray[np.int64], stamps: NDArray[np.int64]) -> "Marks":
+        """With other stamps ``[m, 3]`` at some rows ``[m]``; those that are zero say nothing."""
+        made, told = self.stamps.copy(), stamps.any(axis=1)
+        made[rows[told]] = stamps[told]
+        return Marks(self.keys, made)
+
     def differ(self, other: "Marks") -> NDArray[np.bool_]:
         """``[n]`` True where the contents are not the same."""
         different: NDArray[np.bool_] = (self.keys != other.keys).any(axis=1)

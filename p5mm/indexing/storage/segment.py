@@ -1,4 +1,4 @@
-"""A segment of an index: some of its items, in a folder that is never changed.
+"""A segment of an index: some of its items, in a folder in which at most the stamps change.
 
 items.parquet             the catalog's columns, without vectors and pictures
 marks.safetensors         by what a change of a picture or file is seen
@@ -20,7 +20,8 @@ from p5mm.data.catalog import Catalog, read_items
 from p5mm.encoders.base import Features
 from p5mm.encoders.values.content import STAMP
 from p5mm.errors import InputError
-from p5mm.indexing.storage.contents import IndexContents
+from p5mm.files import link
+from p5mm.indexing.storage.contents import IndexContents, Rows
 from p5mm.indexing.storage.manifest import JOINT, REMEDY, TOWERS, Made, Segment
 from p5mm.indexing.storage.marks import KEY, Marks
 from p5mm.plain import reading
@@ -37,15 +38,39 @@ def write_segment(contents: IndexContents, folder: Path) -> None:
     """
     (folder / FEATURES).mkdir(parents=True)
     contents.catalog.write(folder / ITEMS)
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, marks in contents.marks.items():
-        arrays |= {f"{name}.keys": marks.keys, f"{name}.stamps": marks.stamps}
-    write_arrays(folder / MARKS, arrays)
+    _write_marks(contents.marks, folder / MARKS)
     for name, features in contents.features.items():
         own = {"vectors": features.vectors, "present": features.present}
         write_arrays(folder / FEATURES / _file(name), own)
     for name, view in contents.views.items():
         view.save(folder / VIEWS / name)
+
+
+def keep_segment(
+    source: Path, target: Path, items: int, rows: Rows, stamps: Mapping[str, NDArray[np.int64]]
+) -> None:
+    """A segment in another folder too, by hard links; only other stamps are written.
+
+    Args:
+        source: Its folder.
+        target: The other.
+        items: How many are in it.
+        rows: ``[m]`` int64 those of its rows that are told of.
+        stamps: Of each field that has other stamps ``[m, 3]``, theirs.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    before = read_marks(source, items) if stamps else {}
+    marks = before | {name: before[name].stamped(rows, now) for name, now in stamps.items()}
+    if all((marks[name].stamps == before[name].stamps).all() for name in stamps):
+        link(source, target)
+        return
+    target.mkdir(parents=True)
+    for path in sorted(source.iterdir()):
+        if path.name != MARKS:
+            link(path, target / path.name)
+    _write_marks(marks, target / MARKS)
 
 
 def read_segment(
@@ -122,6 +147,13 @@ def read_marks(folder: Path, items: int) -> dict[str, Marks]:
             Expected((items, KEY), ("uint8",)).check(arrays[f"{name}.keys"], "keys")
             Expected((items, STAMP), ("int64",)).check(arrays[f"{name}.stamps"], "stamps")
         return {name: Marks(arrays[f"{name}.keys"], arrays[f"{name}.stamps"]) for name in names}
+
+
+def _write_marks(marks: Mapping[str, Marks], path: Path) -> None:
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, of in marks.items():
+        arrays |= {f"{name}.keys": of.keys, f"{name}.stamps": of.stamps}
+    write_arrays(path, arrays)
 
 
 def _read_features(path: Path, name: str, made: Made, items: int) -> Features:
