@@ -14,7 +14,7 @@ from p5mm.errors import InputError
 from p5mm.plain import check_type, read_json, reading
 from p5mm.retrieval.selected import Selected
 from p5mm.retrieval.several import Several
-from p5mm.retrieval.stored import REMEDY, read_faiss, write_faiss
+from p5mm.retrieval.stored import REMEDY, check_size, read_faiss, write_faiss
 from p5mm.retrieval.ties import MARGIN, order_ties
 from p5mm.retrieval.tuning import choose_product, factory_string, import_faiss, tune
 
@@ -212,6 +212,20 @@ class VectorIndex:
         return cls(item_ids, index, factory, float(about["recall@100"]))
 
 
+def check_files(folder: Path) -> None:
+    """See that a saved index is whole by sizes and headers; no vector is read.
+
+    Of an approximate index it shows only whether its files are there.
+
+    Raises:
+        InputError: A file is missing, cut, or broken.
+    """
+    about = read_about(folder / "index.json")
+    with reading(folder / "index.faiss", REMEDY):
+        check_size(folder / "index.faiss", about["factory"], about["items"], about["dim"])
+    _check_count(folder / "ids.parquet", about["items"])
+
+
 def check_index(index: VectorIndex, item_ids: Sequence[str], dim: int) -> None:
     """Check that an index holds these items in this order, as vectors of ``dim``.
 
@@ -239,11 +253,16 @@ def read_about(path: Path) -> dict[str, Any]:
     return about
 
 
-def _read_ids(path: Path, items: int) -> list[str]:
+def _check_count(path: Path, items: int) -> None:
     with reading(path, REMEDY):
         rows = pq.read_metadata(path).num_rows
         if rows != items:
             raise InputError(f"it holds {rows} ids for {items} items")
+
+
+def _read_ids(path: Path, items: int) -> list[str]:
+    _check_count(path, items)
+    with reading(path, REMEDY):
         table = pq.read_table(path)
         if table.schema.names != ["item_id"] or table.schema.types != [pa.string()]:
             raise InputError("it must have one column, item_id, of strings")

@@ -45,7 +45,9 @@ def read_faiss(path: Path, factory: str, items: int, dim: int) -> Any:
         InputError: It is something else, is damaged, or would have faiss open another file.
     """
     faiss = import_faiss()
-    _check_file(path, factory, items, dim)
+    check_size(path, factory, items, dim)
+    if factory != "Flat":
+        _refuse_other_files(path)
     with _no_more_memory_than(path.stat().st_size):
         index = faiss.read_index(str(path))
     made = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
@@ -54,24 +56,31 @@ def read_faiss(path: Path, factory: str, items: int, dim: int) -> Any:
     return index
 
 
-def _check_file(path: Path, factory: str, items: int, dim: int) -> None:
-    """What can be told before faiss reads: form, size, and that no other file is named."""
+def check_size(path: Path, factory: str, items: int, dim: int) -> None:
+    """See that a file can be an index by its size; an exact one has one size.
+
+    Raises:
+        InputError: It cannot.
+    """
     size = path.stat().st_size
     known = FACTORY.fullmatch(factory)
     lists = int(known["lists"] or 1) if known else 0
     if known is None or not 1 <= dim <= size // 4 or not 1 <= lists <= items:
         raise InputError(f"'{factory[:80]}' of {items} items and {dim} dimensions is no index")
-    with path.open("rb") as file:
-        if factory == "Flat":
+    if factory == "Flat":
+        with path.open("rb") as file:
             if file.read(4) != FLAT or size != FLAT_HEADER + 4 * items * dim:
                 raise InputError(f"it is no exact index of {items} items and {dim} dimensions")
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            place = data.find(ON_DISK)
-            while place >= 0:
-                if _is_on_disk_list(data, place):
-                    raise InputError("its lists lie in another file, which is not opened")
-                place = data.find(ON_DISK, place + 1)
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Refuse an index for which faiss would open another file."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        place = data.find(ON_DISK)
+        while place >= 0:
+            if _is_on_disk_list(data, place):
+                raise InputError("its lists lie in another file, which is not opened")
+            place = data.find(ON_DISK, place + 1)
 
 
 def _is_on_disk_list(data: mmap.mmap, place: int) -> bool:

@@ -30,6 +30,7 @@ from p5mm.indexing.storage.folder import (
 )
 from p5mm.indexing.storage.manifest import is_index
 from p5mm.indexing.storage.marks import Marks, marks_of
+from p5mm.indexing.storage.remains import remains_of
 from p5mm.retrieval.tuning import check_kind
 
 LEAST_KEPT = 0.1  # share of an index's items below which a catalog is taken for a mistake
@@ -87,7 +88,7 @@ def planned(
     Raises:
         InputError: Nearly all of them would, and they may not; or the index is of a newer p5mm.
     """
-    before = _before(out, force)
+    before = _before(catalog, out, force)
     kind = index_kind or ("auto" if before is None else before.manifest.index_kind)
     check_kind(kind)
     place = np.full(len(catalog), NEW) if before is None else places(catalog, before.catalog)
@@ -179,11 +180,12 @@ def write_update(
     write_change(out, rows, gone, part, quarantine, update.stamps)
 
 
-def _before(out: str | Path, force: bool) -> IndexRows | None:
+def _before(catalog: Catalog, out: str | Path, force: bool) -> IndexRows | None:
     """The index that is there; None where there is none, or a damaged or older one.
 
     Raises:
-        InputError: It cannot be read now, which says nothing of what it holds.
+        InputError: It cannot be read now, which says nothing of what it holds; or as far as it
+            still tells, the catalog lacks nearly all of its items.
     """
     if not is_index(out):
         return None
@@ -195,7 +197,19 @@ def _before(out: str | Path, force: bool) -> IndexRows | None:
             error.__cause__, FileNotFoundError
         ):
             raise
-        log.warning("the index that was there is replaced, with its alignment if any: %s", error)
+        left = remains_of(out)
+        kept = left.kept(frozenset(catalog.item_ids))
+        told = f"it tells of {left.items:,} items, of which the catalog has {kept:,} at most"
+        if not force and kept < LEAST_KEPT * left.items:
+            raise InputError(
+                f"{out} cannot be updated ({error}); {told}, and would be made anew with what the "
+                "catalog has. Nothing was written. If that is meant, add --force"
+            ) from error
+        log.warning(
+            "the index that was there is made anew, without its alignment if it had one: %s; %s",
+            error,
+            told if left.items else "it tells nothing of its items: whether some are lost is open",
+        )
         return None
 
 

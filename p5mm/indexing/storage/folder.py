@@ -46,6 +46,7 @@ from p5mm.indexing.storage.manifest import (
 )
 from p5mm.indexing.storage.marks import Marks
 from p5mm.indexing.storage.segment import (
+    check_views,
     keep_segment,
     read_marks,
     read_present,
@@ -205,6 +206,16 @@ def read_part(folder: str | Path, numbers: Sequence[int]) -> IndexContents:
     return _read_segments(Path(folder), read_manifest(Path(folder)), numbers)
 
 
+def live_rows(folder: Path, manifest: Manifest) -> list[Rows]:
+    """Of each segment the rows that are not deleted, ascending.
+
+    Raises:
+        InputError: The file that says so is missing or broken.
+    """
+    deleted = _read_deleted(folder, manifest)
+    return [_live(*pair) for pair in zip(manifest.segments, deleted, strict=True)]
+
+
 def _is_replaceable(folder: Path) -> bool:
     return is_index(folder) and holds_only(folder, OURS)
 
@@ -271,10 +282,11 @@ def _read_segments(folder: Path, manifest: Manifest, numbers: Sequence[int]) -> 
 
 def _read_rows(folder: Path) -> IndexRows:
     manifest = read_manifest(folder)
-    deleted = _read_deleted(folder, manifest)
-    live = [_live(*pair) for pair in zip(manifest.segments, deleted, strict=True)]
+    deleted, live = _read_deleted(folder, manifest), live_rows(folder, manifest)
     places = [folder / SEGMENTS / segment.name for segment in manifest.segments]
     each = list(zip(places, manifest.segments, live, strict=True))
+    for place, segment, _ in each:
+        check_views(place, segment)
     marks = [
         {name: of.take(rows) for name, of in read_marks(place, segment.items).items()}
         for place, segment, rows in each

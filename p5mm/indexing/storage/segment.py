@@ -25,7 +25,7 @@ from p5mm.indexing.storage.contents import IndexContents, Rows
 from p5mm.indexing.storage.manifest import JOINT, REMEDY, TOWERS, Made, Segment
 from p5mm.indexing.storage.marks import KEY, Marks
 from p5mm.plain import reading
-from p5mm.retrieval.index import VectorIndex
+from p5mm.retrieval.index import VectorIndex, check_files
 
 ITEMS, MARKS, FEATURES, VIEWS = "items.parquet", "marks.safetensors", "features", "views"
 
@@ -130,6 +130,16 @@ def read_present(folder: Path, modality: str, items: int) -> NDArray[np.bool_]:
     """
     path = folder / FEATURES / _file(modality)
     return read_array(path, "present", Expected((items,), ("bool",)), REMEDY)
+
+
+def check_views(folder: Path, segment: Segment) -> None:
+    """See that the vector indexes of a segment are whole, as far as shows without reading them.
+
+    Raises:
+        InputError: A file is missing, cut, or broken.
+    """
+    for name in segment.views:
+        check_files(folder / VIEWS / name)
 
 
 def read_marks(folder: Path, items: int) -> dict[str, Marks]:
