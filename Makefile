@@ -30,7 +30,7 @@ lint: $(VENV)/installed-develop ## ruff, mypy --strict, and the order of the roo
 	$(BIN)/lint-imports
 
 bench: $(VENV)/installed-develop ## the benchmarks of speed; results stand in benchmarks/RESULTS.md
-	@for name in alignment encoding feature_store lifecycle retrieval trie; do \
+	@for name in alignment encoding feature_store lifecycle memory retrieval trie; do \
 		echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 bench-speed: $(VENV)/installed-develop ## recommending and packed scoring beside what others use: needs an idle machine

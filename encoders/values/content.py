@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from p5mm.encoders.values.part import FilePart
 
+CHUNK = 64  # values that a thread reads in a row
 STAMP = 3  # numbers of a stamp
 NO_STAMP = (0, 0, 0)
 SETTLED = 2_000_000_000  # nanoseconds after which no file system would miss a second change
@@ -49,9 +50,14 @@ def content_key(raw: Any) -> bytes | None:
 def content_keys(raws: Sequence[Any]) -> list[bytes | None]:
     """`content_key` of many; files are read by a few threads."""
     if not any(isinstance(raw, Path | FilePart | tuple) for raw in raws):
-        return [content_key(raw) for raw in raws]
-    with ThreadPoolExecutor(8) as threads:
-        return list(threads.map(content_key, raws, chunksize=64))
+        return _keys(raws)
+    chunks = (raws[start : start + CHUNK] for start in range(0, len(raws), CHUNK))
+    with ThreadPoolExecutor(8) as threads:  # its own chunks are for processes alone
+        return [key for keys in threads.map(_keys, chunks) for key in keys]
+
+
+def _keys(raws: Sequence[Any]) -> list[bytes | None]:
+    return [content_key(raw) for raw in raws]
 
 
 def stamps_of(raws: Sequence[Any | None]) -> NDArray[np.int64]:
