@@ -142,7 +142,7 @@ def test_a_dry_run_tells_what_would_never_be_found(plain, toys, tmp_path, caplog
     rows = [{"item_id": "n"}, {"item_id": "full", "style": toys.style(1, 2)}]
     given = Catalog.from_table(pa.Table.from_pylist(rows, schema=toys.SCHEMA))
     done, _ = foreseen(tmp_path / "m", given)
-    assert "1 new items have nothing that the model reads, such as 'n'" in caplog.text
+    assert "1 new item has nothing that the model reads, such as 'n'" in caplog.text
     assert done.added == ("n", "full")
 
 
