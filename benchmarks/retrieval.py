@@ -2,9 +2,8 @@
 
     python benchmarks/retrieval.py [--quick]
 
-The product (numpy) is ahead of exact faiss for batches at many dimensions, 2 to 4 times at 512 on
-two cores; faiss stays, because one index then serves all sizes. Needs an idle machine: faiss and
-numpy wait in spin loops, so the rows of batch 1 mean nothing beside other work.
+faiss is asked with the bound of matrix products that our last search has left it. Needs an idle
+machine: faiss and numpy wait in spin loops, so the rows of batch 1 mean nothing beside other work.
 """
 
 import argparse
