@@ -84,6 +84,7 @@ class VectorIndex:
         ivf = faiss.try_extract_index_ivf(index)
         if ivf is not None:
             ivf.cp.seed, ivf.cp.max_points_per_centroid = seed + 1, LEARNED_FROM
+            ivf.cp.min_points_per_centroid = 1  # a segment may be small; faiss would warn
         if not index.is_trained:
             index.train(vectors)
         index.add(vectors)
