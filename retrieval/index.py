@@ -227,6 +227,15 @@ def check_files(folder: Path) -> None:
     _check_count(folder / "ids.parquet", about["items"])
 
 
+def stored_size(folder: Path) -> int:
+    """The bytes of a saved index without its ids: about what faiss takes of memory for it.
+
+    Raises:
+        OSError: It is not there.
+    """
+    return (folder / "index.faiss").stat().st_size
+
+
 def check_index(index: VectorIndex, item_ids: Sequence[str], dim: int) -> None:
     """Check that an index holds these items in this order, as vectors of ``dim``.
 

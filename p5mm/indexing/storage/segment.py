@@ -25,7 +25,7 @@ from p5mm.indexing.storage.contents import IndexContents, Rows
 from p5mm.indexing.storage.manifest import JOINT, REMEDY, TOWERS, Made, Segment
 from p5mm.indexing.storage.marks import KEY, Marks
 from p5mm.plain import reading
-from p5mm.retrieval.index import VectorIndex, check_files
+from p5mm.retrieval.index import VectorIndex, check_files, stored_size
 
 ITEMS, MARKS, FEATURES, VIEWS = "items.parquet", "marks.safetensors", "features", "views"
 
@@ -140,6 +140,15 @@ def check_views(folder: Path, segment: Segment) -> None:
     """
     for name in segment.views:
         check_files(folder / VIEWS / name)
+
+
+def views_size(folder: Path, segment: Segment) -> int:
+    """The bytes of a segment's vector indexes.
+
+    Raises:
+        OSError: One is not there.
+    """
+    return sum(stored_size(folder / VIEWS / name) for name in segment.views)
 
 
 def read_marks(folder: Path, items: int) -> dict[str, Marks]:
