@@ -358,8 +358,11 @@ def _joined_with(
     made = new
     if numbers:
         small, staying = read_part(out, numbers), np.flatnonzero(~gone[within])
-        marks = {name: replace(small.marks[name], stamps=of[within]) for name, of in stamps.items()}
-        small = replace(small, marks={**small.marks, **marks})
+        marks = {
+            name: replace(of, stamps=stamps[name][within]) if name in stamps else of
+            for name, of in small.marks.items()
+        }
+        small = replace(small, marks=marks)
         whole = joined([(small, staying), (new, np.arange(len(new.catalog)))])
         made = replace(CatalogIndex.of(whole), alignment=new.alignment, index_kind=new.index_kind)
     gone = gone | within

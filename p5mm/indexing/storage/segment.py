@@ -56,21 +56,22 @@ def keep_segment(
         target: The other.
         items: How many are in it.
         rows: ``[m]`` int64 those of its rows that are told of.
-        stamps: Of each field that has other stamps ``[m, 3]``, theirs.
+        stamps: Of each field that has other stamps ``[m, 3]``, theirs; a field of which this
+            segment has no marks says nothing.
 
     Raises:
         OSError: It cannot be written.
     """
     before = read_marks(source, items) if stamps else {}
-    marks = before | {name: before[name].stamped(rows, now) for name, now in stamps.items()}
-    if all((marks[name].stamps == before[name].stamps).all() for name in stamps):
+    now = {name: before[name].stamped(rows, of) for name, of in stamps.items() if name in before}
+    if all((marks.stamps == before[name].stamps).all() for name, marks in now.items()):
         link(source, target)
         return
     target.mkdir(parents=True)
     for path in sorted(source.iterdir()):
         if path.name != MARKS:
             link(path, target / path.name)
-    _write_marks(marks, target / MARKS)
+    _write_marks(before | now, target / MARKS)
 
 
 def read_segment(
