@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from p5mm.errors import InputError
 from p5mm.plain import check_type, read_json, reading
+from p5mm.retrieval.gpus import on_gpus
 from p5mm.retrieval.selected import Selected
 from p5mm.retrieval.several import Several
 from p5mm.retrieval.stored import REMEDY, check_size, read_faiss, write_faiss
@@ -48,7 +49,7 @@ class VectorIndex:
         self.factory = factory
         self.recall = recall
         self._index = index
-        self._search = _on_gpus(index)
+        self._search = on_gpus(index) if self.is_one else index
         self._names = np.array(self.item_ids, dtype=object)
 
     @classmethod
@@ -84,6 +85,7 @@ class VectorIndex:
         ivf = faiss.try_extract_index_ivf(index)
         if ivf is not None:
             ivf.cp.seed, ivf.cp.max_points_per_centroid = seed + 1, LEARNED_FROM
+            ivf.cp.min_points_per_centroid = 1  # a segment may be small; faiss would warn
         if not index.is_trained:
             index.train(vectors)
         index.add(vectors)
@@ -226,6 +228,15 @@ def check_files(folder: Path) -> None:
     _check_count(folder / "ids.parquet", about["items"])
 
 
+def stored_size(folder: Path) -> int:
+    """The bytes of a saved index without its ids: about what faiss takes of memory for it.
+
+    Raises:
+        OSError: It is not there.
+    """
+    return (folder / "index.faiss").stat().st_size
+
+
 def check_index(index: VectorIndex, item_ids: Sequence[str], dim: int) -> None:
     """Check that an index holds these items in this order, as vectors of ``dim``.
 
@@ -290,8 +301,10 @@ def _checked(vectors: NDArray[Any], what: str, dim: int | None = None) -> NDArra
 
 
 def _check_halves(vectors: NDArray[np.float32], factory: str) -> None:
-    most, held = np.abs(vectors).max(), np.finfo(np.float16).max
-    if "SQfp16" in factory and most > held:
+    if "SQfp16" not in factory:
+        return
+    most, held = max(vectors.max(), -vectors.min()), np.finfo(np.float16).max  # makes no copy
+    if most > held:
         raise InputError(f"item vectors reach {most:g}; 16 bits hold {held:g}: scale them down")
 
 
@@ -300,12 +313,3 @@ def _check_ids(item_ids: Sequence[str], n: int) -> None:
         raise InputError(f"{len(item_ids)} item ids for {n} vectors; give one each")
     if len(set(item_ids)) != n:
         raise InputError("an item id occurs twice; give each item once")
-
-
-def _on_gpus(index: Any) -> Any:
-    faiss = import_faiss()
-    if isinstance(index, (Selected, Several)):
-        return index
-    if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
-        return faiss.index_cpu_to_all_gpus(index)
-    return index

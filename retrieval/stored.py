@@ -65,7 +65,8 @@ def check_size(path: Path, factory: str, items: int, dim: int) -> None:
     size = path.stat().st_size
     known = FACTORY.fullmatch(factory)
     lists = int(known["lists"] or 1) if known else 0
-    if known is None or not 1 <= dim <= size // 4 or not 1 <= lists <= items:
+    # Whatever the coding, a dimension takes two bytes: of one item, or of what codes are read by.
+    if known is None or not 1 <= dim <= size // 2 or not 1 <= lists <= items:
         raise InputError(f"'{factory[:80]}' of {items} items and {dim} dimensions is no index")
     if factory == "Flat":
         with path.open("rb") as file:

@@ -107,10 +107,16 @@ def budget_of(kind: str) -> float | None:
     return float(said[1]) * 1000 ** (1 + "kMGT".index(said[2])) if said else None
 
 
-def part_of(kind: str, share: float) -> str:
-    """The kind for a part of what an index holds: of a memory its share, else the same kind."""
+def part_of(kind: str, share: float, taken: int = 0) -> str:
+    """The kind for a part of what an index holds: of a memory its share, else the same kind.
+
+    Args:
+        kind: Of the whole index.
+        share: Of what is left of the memory, 0 to 1.
+        taken: Bytes of the memory that others have.
+    """
     budget = budget_of(kind)
-    return kind if budget is None else f"{budget * share / 1000:.6f}kB"
+    return kind if budget is None else f"{max(budget - taken, 0) * share / 1000:.6f}kB"
 
 
 def check_kind(kind: str) -> None:

@@ -74,7 +74,7 @@ class CatalogIndex(IndexContents):
                 not fit into the memory.
         """
         check_kind(index_kind)
-        made = cls.of_some(catalog, features, index_kind=index_kind)
+        made = cls.of_some(catalog, features, index_kind=index_kind).with_views()
         if not made.present.any():
             raise InputError(
                 "no item of the catalog has a picture or text that could be used: nothing to "
@@ -90,9 +90,8 @@ class CatalogIndex(IndexContents):
         alignment: Alignment | None = None,
         marks: Mapping[str, Marks] | None = None,
         index_kind: str = "auto",
-        share: float = 1.0,
     ) -> "CatalogIndex":
-        """Some items of an index, a share of it, of which none need have a vector.
+        """Some items of an index, without views; none need have a vector.
 
         Raises:
             InputError: Features do not fit the catalog.
@@ -106,10 +105,9 @@ class CatalogIndex(IndexContents):
             for encoded in by_modality.values()
             for bad in encoded.quarantine
         ]
-        whole = cls(
+        return cls(
             slim(catalog), by_modality, {}, tuple(refused), alignment, marks or {}, index_kind
         )
-        return whole.with_views(share)
 
     @classmethod
     def of(cls, contents: IndexContents) -> "CatalogIndex":
@@ -316,11 +314,14 @@ class CatalogIndex(IndexContents):
         """The vectors of each modality at unit length, made once."""
         return {name: unit(encoded.vectors) for name, encoded in self.features.items()}
 
-    def with_views(self, share: float = 1.0) -> "CatalogIndex":
+    def with_views(self, taken: int = 0) -> "CatalogIndex":
         """The same index with its views made anew, each as one index of faiss.
 
         Args:
-            share: Of all items, that are these; as much of the memory is theirs.
+            taken: Bytes of the memory that other items of the index have.
+
+        Raises:
+            InputError: The rest of the memory is too small.
         """
         of = {}
         for name in TOWERS:
@@ -333,7 +334,7 @@ class CatalogIndex(IndexContents):
         sizes = {name: len(rows) * vectors.shape[1] for name, (vectors, rows) in of.items()}
         views = {}
         for name, (vectors, rows) in of.items():
-            kind = part_of(self.index_kind, share * sizes[name] / sum(sizes.values()))
+            kind = part_of(self.index_kind, sizes[name] / sum(sizes.values()), taken)
             ids = [self.item_ids[row] for row in rows]
             views[name] = VectorIndex.build(ids, vectors[rows], kind)
         return replace(self, views=views)

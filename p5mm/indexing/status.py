@@ -10,7 +10,7 @@ import numpy as np
 from p5mm.indexing.storage.folder import SEGMENTS, IndexRows, read_index_rows
 from p5mm.indexing.storage.manifest import FORMAT, Segment
 from p5mm.indexing.storage.segment import VIEWS
-from p5mm.retrieval.index import read_about
+from p5mm.retrieval.index import read_about, stored_size
 from p5mm.steady import read_steadily
 
 MANY = 16  # segments from which a search is slower than it need be
@@ -65,7 +65,7 @@ def _view(folder: Path) -> dict[str, Any]:
     return {
         "index": about["factory"],
         "items": about["items"],
-        "bytes": (folder / "index.faiss").stat().st_size,
+        "bytes": stored_size(folder),
         "recall@100": about["recall@100"],
     }
 

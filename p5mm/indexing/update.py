@@ -1,8 +1,9 @@
 """An index brought up to a catalog: only what has changed is encoded, and only that is written."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from p5mm.indexing.change import NEW, Change, changed, fit_together, places, tol
 from p5mm.indexing.encode import Tower, check_any, encode_by
 from p5mm.indexing.storage.contents import IndexContents, joined
 from p5mm.indexing.storage.folder import (
+    SEGMENTS,
     IndexRows,
     check_target,
     read_index_rows,
@@ -28,10 +30,11 @@ from p5mm.indexing.storage.folder import (
     write_change,
     write_index,
 )
-from p5mm.indexing.storage.manifest import is_index
+from p5mm.indexing.storage.manifest import is_index, kind_of
 from p5mm.indexing.storage.marks import Marks, marks_of
 from p5mm.indexing.storage.remains import remains_of
-from p5mm.retrieval.tuning import check_kind
+from p5mm.indexing.storage.segment import views_size
+from p5mm.retrieval.tuning import budget_of, check_kind
 
 LEAST_KEPT = 0.1  # share of an index's items below which a catalog is taken for a mistake
 MOST_SWALLOWED = 10_000  # items of a segment that a later one takes up
@@ -89,7 +92,7 @@ def planned(
         InputError: Nearly all of them would, and they may not; or the index is of a newer p5mm.
     """
     before = _before(catalog, out, force)
-    kind = index_kind or ("auto" if before is None else before.manifest.index_kind)
+    kind = index_kind or (kind_of(out) if before is None else before.manifest.index_kind)
     check_kind(kind)
     place = np.full(len(catalog), NEW) if before is None else places(catalog, before.catalog)
     marks = {
@@ -171,12 +174,11 @@ def write_update(
     touched = {rows.catalog.item_ids[row] for row in np.flatnonzero(gone)}
     quarantine = [refused for refused in rows.quarantine if refused.item_id not in touched]
     if len(update.part):
-        share = len(update.part) / (len(update.part) + int((~gone).sum()))
         new = CatalogIndex.of_some(
-            update.part, features, rows.alignment, update.marks, update.index_kind, share
+            update.part, features, rows.alignment, update.marks, update.index_kind
         )
         quarantine += new.quarantine
-        part, gone = _with_small_ones(new, rows, gone, out, update.stamps)
+        part, gone = _with_others(new, rows, gone, out, update.stamps)
     write_change(out, rows, gone, part, quarantine, update.stamps)
 
 
@@ -306,33 +308,64 @@ def _check_kept(change: Change, items: int, out: str | Path) -> None:
         )
 
 
-def _with_small_ones(
+def _with_others(
     new: CatalogIndex,
     rows: IndexRows,
     gone: NDArray[np.bool_],
     out: str | Path,
     stamps: Mapping[str, NDArray[np.int64]],
 ) -> tuple[IndexContents, NDArray[np.bool_]]:
-    """The new items with those of earlier segments that are no larger, and all rows that go.
+    """The new items with those of some earlier segments, and all rows that go.
+
+    Those are the small ones; and all, where the memory has no room for one segment more.
+    """
+    left = np.bincount(rows.segment[~gone], minlength=len(rows.manifest.segments)).tolist()
+    small, every = _small_ones(left, len(new.catalog)), np.flatnonzero(left).tolist()
+    made = partial(_joined_with, new, rows, gone, out, stamps)
+    try:
+        return made(small)
+    except InputError:
+        if small == every or budget_of(new.index_kind) is None:
+            raise
+    log.info("the memory has no room for one segment more: all items are made one")
+    return made(every)
+
+
+def _small_ones(left: Sequence[int], size: int) -> list[int]:
+    """The last segments, with ``left`` items each, that are no larger than what follows them.
 
     So there are never many segments, and an item is written again a few times in all.
     """
     numbers: list[int] = []
-    size = len(new.catalog)
-    for number in reversed(range(len(rows.manifest.segments))):
-        left = int(((rows.segment == number) & ~gone).sum())
-        if left > min(size, MOST_SWALLOWED):
+    for number in reversed(range(len(left))):
+        if left[number] > min(size, MOST_SWALLOWED):
             break
-        if left:
-            numbers, size = [number, *numbers], size + left
-    if not numbers:
-        return new, gone
+        if left[number]:
+            numbers, size = [number, *numbers], size + left[number]
+    return numbers
+
+
+def _joined_with(
+    new: CatalogIndex,
+    rows: IndexRows,
+    gone: NDArray[np.bool_],
+    out: str | Path,
+    stamps: Mapping[str, NDArray[np.int64]],
+    numbers: list[int],
+) -> tuple[IndexContents, NDArray[np.bool_]]:
+    """The new items with those of the segments of some numbers, and all rows that go."""
     within = np.isin(rows.segment, numbers)
-    staying = np.flatnonzero(~gone[within])
-    small = read_part(out, numbers)
-    marks = {name: replace(small.marks[name], stamps=of[within]) for name, of in stamps.items()}
-    small = replace(small, marks={**small.marks, **marks})
-    whole = joined([(small, staying), (new, np.arange(len(new.catalog)))])
-    made = replace(CatalogIndex.of(whole), alignment=new.alignment, index_kind=new.index_kind)
+    made = new
+    if numbers:
+        small, staying = read_part(out, numbers), np.flatnonzero(~gone[within])
+        marks = {
+            name: replace(of, stamps=stamps[name][within]) if name in stamps else of
+            for name, of in small.marks.items()
+        }
+        small = replace(small, marks=marks)
+        whole = joined([(small, staying), (new, np.arange(len(new.catalog)))])
+        made = replace(CatalogIndex.of(whole), alignment=new.alignment, index_kind=new.index_kind)
     gone = gone | within
-    return made.with_views(len(made.catalog) / (len(made.catalog) + int((~gone).sum()))), gone
+    kept = [rows.manifest.segments[number] for number in np.unique(rows.segment[~gone])]
+    taken = sum(views_size(Path(out) / SEGMENTS / segment.name, segment) for segment in kept)
+    return made.with_views(taken), gone

@@ -93,19 +93,19 @@ class Server:
         free = np.isin(np.arange(len(free)), rows)
         return cls(model, scorer.within(rows), free, limits, strict, workers)
 
-    def answer(self, asked: Requests, k: int, filter_seen: bool, counted: Progress) -> pa.Table:
+    def answer(self, asked: Requests, k: int, filter_seen: bool, bar: Progress) -> pa.Table:
         """What is recommended, as `Recommends.recommend` gives it.
 
         Args:
             asked: Who asks.
             k: Items that each wants.
             filter_seen: Leave out what the history holds.
-            counted: Counts the users.
+            bar: Counts the users.
         """
         parts, k = [recommendation_table([], [], [], [])], min(k, len(self.model.catalog))
         for users in windows(len(asked), k):
             part = asked.select(users)
-            rows, scores = self.best(part, k, filter_seen, counted)
+            rows, scores = self.best(part, k, filter_seen, bar)
             real = rows >= 0
             _tell_nothing_left(part.names, real)
             ranks = np.broadcast_to(np.arange(1, rows.shape[1] + 1), rows.shape)
@@ -114,7 +114,7 @@ class Server:
         return pa.concat_tables(parts)
 
     def best(
-        self, asked: Requests, k: int, filter_seen: bool, counted: Progress
+        self, asked: Requests, k: int, filter_seen: bool, bar: Progress
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The best items of each user, whoever else asks.
 
@@ -122,7 +122,7 @@ class Server:
             asked: ``b`` requests.
             k: Items that each wants.
             filter_seen: Leave out what the history holds.
-            counted: Counts the users.
+            bar: Counts the users.
 
         Returns:
             Rows ``[b, k]``, -1 where no more may be recommended, and scores.
@@ -144,7 +144,7 @@ class Server:
                 settle(found, values)
                 width = min(k, found.shape[1])
                 rows[users, :width], scores[users, :width] = found[:, :width], values[:, :width]
-                counted.update(len(users))
+                bar.update(len(users))
         return rows, scores
 
     def _rank(
@@ -230,8 +230,8 @@ class Recommends(ABC):
         check_k(k)
         asked = self._asked(users, histories, strict)
         server = self.server(limits or Limits(), strict)
-        with progress("recommend", len(asked), "user") as counted:
-            return server.answer(asked, k, filter_seen, counted)
+        with progress("recommend", len(asked), "user") as bar:
+            return server.answer(asked, k, filter_seen, bar)
 
     def server(self, limits: Limits, strict: bool) -> Server:
         """Serves what may be recommended; see `Server.of`."""

@@ -17,6 +17,7 @@ from p5mm.model.rating_prior import RatingPrior
 from p5mm.model.tokenizer import prompt_tokens
 from p5mm.ranking.fitted import Fitted
 from p5mm.ranking.trained_model import TrainedModel
+from p5mm.retrieval.tuning import factory_string
 from p5mm.share import Share
 from p5mm.training.beginning import Beginning
 from p5mm.training.calibration import beside_likeness
@@ -52,7 +53,8 @@ def fit(
         checkpoint: Folder in which an interrupted training goes on; None keeps nothing.
 
     Raises:
-        InputError: Too few interactions, or settings that do not fit the data.
+        InputError: Too few interactions, or settings that do not fit the data, such as an index
+            of less memory than the items take.
     """
     learns, share = config.train.epochs > 0, Share.here()
     data = TrainingData.of(dataset, config.data.split, first_day=not learns)
@@ -69,6 +71,8 @@ def fit(
         tasks = make_tasks(config, prompts, tokenizer, data.levels) if learns else []
         prior = rating_prior(config, tasks, data.train, data.levels, data.rating_scale, content)
         network = beginning.network(config.model, content, data.trained, t5, prior)
+        # An index that cannot be made is told now, and not once a retriever is trained.
+        factory_string(config.retrieval.index, content.items, t5.config.d_model)
         made_by = content.fingerprints | {"base": beginning.digest}
         made_by |= {f"headlines {n}": part.digest for n, part in enumerate(told or ())}
         learned = data.train, held_back(data.train)[0]

@@ -92,7 +92,7 @@ class Fitting:
         """What will be trained on what, and what it will cost."""
         train, settings, content = self.data.train, self.config.train, self.content
         weights = sum(parameter.numel() for parameter in self.network.parameters())
-        known = ", ".join(f"{name} of {int(p.sum())}" for name, p in content.present.items())
+        known = ", ".join(f"{name} of {int(p.sum()):,}" for name, p in content.present.items())
         if not settings.epochs:
             return f"first day: {counted(content.items, 'item')} ({known}); nothing is trained"
         return (

@@ -7,6 +7,7 @@ import pytest
 from p5mm.errors import InputError
 from p5mm.indexing.build import build_index, foreseen
 from p5mm.indexing.deletion import delete_items
+from p5mm.indexing.status import index_status
 from p5mm.indexing.storage.remains import remains_of
 
 MANY = {f"i{row}": f"n{row}" for row in range(60)}
@@ -51,6 +52,15 @@ def test_a_small_catalog_replaces_a_damaged_index_by_force(old):
     assert old.items() == {"i3": "n3"}
 
 
+def test_a_damaged_index_is_made_anew_of_its_kind(shop):
+    build_index(shop.catalog(MANY), shop.out, shop.both, index_kind="1.5kB")
+    (shop.out / "segments/000001/views/image/index.faiss").unlink()
+    build_index(shop.catalog(MANY), shop.out, shop.both)
+    about = index_status(shop.out)
+    assert about["index_kind"] == "1.5kB"
+    assert about["segments"][0]["views"]["image"]["index"] == "SQfp16"
+
+
 def test_what_is_left_is_told_as_far_as_it_goes(old):
     build_index(old.catalog(LESS | {"new": "n"}), old.out, old.both)
     whole = remains_of(old.out)
@@ -63,6 +73,8 @@ def test_what_is_left_is_told_as_far_as_it_goes(old):
     about = json.loads((old.out / "config.json").read_text())
     (old.out / "config.json").write_text(json.dumps(about | {"format": 1, "items": 7}))
     assert (remains_of(old.out).ids, remains_of(old.out).items) == ({"new"}, 7)
+    (old.out / "config.json").write_text(json.dumps(about | {"format": 1, "items": 10**400}))
+    assert remains_of(old.out).items == 1
 
 
 def test_an_index_that_tells_nothing_is_replaced_with_a_word(old, caplog):

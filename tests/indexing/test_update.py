@@ -24,6 +24,7 @@ from p5mm.indexing.storage.folder import read_index_rows
 from p5mm.indexing.storage.manifest import read_manifest
 
 MANY = {f"i{row}": f"n{row}" for row in range(60)}
+HEADERS = 200  # bytes of a file of faiss, at most, that are no vectors
 
 
 def build(shop, items, **columns):
@@ -272,7 +273,7 @@ def test_a_catalog_that_shrinks_to_nothing_is_refused(shop):
 def test_an_index_of_a_newer_p5mm_is_left_alone(shop):
     build(shop, MANY)
     config = shop.out / "config.json"
-    config.write_text(config.read_text().replace('"format": 2', '"format": 3'))
+    config.write_text(config.read_text().replace('"format": 3', '"format": 4'))
     before = files(shop.out)
     for change in (
         lambda: build(shop, MANY),
@@ -397,8 +398,9 @@ def test_a_memory_chooses_the_index_and_stays(shop, caplog):
     build_index(catalog, shop.out, shop.both, index_kind="1.5kB")
     assert factories(shop) == [{"image": "SQfp16", "text": "SQfp16"}]
     assert "index 1.5kB: image is SQfp16, 0.000" in caplog.text
-    build(shop, MANY | {"new": "m"})  # a part has its share of the memory
-    assert factories(shop)[1:] == [{"image": "SQfp16", "text": "SQfp16"}]
+    build(shop, MANY | {"new": "m"})  # the files have headers: there is no room beside them
+    assert "the memory has no room for one segment more" in caplog.text
+    assert factories(shop) == [{"image": "SQfp16", "text": "SQfp16"}]
     assert CatalogIndex.load(shop.out).search_text("m", k=1)[0].item_id == "new"
     align_index(shop.out)  # the joint view is as long as both
     assert factories(shop) == [dict.fromkeys(("image", "text", "joint"), "SQ8")]
@@ -409,6 +411,25 @@ def test_a_memory_chooses_the_index_and_stays(shop, caplog):
     assert "the index is 1.5kB, not auto: all is made anew" in caplog.text
     assert set(factories(shop)[0].values()) == {"Flat"}
     assert shop.seen == []
+
+
+def test_segments_share_a_memory(shop):
+    """As items come, what faiss holds of all segments stays within 10 kB, but for headers."""
+    some, most = dict(MANY), 0
+    build_index(shop.catalog(some), shop.out, shop.both, index_kind="10kB")
+    for step in range(12):
+        some |= {f"{step}.{number}": "m" for number in range(20 if step else 1)}
+        build(shop, some)
+        views = [view for of in index_status(shop.out)["segments"] for view in of["views"].values()]
+        assert sum(view["items"] for view in views) == 2 * len(some)
+        assert sum(view["bytes"] for view in views) < 10_000 + HEADERS * len(views)
+        most = max(most, len(views))
+    assert most > 2
+    assert factories(shop)[0]["image"] == "SQfp16"  # whole vectors would be 13.5 kB
+    before = files(shop.out)
+    with pytest.raises(InputError, match=r"dimensions take .* Allow more"):
+        build(shop, some | {f"x{number}": "m" for number in range(700)})
+    assert files(shop.out) == before
 
 
 def test_a_memory_that_is_too_small_leaves_the_index_as_it_was(shop):
@@ -422,12 +443,15 @@ def test_a_memory_that_is_too_small_leaves_the_index_as_it_was(shop):
     assert files(shop.out) == before
 
 
-def test_an_index_that_says_no_kind_is_auto(shop):
+@pytest.mark.parametrize(
+    ("kind", "message"), [("../ivf", "unknown index kind"), (None, "index_kind"), (2, "index_kind")]
+)
+def test_a_kind_that_is_none_is_refused_and_made_anew_as_auto(shop, kind, message):
     build(shop, MANY)
     path = shop.out / "config.json"
     about = json.loads(path.read_text())
-    path.write_text(json.dumps({key: of for key, of in about.items() if key != "index_kind"}))
-    assert read_manifest(shop.out).index_kind == "auto"
-    path.write_text(json.dumps(about | {"index_kind": "../ivf"}))
-    with pytest.raises(InputError, match=r"config\.json.*unknown index kind"):
+    path.write_text(json.dumps(about | {"index_kind": kind}))
+    with pytest.raises(InputError, match=rf"config\.json.*{message}"):
         read_manifest(shop.out)
+    build(shop, MANY)
+    assert read_manifest(shop.out).index_kind == "auto"

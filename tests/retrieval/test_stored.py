@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from p5mm.errors import InputError
-from p5mm.retrieval.index import VectorIndex
+from p5mm.retrieval.index import VectorIndex, check_files
+from p5mm.retrieval.tuning import KINDS
 
 N, D = 400, 8
 REFINED = "IVF2,PQ4x4fs,Refine(SQ8)"
@@ -49,6 +50,14 @@ def id_map(ids):
     index = faiss.IndexIDMap(faiss.IndexFlatIP(D))
     index.add_with_ids(VECTORS, np.asarray(ids, dtype=np.int64))
     return index
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "SQfp16", "SQ8"])
+def test_one_item_of_many_dimensions_is_read_again(tmp_path, kind):
+    one = np.random.default_rng(0).normal(size=(1, 512)).astype(np.float32)
+    VectorIndex.build(["a"], one, kind).save(tmp_path)
+    check_files(tmp_path)
+    assert VectorIndex.load(tmp_path).search(one, 1)[0] == [["a"]]
 
 
 @pytest.mark.parametrize(

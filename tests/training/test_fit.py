@@ -1,5 +1,7 @@
 """What a training owes to its caller."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from p5mm.config import TrainConfig
 from p5mm.errors import InputError
 from p5mm.training.fit import fit
+from p5mm.training.fitting import Fitting
 from p5mm.training.training_data import TrainingData, training_digest
 
 
@@ -44,6 +47,18 @@ def test_a_trained_model_keeps_the_digest_of_what_it_was_trained_on(fitted):
     assert fitted.fitted.trained_on == training_digest(
         fitted.split_users, fitted.fitted.items, split.train
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [("ivff", "unknown index kind"), ("0.1kB", "0.0001 MB are allowed")]
+)
+def test_an_index_that_cannot_be_made_is_told_before_the_training(toys, monkeypatch, kind, message):
+    for step in ("rehearse", "retriever"):
+        monkeypatch.setattr(Fitting, step, None)
+    config = toys.toy_config(epochs=1)
+    config = replace(config, retrieval=replace(config.retrieval, index=kind))
+    with pytest.raises(InputError, match=message):
+        fit(toys.toy_dataset(), config)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from p5mm.plain import check_type, read_json, reading
 from p5mm.retrieval.tuning import check_kind
 
 KIND = "p5mm catalog index"
-FORMAT = 2
+FORMAT = 3
 TOWERS, JOINT = ("image", "text"), "joint"
 VIEWS = (*TOWERS, JOINT)
 REMEDY = "delete the folder and index again: known vectors come from the feature store"
@@ -30,7 +31,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Segment:
-    """A folder of items that is never changed.
+    """A folder of items in which at most the stamps change.
 
     Attributes:
         name: Of the folder: six digits, in the order of their making.
@@ -115,6 +116,16 @@ def check_not_newer(folder: str | Path) -> None:
             )
 
 
+def kind_of(folder: str | Path) -> str:
+    """What the views of an index are, as far as it says so, however damaged; auto where not."""
+    with suppress(InputError):
+        about = read_json(Path(folder) / "config.json", REMEDY)
+        check_type(about.get("index_kind"), str, "index_kind")
+        check_kind(about["index_kind"])
+        return str(about["index_kind"])
+    return "auto"
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of an index, checked.
 
@@ -132,8 +143,7 @@ def read_manifest(folder: Path) -> Manifest:
         if about.get("format") != FORMAT:
             told = str(about.get("format"))[:20]
             raise InputError(f"it has format {told}; this p5mm reads {FORMAT}")
-        own = {name: value for name, value in about.items() if name not in ("kind", "format")}
-        given = {"index_kind": "auto", **own}  # not told before it could be chosen
+        given = {name: value for name, value in about.items() if name not in ("kind", "format")}
         check_type(given, Manifest, "it")
         return _checked(given)
 

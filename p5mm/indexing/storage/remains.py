@@ -13,6 +13,8 @@ from p5mm.indexing.storage.segment import ITEMS
 from p5mm.plain import read_json
 from p5mm.steady import read_steadily
 
+MOST = 2**63  # items that an index may say
+
 
 @dataclass(frozen=True)
 class Remains:
@@ -46,7 +48,8 @@ def _read(folder: Path) -> Remains:
         ids = frozenset(_live_ids(folder))
     except InputError:
         ids = frozenset(_every_id(folder))
-    return Remains(ids, max(len(ids), items if isinstance(items, int) else 0))
+    told = items if isinstance(items, int) and items < MOST else 0
+    return Remains(ids, max(len(ids), told))
 
 
 def _live_ids(folder: Path) -> Iterator[str]:

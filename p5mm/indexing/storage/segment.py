@@ -25,7 +25,7 @@ from p5mm.indexing.storage.contents import IndexContents, Rows
 from p5mm.indexing.storage.manifest import JOINT, REMEDY, TOWERS, Made, Segment
 from p5mm.indexing.storage.marks import KEY, Marks
 from p5mm.plain import reading
-from p5mm.retrieval.index import VectorIndex, check_files
+from p5mm.retrieval.index import VectorIndex, check_files, stored_size
 
 ITEMS, MARKS, FEATURES, VIEWS = "items.parquet", "marks.safetensors", "features", "views"
 
@@ -56,21 +56,22 @@ def keep_segment(
         target: The other.
         items: How many are in it.
         rows: ``[m]`` int64 those of its rows that are told of.
-        stamps: Of each field that has other stamps ``[m, 3]``, theirs.
+        stamps: Of each field that has other stamps ``[m, 3]``, theirs; a field of which this
+            segment has no marks says nothing.
 
     Raises:
         OSError: It cannot be written.
     """
     before = read_marks(source, items) if stamps else {}
-    marks = before | {name: before[name].stamped(rows, now) for name, now in stamps.items()}
-    if all((marks[name].stamps == before[name].stamps).all() for name in stamps):
+    now = {name: before[name].stamped(rows, of) for name, of in stamps.items() if name in before}
+    if all((marks.stamps == before[name].stamps).all() for name, marks in now.items()):
         link(source, target)
         return
     target.mkdir(parents=True)
     for path in sorted(source.iterdir()):
         if path.name != MARKS:
             link(path, target / path.name)
-    _write_marks(marks, target / MARKS)
+    _write_marks(before | now, target / MARKS)
 
 
 def read_segment(
@@ -140,6 +141,15 @@ def check_views(folder: Path, segment: Segment) -> None:
     """
     for name in segment.views:
         check_files(folder / VIEWS / name)
+
+
+def views_size(folder: Path, segment: Segment) -> int:
+    """The bytes of a segment's vector indexes.
+
+    Raises:
+        OSError: One is not there.
+    """
+    return sum(stored_size(folder / VIEWS / name) for name in segment.views)
 
 
 def read_marks(folder: Path, items: int) -> dict[str, Marks]:

@@ -14,9 +14,11 @@ from safetensors.numpy import load_file, save_file
 from p5mm.commands.main import main
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.base import Features, Quarantined
+from p5mm.encoders.values.content import STAMP
 from p5mm.errors import InputError
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.storage.folder import check_target, read_index, read_index_rows, write_index
+from p5mm.indexing.storage.segment import keep_segment
 
 N, D = 80, 6
 SEGMENT = "segments/000001"
@@ -91,6 +93,15 @@ def test_what_is_written_is_read(index, saved):
     np.testing.assert_array_equal(
         again.alignment.project("text", vectors), index.alignment.project("text", vectors)
     )
+
+
+def test_stamps_of_a_field_that_a_segment_does_not_know_say_nothing(folder, tmp_path):
+    rows, stamps = np.arange(N), {"odd": np.zeros((N, STAMP), np.int64)}
+    keep_segment(folder / SEGMENT, tmp_path / "kept", N, rows, stamps)
+    for path in (folder / SEGMENT).rglob("*"):
+        if path.is_file():
+            kept = tmp_path / "kept" / path.relative_to(folder / SEGMENT)
+            assert kept.stat().st_ino == path.stat().st_ino
 
 
 def test_nothing_but_an_index_is_replaced(index, folder, tmp_path):
