@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from threading import Lock, Thread
 from typing import TypeVar
 
 Workers = Callable[[], AbstractContextManager[Executor]]
 Batch = TypeVar("Batch")
 Done = TypeVar("Done")
+TURN = Lock()  # torch has one number of threads for all threads to come
 
 
 def side_by_side(
@@ -40,13 +42,24 @@ def torch_workers() -> Iterator[Executor]:
     """As many workers as torch may use threads; each of them has it use one.
 
     A batch of a small model spread over the cores has them wait for each other many times a layer,
-    and searches and lookups between the layers use one core anyway.
+    and searches and lookups between the layers use one core anyway. All other threads keep theirs,
+    whoever recommends at the same time.
     """
     import torch
 
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(threads)
+    with TURN:
+        threads = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=_use_one, initargs=(threads,)) as pool:
+        yield pool
+
+
+def _use_one(threads: int) -> None:
+    """Has torch use one thread here, and so many wherever it is asked for the first time."""
+    import torch
+
+    torch.get_num_threads()  # a thread takes torch's number once, when it is first asked
+    with TURN:
+        torch.set_num_threads(1)  # that number is now 1, too, until another thread sets it
+        other = Thread(target=torch.set_num_threads, args=(threads,))
+        other.start()
+        other.join()

@@ -282,7 +282,7 @@ def test_an_index_of_a_newer_p5mm_is_left_alone(shop):
         lambda: CatalogIndex.load(shop.out),
         lambda: align_index(shop.out),
     ):
-        with pytest.raises(InputError, match="newer p5mm, in format 3"):
+        with pytest.raises(InputError, match="newer p5mm, in format 4"):
             change()
     assert files(shop.out) == before
 

@@ -1,6 +1,7 @@
 """Batches side by side give what they give one after another."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -34,6 +35,32 @@ def test_each_worker_has_torch_use_one_thread(three_threads):
 
     found = [made for _, made in side_by_side(threads, range(4), torch_workers)]
     assert found == [3, 1, 1, 1]
+    assert torch.get_num_threads() == 3
+
+
+def test_who_recommends_at_once_keeps_torch_its_threads(three_threads):
+    """The second begins in a thread of its own while the first is at it."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def first(batch):
+        if batch:
+            begun.set()
+            assert go_on.wait(timeout=30)
+        return torch.get_num_threads()
+
+    def second(batch):
+        go_on.set()
+        return torch.get_num_threads()
+
+    with ThreadPoolExecutor(3) as callers:
+        one = callers.submit(lambda: [n for _, n in side_by_side(first, range(2), torch_workers)])
+        assert begun.wait(timeout=30)
+        two = callers.submit(lambda: [n for _, n in side_by_side(second, range(4), torch_workers)])
+        assert two.result() == [3, 1, 1, 1]
+        assert one.result() == [3, 1]
+    new = ThreadPoolExecutor(1)
+    assert new.submit(torch.get_num_threads).result() == 3
+    new.shutdown()
     assert torch.get_num_threads() == 3
 
 

@@ -198,7 +198,7 @@ def test_views_are_the_three_that_there_are(folder, name, tmp_path):
     ("path", "value"),
     [
         (["encoders"], []), (["segments"], []), (["aligned"], "yes"), (["items"], "80"),
-        (["items"], 79), (["quarantined"], 0), (["format"], 1), (["format"], 3),
+        (["items"], 79), (["quarantined"], 0), (["format"], 2), (["format"], 4),
         (["segments", 0, "views"], []), (["segments", 0, "name"], "../001"),
         (["segments", 0, "name"], "000002"), (["segments", 0, "deleted"], 80),
         (["segments", 0, "deleted"], -1), (["segments", 0, "items"], 81), (["odd"], 1),
