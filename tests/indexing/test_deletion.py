@@ -92,7 +92,7 @@ def test_the_status_of_an_index(made):
     json.dumps(told)
     assert (told["kind"], told["format"], told["items"], told["text"]) == (
         "index",
-        2,
+        3,
         202,
         ["name"],
     )
