@@ -24,7 +24,7 @@ from p5mm.indexing.storage.folder import read_index_rows
 from p5mm.indexing.storage.manifest import read_manifest
 
 MANY = {f"i{row}": f"n{row}" for row in range(60)}
-HEADERS = 200  # bytes of a file of faiss, at most, that are no vectors
+WIDTHS = {"Flat": 4, "SQfp16": 2, "SQ8": 1}  # bytes of a dimension
 
 
 def build(shop, items, **columns):
@@ -414,21 +414,21 @@ def test_a_memory_chooses_the_index_and_stays(shop, caplog):
 
 
 def test_segments_share_a_memory(shop):
-    """As items come, what faiss holds of all segments stays within 10 kB, but for headers."""
-    some, most = dict(MANY), 0
-    build_index(shop.catalog(some), shop.out, shop.both, index_kind="10kB")
-    for step in range(12):
+    """60 items of 6 dimensions in two views fill 3 kB; more come, and all stay within it."""
+    some, segments = dict(MANY), []
+    build_index(shop.catalog(some), shop.out, shop.both, index_kind="3kB")
+    for step in range(8):
         some |= {f"{step}.{number}": "m" for number in range(20 if step else 1)}
         build(shop, some)
-        views = [view for of in index_status(shop.out)["segments"] for view in of["views"].values()]
+        about = index_status(shop.out)["segments"]
+        views = [view for of in about for view in of["views"].values()]
         assert sum(view["items"] for view in views) == 2 * len(some)
-        assert sum(view["bytes"] for view in views) < 10_000 + HEADERS * len(views)
-        most = max(most, len(views))
-    assert most > 2
-    assert factories(shop)[0]["image"] == "SQfp16"  # whole vectors would be 13.5 kB
+        assert sum(6 * view["items"] * WIDTHS[view["index"]] for view in views) <= 3000
+        segments.append(len(about))
+    assert set(segments) == {1, 2}  # a second where there is room beside the first
     before = files(shop.out)
     with pytest.raises(InputError, match=r"dimensions take .* Allow more"):
-        build(shop, some | {f"x{number}": "m" for number in range(700)})
+        build(shop, some | {f"x{number}": "m" for number in range(100)})
     assert files(shop.out) == before
 
 
