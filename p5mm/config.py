@@ -185,7 +185,7 @@ class RetrievalConfig:
             least likely that it has read.
         index: auto, exact, ivf, hnsw, ivf-fp16, ivf-sq8, the memory that it may take (2GB), or a
             faiss factory string of Flat or SQ vectors, with IVF or HNSW in front (of PQ vectors
-            too) and RFlat or Refine behind.
+            too) and RFlat or Refine behind. Items that nobody took are in an exact one besides.
         generate: Whether the T5 generates the candidates as codes, without any index; training
             then learns the task codes, too.
         code_levels: Digits of an item's code; one more tells items of the same code apart.
