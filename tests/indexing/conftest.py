@@ -7,6 +7,7 @@ import pytest
 from p5mm.config import EncoderConfig
 from p5mm.data.catalog import Catalog
 from p5mm.encoders.base import encoders
+from p5mm.indexing.build import build_index
 from p5mm.indexing.catalog_index import CatalogIndex
 
 
@@ -47,6 +48,19 @@ class Shop:
         pictures = [None if name is None else name.encode() for name in names]
         table = {"item_id": list(items), "name": names, "image": pa.array(pictures, pa.binary())}
         return Catalog.from_table(pa.table(table | columns), text=["name"])
+
+    def build(self, items, **columns):
+        """The index brought up to a catalog of such items; what has changed."""
+        return build_index(self.catalog(items, **columns), self.out, self.both)
+
+    def files(self, folder=None):
+        """Each file's number and bytes, of the index or of another folder."""
+        folder = self.out if folder is None else folder
+        return {
+            path.relative_to(folder).as_posix(): (path.stat().st_ino, path.read_bytes())
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
 
     def items(self):
         """Id and text of each item in the folder, and what its vectors say."""

@@ -1,10 +1,8 @@
 """An index follows its catalog: what changed is told, encoded and written, and nothing else."""
 
-import json
 import logging
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,49 +17,34 @@ from p5mm.indexing import update as update_module
 from p5mm.indexing.build import align_index, build_index, foreseen
 from p5mm.indexing.catalog_index import CatalogIndex
 from p5mm.indexing.deletion import compact_index, delete_items
-from p5mm.indexing.status import index_status
 from p5mm.indexing.storage.folder import read_index_rows
 from p5mm.indexing.storage.manifest import read_manifest
 
 MANY = {f"i{row}": f"n{row}" for row in range(60)}
-WIDTHS = {"Flat": 4, "SQfp16": 2, "SQ8": 1}  # bytes of a dimension
-
-
-def build(shop, items, **columns):
-    return build_index(shop.catalog(items, **columns), shop.out, shop.both)
-
-
-def files(folder):
-    """Each file's number and bytes."""
-    return {
-        path.relative_to(folder).as_posix(): (path.stat().st_ino, path.read_bytes())
-        for path in sorted(Path(folder).rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_what_changed_is_told_encoded_and_written(shop):
-    assert str(build(shop, MANY)) == "60 added, 0 changed, 0 removed, 0 untouched"
-    before = files(shop.out)
+    assert str(shop.build(MANY)) == "60 added, 0 changed, 0 removed, 0 untouched"
+    before = shop.files()
     shop.seen.clear()
     items = {k: v for k, v in MANY.items() if k not in ("i3", "i4")} | {"i5": "other", "new": "n"}
-    change = build(shop, items)
+    change = shop.build(items)
     assert str(change) == "1 added, 1 changed, 2 removed, 57 untouched"
     assert change.lines() == ["+ new", "~ i5", "- i3", "- i4"]
     assert sorted(shop.seen) == ["image n", "image other", "text n", "text other"]
     assert shop.items() == items
-    after = files(shop.out)
+    after = shop.files()
     kept = {name for name in before if name.startswith("segments/000001/")}
     assert {name: before[name] for name in kept} == {name: after[name] for name in kept}
 
 
 def test_an_unchanged_catalog_writes_nothing(shop):
-    build(shop, MANY)
-    before, inode = files(shop.out), os.stat(shop.out).st_ino
+    shop.build(MANY)
+    before, inode = shop.files(), os.stat(shop.out).st_ino
     shop.seen.clear()
-    change = build(shop, dict(reversed(MANY.items())))  # the order of rows is no content
+    change = shop.build(dict(reversed(MANY.items())))  # the order of rows is no content
     assert str(change) == "0 added, 0 changed, 0 removed, 60 untouched"
-    assert (files(shop.out), os.stat(shop.out).st_ino, shop.seen) == (before, inode, [])
+    assert (shop.files(), os.stat(shop.out).st_ino, shop.seen) == (before, inode, [])
 
 
 def test_a_dry_run_tells_it_all_and_writes_nothing(shop, tmp_path):
@@ -71,13 +54,13 @@ def test_a_dry_run_tells_it_all_and_writes_nothing(shop, tmp_path):
     assert [cost.values for cost in costs] == [60, 60]  # one picture under two ids
     assert not shop.out.exists()
     assert not (tmp_path / "cache").exists()
-    build(shop, MANY)
-    before = files(tmp_path)
+    shop.build(MANY)
+    before = shop.files(tmp_path)
     change, costs = foreseen(shop.catalog(items | {"more": "m"}), shop.out, shop.both)
     assert change.lines() == ["+ same", "+ more"]
     assert [(cost.values, cost.known) for cost in costs] == [(1, 1), (1, 1)]
     assert str(costs[0]).startswith("image: 1 to encode, about ")
-    assert {k: v for k, v in files(tmp_path).items() if "sqlite" not in k} == {
+    assert {k: v for k, v in shop.files(tmp_path).items() if "sqlite" not in k} == {
         k: v for k, v in before.items() if "sqlite" not in k
     }
 
@@ -127,9 +110,9 @@ def test_after_any_changes_it_is_what_a_new_index_would_be(shop, data):
 
 
 def test_small_segments_are_taken_up(shop):
-    build(shop, MANY)
+    shop.build(MANY)
     for row in range(20):
-        build(shop, MANY | {f"new{n}": f"m{n}" for n in range(row + 1)})
+        shop.build(MANY | {f"new{n}": f"m{n}" for n in range(row + 1)})
     sizes = [segment.items for segment in read_manifest(shop.out).segments]
     assert sum(sizes) == 80
     assert len(sizes) <= 4
@@ -138,17 +121,17 @@ def test_small_segments_are_taken_up(shop):
 
 def test_large_segments_are_left_alone(shop, monkeypatch):
     monkeypatch.setattr(update_module, "MOST_SWALLOWED", 10)
-    build(shop, MANY)
-    build(shop, MANY | {f"new{n}": f"m{n}" for n in range(100)})
+    shop.build(MANY)
+    shop.build(MANY | {f"new{n}": f"m{n}" for n in range(100)})
     assert [segment.items for segment in read_manifest(shop.out).segments] == [60, 100]
 
 
 def test_a_changed_price_is_a_change_that_encodes_nothing(shop):
-    build(shop, MANY, price=list(range(60)))
+    shop.build(MANY, price=list(range(60)))
     shop.seen.clear()
     prices = [float(row) for row in range(60)]  # the same numbers
     prices[7] = 7.5
-    assert build(shop, MANY, price=prices).lines() == ["~ i7"]
+    assert shop.build(MANY, price=prices).lines() == ["~ i7"]
     assert not shop.seen
     index = CatalogIndex.load(shop.out)
     assert set(index.where("price == 7.5").views["text"].item_ids) == {"i7"}
@@ -165,7 +148,7 @@ def test_a_changed_price_is_a_change_that_encodes_nothing(shop):
     ],
 )
 def test_columns_that_come_go_and_change(shop, before, after):
-    build(shop, MANY, **before)
+    shop.build(MANY, **before)
     nothing = [None] * 60
     columns = {name: (before.get(name, nothing), after.get(name, nothing)) for name in
                {*before, *after}}  # fmt: skip
@@ -175,21 +158,21 @@ def test_columns_that_come_go_and_change(shop, before, after):
         if any(a[row] != b[row] and not (a[row] != a[row] and b[row] != b[row])
                for a, b in columns.values())
     ]  # fmt: skip
-    assert build(shop, MANY, **after).lines() == differ
-    assert str(build(shop, MANY, **after)) == "0 added, 0 changed, 0 removed, 60 untouched"
+    assert shop.build(MANY, **after).lines() == differ
+    assert str(shop.build(MANY, **after)) == "0 added, 0 changed, 0 removed, 60 untouched"
 
 
 def test_a_column_of_another_kind_makes_all_anew(shop, caplog):
-    build(shop, MANY, code=list(range(60)))
+    shop.build(MANY, code=list(range(60)))
     with caplog.at_level(logging.INFO):
-        change = build(shop, MANY, code=[f"x{row}" for row in range(60)])
+        change = shop.build(MANY, code=[f"x{row}" for row in range(60)])
     assert len(change.changed) == 60
     assert "the columns are not those of the index" in caplog.text
     assert len(read_manifest(shop.out).segments) == 1
 
 
 def test_other_encoders_make_all_anew(shop, caplog):
-    build(shop, MANY)
+    shop.build(MANY)
     with caplog.at_level(logging.INFO):
         change = build_index(
             shop.catalog(MANY), shop.out, EncoderConfig(image="none", text="counted", workers=0)
@@ -228,55 +211,55 @@ def test_files_are_compared_by_their_bytes(shop, tmp_path):
 
 
 def test_ids_that_change_their_case_are_told(shop, caplog):
-    build(shop, MANY)
+    shop.build(MANY)
     shop.seen.clear()
-    change = build(shop, {k.upper() if k == "i1" else k: v for k, v in MANY.items()})
+    change = shop.build({k.upper() if k == "i1" else k: v for k, v in MANY.items()})
     assert change.lines() == ["+ I1", "- i1"]
     assert "1 id is new in case alone: I1" in caplog.text
     assert not shop.seen
 
 
 def test_one_picture_under_many_ids_is_encoded_once(shop):
-    build(shop, {f"i{row}": "one" for row in range(10_000)})
+    shop.build({f"i{row}": "one" for row in range(10_000)})
     assert sorted(shop.seen) == ["image one", "text one"]
     shop.seen.clear()
-    build(shop, {f"i{row}": "one" for row in range(10_100)})
+    shop.build({f"i{row}": "one" for row in range(10_100)})
     assert shop.seen == []
 
 
 def test_a_broken_newcomer_stops_nothing(shop):
-    build(shop, MANY)
-    build(shop, MANY | {"bad": "broken", "empty": None})
+    shop.build(MANY)
+    shop.build(MANY | {"bad": "broken", "empty": None})
     index = CatalogIndex.load(shop.out)
     assert {(bad.item_id, bad.modality) for bad in index.quarantine} == {
         ("bad", "image"), ("bad", "text"),
     }  # fmt: skip
     assert not index.present[index.catalog.rows["bad"]]
-    build(shop, MANY | {"bad": "mended"})
+    shop.build(MANY | {"bad": "mended"})
     assert CatalogIndex.load(shop.out).quarantine == ()
 
 
 def test_a_catalog_that_shrinks_to_nothing_is_refused(shop):
-    build(shop, MANY)
-    before = files(shop.out)
+    shop.build(MANY)
+    before = shop.files()
     some = {"i1": "n1", "i2": "n2"}
     for other in (some, {"x": "y"}):
         with pytest.raises(InputError, match=r"of the 60 items .* would be removed .*--force"):
-            build(shop, other)
+            shop.build(other)
         with pytest.raises(InputError, match="--force"):
             foreseen(shop.catalog(other), shop.out, shop.both)
-    assert files(shop.out) == before
+    assert shop.files() == before
     build_index(shop.catalog(some), shop.out, shop.both, force=True)
     assert shop.items() == some
 
 
 def test_an_index_of_a_newer_p5mm_is_left_alone(shop):
-    build(shop, MANY)
+    shop.build(MANY)
     config = shop.out / "config.json"
     config.write_text(config.read_text().replace('"format": 3', '"format": 4'))
-    before = files(shop.out)
+    before = shop.files()
     for change in (
-        lambda: build(shop, MANY),
+        lambda: shop.build(MANY),
         lambda: delete_items(shop.out, ["i1"]),
         lambda: compact_index(shop.out),
         lambda: CatalogIndex.load(shop.out),
@@ -284,15 +267,15 @@ def test_an_index_of_a_newer_p5mm_is_left_alone(shop):
     ):
         with pytest.raises(InputError, match="newer p5mm, in format 4"):
             change()
-    assert files(shop.out) == before
+    assert shop.files() == before
 
 
 def test_a_folder_that_may_only_be_read_is_told_before_the_work(shop, monkeypatch):
-    build(shop, MANY)
+    shop.build(MANY)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     monkeypatch.setattr(update_module, "encode_by", None)  # nobody gets that far
     for change in (
-        lambda: build(shop, MANY | {"x": "y"}),
+        lambda: shop.build(MANY | {"x": "y"}),
         lambda: delete_items(shop.out, ["i1"]),
         lambda: compact_index(shop.out),
     ):
@@ -304,7 +287,7 @@ def test_a_folder_that_may_only_be_read_is_told_before_the_work(shop, monkeypatc
 def test_an_alignment_goes_on(shop):
     build_index(shop.catalog(MANY), shop.out, shop.both, align=True)
     before = CatalogIndex.load(shop.out).alignment
-    build(shop, MANY | {"new": "n"})
+    shop.build(MANY | {"new": "n"})
     delete_items(shop.out, ["i3"])
     index = CatalogIndex.load(shop.out)
     assert len(index.views["joint"]) == 60
@@ -322,8 +305,8 @@ def test_an_alignment_goes_on(shop):
 def test_an_approximate_index_takes_new_items_and_loses_old_ones(shop, monkeypatch):
     monkeypatch.setattr("p5mm.retrieval.tuning.EXACT_UP_TO", 1000)
     items = {f"i{row}": f"n{row}" for row in range(1500)}
-    build(shop, items)
-    build(shop, {k: v for k, v in items.items() if k != "i7"} | {"new": "m"})
+    shop.build(items)
+    shop.build({k: v for k, v in items.items() if k != "i7"} | {"new": "m"})
     index = CatalogIndex.load(shop.out)
     assert index.views["image"].factory.startswith("IVF")
     assert index.views["image"].factory.endswith(" + Flat")
@@ -341,7 +324,7 @@ def test_an_approximate_index_takes_new_items_and_loses_old_ones(shop, monkeypat
 @pytest.mark.parametrize("side", ["image", "text"])
 def test_an_aligned_index_takes_items_that_have_one_side(shop, side):
     """A segment without any picture, or without any text, has its joint view all the same."""
-    build(shop, MANY)
+    shop.build(MANY)
     align_index(shop.out)
     table = shop.catalog(MANY | {"one": "lone"}).table.to_pylist()
     table[-1]["name" if side == "image" else "image"] = None
@@ -357,101 +340,28 @@ def test_an_aligned_index_takes_items_that_have_one_side(shop, side):
 
 @pytest.mark.parametrize("error", [OSError(24, "Too many open files"), MemoryError()])
 def test_an_index_that_cannot_be_read_now_is_kept(shop, monkeypatch, error):
-    build(shop, MANY)
-    before = files(shop.out)
+    shop.build(MANY)
+    before = shop.files()
 
     def unreadable(_):
         raise InputError("not now") from error
 
     monkeypatch.setattr(update_module, "read_index_rows", unreadable)
     with pytest.raises(InputError, match="not now"):
-        build(shop, MANY | {"new": "n"})
-    assert files(shop.out) == before
+        shop.build(MANY | {"new": "n"})
+    assert shop.files() == before
 
 
 def test_a_spec_in_a_folder_is_not_believed(shop):
     """What opens an encoder is what the user gave, even if its fingerprint is the same."""
-    build(shop, MANY)
+    shop.build(MANY)
     path = shop.out / "config.json"
     path.write_text(path.read_text().replace('"spec": "counted', '"spec": "hf:evil'))
-    build(shop, MANY | {"new": "n"})
+    shop.build(MANY | {"new": "n"})
     assert "evil" not in path.read_text()
 
 
 def test_numbers_that_are_none_within_a_value_are_no_change(shop):
     column = pa.array([{"x": float("nan")}] * 60)
-    build(shop, MANY, odd=column)
-    assert str(build(shop, MANY, odd=column)) == "0 added, 0 changed, 0 removed, 60 untouched"
-
-
-def factories(shop):
-    return [
-        {name: view["index"] for name, view in segment["views"].items()}
-        for segment in index_status(shop.out)["segments"]
-    ]
-
-
-def test_a_memory_chooses_the_index_and_stays(shop, caplog):
-    """60 items of 6 dimensions in two views: 720 numbers; 1.44 kB are two bytes each."""
-    caplog.set_level(logging.INFO)
-    catalog = shop.catalog(MANY)
-    build_index(catalog, shop.out, shop.both, index_kind="1.5kB")
-    assert factories(shop) == [{"image": "SQfp16", "text": "SQfp16"}]
-    assert "index 1.5kB: image is SQfp16, 0.000" in caplog.text
-    build(shop, MANY | {"new": "m"})  # the files have headers: there is no room beside them
-    assert "the memory has no room for one segment more" in caplog.text
-    assert factories(shop) == [{"image": "SQfp16", "text": "SQfp16"}]
-    assert CatalogIndex.load(shop.out).search_text("m", k=1)[0].item_id == "new"
-    align_index(shop.out)  # the joint view is as long as both
-    assert factories(shop) == [dict.fromkeys(("image", "text", "joint"), "SQ8")]
-    assert read_manifest(shop.out).index_kind == "1.5kB"
-    shop.seen.clear()
-    change = build_index(catalog, shop.out, shop.both, index_kind="auto")
-    assert str(change) == "0 added, 0 changed, 1 removed, 60 untouched"
-    assert "the index is 1.5kB, not auto: all is made anew" in caplog.text
-    assert set(factories(shop)[0].values()) == {"Flat"}
-    assert shop.seen == []
-
-
-def test_segments_share_a_memory(shop):
-    """60 items of 6 dimensions in two views fill 3 kB; more come, and all stay within it."""
-    some, segments = dict(MANY), []
-    build_index(shop.catalog(some), shop.out, shop.both, index_kind="3kB")
-    for step in range(8):
-        some |= {f"{step}.{number}": "m" for number in range(20 if step else 1)}
-        build(shop, some)
-        about = index_status(shop.out)["segments"]
-        views = [view for of in about for view in of["views"].values()]
-        assert sum(view["items"] for view in views) == 2 * len(some)
-        assert sum(6 * view["items"] * WIDTHS[view["index"]] for view in views) <= 3000
-        segments.append(len(about))
-    assert set(segments) == {1, 2}  # a second where there is room beside the first
-    before = files(shop.out)
-    with pytest.raises(InputError, match=r"dimensions take .* Allow more"):
-        build(shop, some | {f"x{number}": "m" for number in range(100)})
-    assert files(shop.out) == before
-
-
-def test_a_memory_that_is_too_small_leaves_the_index_as_it_was(shop):
-    build(shop, MANY)
-    before = files(shop.out)
-    with pytest.raises(InputError, match=r"60 vectors of 6 dimensions take .* Allow more"):
-        build_index(shop.catalog(MANY), shop.out, shop.both, index_kind="0.7kB")
-    for wrong in ("ivff", "0GB", "2 GiB", "IVF2,Flat", "-1GB"):
-        with pytest.raises(InputError, match=r"unknown index kind .*or a memory such as 2GB"):
-            build_index(shop.catalog(MANY), shop.out, shop.both, index_kind=wrong)
-    assert files(shop.out) == before
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"), [("../ivf", "unknown index kind"), (None, "index_kind"), (2, "index_kind")]
-)
-def test_a_kind_that_is_none_is_refused_and_made_anew_as_auto(shop, kind, message):
-    build(shop, MANY)
-    path = shop.out / "config.json"
-    about = json.loads(path.read_text())
-    path.write_text(json.dumps(about | {"index_kind": kind}))
-    with pytest.raises(InputError, match=rf"config\.json.*{message}"):
-        read_manifest(shop.out)
-    build(shop, MANY)
-    assert read_manifest(shop.out).index_kind == "auto"
+    shop.build(MANY, odd=column)
+    assert str(shop.build(MANY, odd=column)) == "0 added, 0 changed, 0 removed, 60 untouched"
